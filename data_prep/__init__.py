@@ -1,0 +1,1 @@
+"""Ratings in, prepared data out: sources, splits, records, manifest."""

@@ -1,0 +1,79 @@
+"""How every command of the project starts, reads its flags and fails."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+
+from data_prep.errors import UserError
+
+# TensorFlow's start-up remarks about the processor say nothing to a user.
+# Read by the library when it is loaded, so it is set before that.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses the flags, runs `main` and exits as a command should.
+
+    Flag names take `-` and `_` alike; an unknown flag is an error. A mistake
+    of the user's (`UserError`, or an operating-system error such as a full
+    disk or a missing permission) ends the command with one line and exit
+    code 1 (2 for a mistake in the command line itself). Everything else is a
+    defect of the program and keeps its traceback.
+
+    Args:
+        main: what the command does, once the flags are parsed.
+    """
+    flags.FLAGS.set_default("verbosity", logging.INFO)
+    app.run(lambda _: _run_main(main), flags_parser=_parse_flags)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    normalised = [_with_underscores(argument) for argument in argv[1:]]
+    try:
+        positional = flags.FLAGS([argv[0], *normalised])[1:]
+    except flags.Error as error:
+        message = str(error).rstrip(".")
+        _fail(f"{message}. --help lists the flags.", exit_code=2)
+    if positional:
+        _fail(
+            f"unexpected argument {positional[0]!r}: every value belongs to a"
+            " flag. --help lists the flags.",
+            exit_code=2,
+        )
+    return [argv[0]]
+
+
+def _with_underscores(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _run_main(main: Callable[[], None]) -> None:
+    # Imported late: flag mistakes and --help should not wait for TensorFlow.
+    import tensorflow as tf
+
+    try:
+        main()
+    except (
+        UserError,
+        OSError,
+        tf.errors.NotFoundError,
+        tf.errors.PermissionDeniedError,
+        tf.errors.ResourceExhaustedError,
+        tf.errors.UnauthenticatedError,
+        tf.errors.UnavailableError,
+    ) as error:
+        logging.debug("Traceback of the error below.", exc_info=True)
+        _fail(str(error), exit_code=1)
+    except KeyboardInterrupt:
+        _fail("interrupted", exit_code=130)
+
+
+def _fail(message: str, exit_code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(exit_code)

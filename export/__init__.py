@@ -1,0 +1,1 @@
+"""A trained job in, a versioned SavedModel over raw item ids out."""

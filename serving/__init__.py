@@ -1,0 +1,1 @@
+"""The protocol of the served model: client, local server."""

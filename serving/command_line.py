@@ -1,0 +1,40 @@
+"""How the commands of this package read their flags and fail."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Reads flags that take `-` and `_` alike, and fails in one line.
+
+    Flags are to be defined with `_`. An abbreviated or unknown flag is an
+    error: exit code 2.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
+        """Reads `arguments`, or the command line if they are None."""
+        if arguments is None:
+            arguments = sys.argv[1:]
+        return self.parse_args([_with_underscores(each) for each in arguments])
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}. --help lists the flags.", exit_code=2)
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Ends the command with one line on the standard error."""
+    sys.stdout.flush()
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(exit_code)
+
+
+def _with_underscores(argument: str) -> str:
+    if not argument.startswith("--"):
+        return argument
+    name, equals, value = argument.partition("=")
+    return "--" + name[2:].replace("-", "_") + equals + value

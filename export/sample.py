@@ -1,0 +1,68 @@
+"""What an exported model recommends to a user of the prepared data."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep.records import list_shards, parse_user_ids, parse_users
+from data_prep.vocabulary import read_items
+from serving import protocol
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A user's ratings and what the model makes of them.
+
+    Attributes:
+        user_id: his raw id.
+        history: titles and his training ratings, best first.
+        recommendations: titles and predicted ratings, best first.
+    """
+
+    user_id: str
+    history: list[tuple[str, float]]
+    recommendations: list[tuple[str, float]]
+
+
+def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
+    """Asks a SavedModel for recommendations to the first user of the data.
+
+    Args:
+        version_dir: a published SavedModel.
+        data_dir: the prepared data of its job.
+
+    Returns:
+        The user's ratings and the recommendations.
+    """
+    items = read_items(data_dir)
+    title_of_id = {
+        item_id: title or item_id
+        for item_id, title in zip(items.item_ids, items.titles, strict=True)
+    }
+    user = next(iter(tf.data.TFRecordDataset(list_shards(data_dir)).batch(1)))
+    history = parse_users(user, len(items.item_ids), ["train"])["train"]
+    item_ids = [items.item_ids[item] for item in history.indices[:, 1]]
+    ratings = history.values.numpy()
+    answer = tf.saved_model.load(version_dir).signatures[protocol.RECOMMEND](
+        **{
+            protocol.ITEM_IDS: tf.constant([item_ids]),
+            protocol.RATINGS: tf.constant([ratings]),
+        }
+    )
+    return Sample(
+        user_id=parse_user_ids(user).numpy()[0].decode(),
+        history=[
+            (title_of_id[item_ids[position]], float(ratings[position]))
+            for position in np.argsort(-ratings, kind="stable")
+        ],
+        recommendations=[
+            (title_of_id[item_id.decode()], float(rating))
+            for item_id, rating in zip(
+                answer[protocol.ITEM_IDS][0].numpy(),
+                answer[protocol.PREDICTED_RATINGS][0].numpy(),
+                strict=True,
+            )
+            if item_id
+        ],
+    )

@@ -1,0 +1,315 @@
+"""The deep autoencoder with dense re-feeding."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from data_prep.errors import UserError
+from trainer import losses
+from trainer.activations import ACTIVATIONS
+from trainer.layers import PACKAGE, RatingCentring, ReversibleDense
+from trainer.rating_model import RatingModel
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AutoEncoder(RatingModel):
+    """Predicts a user's rating of every item from the ratings he gave.
+
+    The encoder narrows the sparse vector of a user's ratings to a code, the
+    decoder mirrors it and answers with a dense vector:
+
+        f(x) = decode(dropout(encode(x)))
+
+    A training step updates the weights `1 + num_refeeds` times, each time
+    towards reproducing its input: first the ratings, where the loss counts
+    the rated entries only; then the dense output f(x) itself, taken as the
+    ratings of a user who rated everything, because a perfect f has
+    f(f(x)) = f(x). The re-fed f(x) is the training-mode output from before
+    the first update, and it is a constant: no gradient flows into it.
+
+    `encode` and `decode` work on what `centring` leaves of the ratings; `call`
+    takes and returns ratings.
+
+    Reference:
+        Kuchaiev and Ginsburg, 2017, "Training Deep AutoEncoders for
+        Collaborative Filtering" (https://arxiv.org/abs/1708.01715), and the
+        authors' code (https://github.com/NVIDIA/DeepRecommender).
+
+    Args:
+        num_items: size of the catalogue.
+        hidden_units: sizes of the encoder's layers, the code last.
+        activation: one of `activations.ACTIVATIONS`, used throughout.
+        last_layer_activation: whether it is used on the output as well, as in
+            the paper's best models. Off, the output is linear.
+        dropout_rate: fraction of the code that training drops. Nothing else
+            is dropped: dropout on every layer "stifled convergence" (section
+            3.5).
+        tie_weights: whether the decoder uses the transposed kernels of the
+            encoder.
+        num_refeeds: number of dense re-feeding updates a batch.
+        refeed_noise_rate: fraction of the re-fed entries that is dropped from
+            input and target.
+        weight_decay: L2 penalty, `weight_decay * w` added to each gradient,
+            biases included.
+        centring: one of `layers.CENTRINGS`. Give its statistics with
+            `model.centring.set_statistics` before training.
+        seed: seed of the dropout.
+
+    Call arguments:
+        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices
+            say what is rated: a stored 0 is a rating.
+        training: whether to drop.
+
+    Output shape:
+        `(batch_size, num_items)`, float32, not clipped to the rating scale.
+
+    Example:
+        >>> model = AutoEncoder(num_items=4, hidden_units=(2,))
+        >>> ratings = tf.SparseTensor([[0, 1], [0, 3]], [5.0, 1.0], [1, 4])
+        >>> model(ratings).shape
+        TensorShape([1, 4])
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        hidden_units: Sequence[int] = (512, 512, 1024),
+        activation: str = "selu",
+        last_layer_activation: bool = True,
+        dropout_rate: float = 0.8,
+        tie_weights: bool = False,
+        num_refeeds: int = 1,
+        refeed_noise_rate: float = 0.0,
+        weight_decay: float = 0.0,
+        centring: str = "none",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.check_arguments(
+            hidden_units=hidden_units,
+            activation=activation,
+            last_layer_activation=last_layer_activation,
+            dropout_rate=dropout_rate,
+            tie_weights=tie_weights,
+            num_refeeds=num_refeeds,
+            refeed_noise_rate=refeed_noise_rate,
+            weight_decay=weight_decay,
+            centring=centring,
+            seed=seed,
+        )
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.hidden_units = tuple(hidden_units)
+        self.activation = activation
+        self.last_layer_activation = last_layer_activation
+        self.dropout_rate = dropout_rate
+        self.tie_weights = tie_weights
+        self.num_refeeds = num_refeeds
+        self.refeed_noise_rate = refeed_noise_rate
+        self.weight_decay = weight_decay
+        self.seed = seed
+
+        self.centring = RatingCentring(centring, name="centring")
+        self.dense_layers = [
+            ReversibleDense(
+                units,
+                activation=ACTIVATIONS[activation],
+                reverse_activation=(
+                    ACTIVATIONS[activation]
+                    if depth or last_layer_activation
+                    else None
+                ),
+                tie_weights=tie_weights,
+                dtype=self.dtype_policy,
+                name=f"dense_{depth}",
+            )
+            for depth, units in enumerate(hidden_units)
+        ]
+        self.dropout = keras.layers.Dropout(
+            dropout_rate, seed=seed, dtype=self.dtype_policy
+        )
+        self.refeed_noise = keras.layers.Dropout(refeed_noise_rate, seed=seed)
+
+        self.rating_loss = keras.metrics.Mean(name="loss")
+        self.refeed_loss = keras.metrics.Mean(name="refeed_loss")
+        # Every size is known, so the weights exist from the start: optimizers,
+        # checkpoints and strategies need not see a batch first.
+        self.build((None, num_items))
+
+    @staticmethod
+    def check_arguments(
+        *,
+        hidden_units: Sequence[int],
+        activation: str,
+        dropout_rate: float,
+        num_refeeds: int,
+        refeed_noise_rate: float,
+        weight_decay: float,
+        centring: str,
+        **_: Any,
+    ) -> None:
+        """Checks the constructor's arguments before there is a catalogue.
+
+        Raises:
+            UserError: a value that no model can have.
+        """
+        if not hidden_units or min(hidden_units) < 1:
+            raise UserError(
+                "`hidden_units` must be one or more positive integers."
+                f" Received: hidden_units={hidden_units}"
+            )
+        if activation not in ACTIVATIONS:
+            raise UserError(
+                f"`activation` must be one of {', '.join(ACTIVATIONS)}."
+                f" Received: activation={activation!r}"
+            )
+        for name, rate in (
+            ("dropout_rate", dropout_rate),
+            ("refeed_noise_rate", refeed_noise_rate),
+        ):
+            if not 0 <= rate < 1:
+                raise UserError(
+                    f"`{name}` must be in [0, 1), a fraction, not a"
+                    f" percentage. Received: {name}={rate}"
+                )
+        if num_refeeds < 0:
+            raise UserError(
+                "`num_refeeds` must be 0 or more."
+                f" Received: num_refeeds={num_refeeds}"
+            )
+        if not 0 <= weight_decay < float("inf"):
+            raise UserError(
+                "`weight_decay` must be 0 or more."
+                f" Received: weight_decay={weight_decay}"
+            )
+        RatingCentring(centring)
+
+    def build(self, ratings_shape: tuple[int | None, int]) -> None:
+        self.centring.build(ratings_shape)
+        input_units = self.num_items
+        for layer in self.dense_layers:
+            layer.build((None, input_units))
+            input_units = layer.units
+        self.built = True
+
+    def encode(self, centred_ratings: tf.SparseTensor | tf.Tensor) -> tf.Tensor:
+        """Computes the code of each user.
+
+        Args:
+            centred_ratings: `(batch_size, num_items)`, sparse or dense.
+
+        Returns:
+            `(batch_size, hidden_units[-1])`.
+        """
+        outputs = centred_ratings
+        for layer in self.dense_layers:
+            outputs = layer(outputs)
+        return outputs
+
+    def decode(self, code: tf.Tensor) -> tf.Tensor:
+        """Computes centred predictions from a code.
+
+        Args:
+            code: `(batch_size, hidden_units[-1])`.
+
+        Returns:
+            `(batch_size, num_items)`, float32.
+        """
+        outputs = code
+        for layer in reversed(self.dense_layers):
+            outputs = layer(outputs, reverse=True)
+        return tf.cast(outputs, tf.float32)
+
+    def call(
+        self, ratings: tf.SparseTensor, training: bool = False
+    ) -> tf.Tensor:
+        centred_ratings, user_offsets = self.centring(ratings)
+        predictions = self._reconstruct(centred_ratings, training)
+        return self.centring.restore(predictions, user_offsets)
+
+    def _reconstruct(
+        self, centred_ratings: tf.SparseTensor | tf.Tensor, training: bool
+    ) -> tf.Tensor:
+        """Computes the f(x) of the paper."""
+        code = self.dropout(self.encode(centred_ratings), training=training)
+        return self.decode(code)
+
+    def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
+        """Updates the weights `1 + num_refeeds` times.
+
+        `optimizer.iterations` counts updates, not batches: let schedules
+        count epochs or batches.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`.
+
+        Returns:
+            The training metrics so far: `loss`, the masked mean squared error
+            over the ratings seen, and `refeed_loss`, with dropout on and from
+            before each update.
+        """
+        centred_ratings, _ = self.centring(ratings)
+        predictions = self._update(centred_ratings, self.rating_loss)
+        for _ in range(self.num_refeeds):
+            refed = self.refeed_noise(
+                tf.stop_gradient(predictions), training=True
+            )
+            predictions = self._update(refed, self.refeed_loss)
+        return self.training_metrics()
+
+    def training_metrics(self) -> dict[str, tf.Tensor]:
+        """Reads the metrics that `train_step` updates.
+
+        Outside `strategy.run` they cover all replicas, inside its own.
+        """
+        metrics = {"loss": self.rating_loss.result()}
+        if self.num_refeeds:
+            metrics["refeed_loss"] = self.refeed_loss.result()
+        return metrics
+
+    def _update(
+        self, inputs: tf.SparseTensor | tf.Tensor, tracker: keras.metrics.Mean
+    ) -> tf.Tensor:
+        """Updates the weights once, towards f(inputs) = inputs.
+
+        Returns:
+            f(inputs) in training mode, from before the update.
+        """
+        with tf.GradientTape() as tape:
+            predictions = self._reconstruct(inputs, training=True)
+            total, count = losses.masked_squared_error(inputs, predictions)
+            loss = losses.global_mean(total, count)
+            scaled_loss = self.optimizer.scale_loss(loss)
+        weights = self.trainable_variables
+        gradients = tape.gradient(scaled_loss, weights)
+        if self.weight_decay:
+            # Replicas add up their gradients; the penalty counts once.
+            rate = self.optimizer.scale_loss(
+                self.weight_decay
+                / self.distribute_strategy.num_replicas_in_sync
+            )
+            gradients = [
+                gradient + rate * weight
+                for gradient, weight in zip(gradients, weights, strict=True)
+            ]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+        tracker.update_state(tf.math.divide_no_nan(total, count), count)
+        return predictions
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "hidden_units": self.hidden_units,
+            "activation": self.activation,
+            "last_layer_activation": self.last_layer_activation,
+            "dropout_rate": self.dropout_rate,
+            "tie_weights": self.tie_weights,
+            "num_refeeds": self.num_refeeds,
+            "refeed_noise_rate": self.refeed_noise_rate,
+            "weight_decay": self.weight_decay,
+            "centring": self.centring.mode,
+            "seed": self.seed,
+        }

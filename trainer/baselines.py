@@ -1,0 +1,39 @@
+"""What the autoencoder has to beat, scored in the same harness."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.layers import RatingCentring
+from trainer.rating_model import RatingModel
+
+#: Name of each baseline, and what it predicts as `RatingCentring` calls it.
+BASELINES = {"mean": "mean", "biases": "user_item"}
+
+
+class Biases(RatingModel):
+    """Predicts what the biases of user and item explain, and no more.
+
+    Args:
+        counts: `(num_items,)`, the number of training ratings of each item.
+        means: `(num_items,)`, their mean.
+        centring: which biases, one of `layers.CENTRINGS`: "mean" predicts the
+            mean rating throughout, "user_item" mean plus damped offsets of
+            item and user.
+    """
+
+    def __init__(
+        self, counts: np.ndarray, means: np.ndarray, centring: str
+    ) -> None:
+        super().__init__()
+        self.centring = RatingCentring(centring)
+        self.centring.build((None, len(counts)))
+        self.centring.set_statistics(counts, means)
+        self.built = True
+
+    def call(
+        self, ratings: tf.SparseTensor, training: bool = False
+    ) -> tf.Tensor:
+        _, user_offsets = self.centring(ratings)
+        return self.centring.restore(
+            tf.zeros(ratings.dense_shape), user_offsets
+        )

@@ -1,0 +1,86 @@
+"""What a job keeps of its state: to go on from, and to answer with."""
+
+import math
+
+import tensorflow as tf
+
+from trainer.autoencoder import AutoEncoder
+from trainer.job_paths import JobPaths
+
+
+class Checkpoints:
+    """The state after the last whole epoch, and the best weights so far.
+
+    An epoch depends on the state it starts from and on its number alone, so
+    a run that is killed at any step and started again redoes its epoch and
+    ends with the weights of a run that was not.
+
+    Args:
+        model: compiled and built, made under the job's strategy.
+        paths: the places of the job.
+    """
+
+    def __init__(self, model: AutoEncoder, paths: JobPaths) -> None:
+        self._num_epochs = tf.Variable(0, dtype=tf.int64)
+        self._best_epoch = tf.Variable(0, dtype=tf.int64)
+        self._best_rmse = tf.Variable(math.inf, dtype=tf.float64)
+        self._latest = tf.train.CheckpointManager(
+            tf.train.Checkpoint(
+                model=model,
+                optimizer=model.optimizer,
+                num_epochs=self._num_epochs,
+                best_epoch=self._best_epoch,
+                best_rmse=self._best_rmse,
+            ),
+            paths.latest_checkpoint_dir,
+            max_to_keep=1,
+        )
+        self._best = tf.train.CheckpointManager(
+            tf.train.Checkpoint(model=model),
+            paths.best_checkpoint_dir,
+            max_to_keep=1,
+        )
+
+    @property
+    def num_epochs(self) -> int:
+        """Number of whole epochs behind the model."""
+        return int(self._num_epochs)
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation RMSE, counted from 1."""
+        return int(self._best_epoch)
+
+    def restore_latest(self) -> None:
+        """Takes up the state of an earlier run, if there is one."""
+        path = self._latest.latest_checkpoint
+        if path:
+            self._latest.checkpoint.restore(path).assert_consumed()
+
+    def restore_best(self) -> None:
+        """Gives the model its best weights."""
+        self._best.checkpoint.restore(
+            self._best.latest_checkpoint
+        ).assert_consumed()
+
+    def save_epoch(self, epoch: int, validation_rmse: float) -> bool:
+        """Saves the state after an epoch.
+
+        The best weights go first: killed in between, the run redoes the epoch
+        and saves the same weights again.
+
+        Args:
+            epoch: number of the epoch, counted from 1.
+            validation_rmse: what it reached.
+
+        Returns:
+            Whether it is the best epoch so far.
+        """
+        is_best = validation_rmse < float(self._best_rmse)
+        self._num_epochs.assign(epoch)
+        if is_best:
+            self._best_epoch.assign(epoch)
+            self._best_rmse.assign(validation_rmse)
+            self._best.save(checkpoint_number=epoch)
+        self._latest.save(checkpoint_number=epoch)
+        return is_best

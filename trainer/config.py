@@ -1,0 +1,136 @@
+"""The settings of a training job: checked once, written to the job dir."""
+
+import dataclasses
+import math
+from typing import Any
+
+from data_prep.errors import UserError
+from trainer import optimizers
+from trainer.autoencoder import AutoEncoder
+
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+
+
+def _setting(help_text: str) -> Any:
+    return dataclasses.field(metadata={"help": help_text})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What decides the weights that a job ends with, besides its data.
+
+    Paths are not part of it: a job directory may be moved. Each setting is a
+    flag of `trainer.task`, and has no default here: `recipes` has them.
+
+    Raises:
+        UserError: for a value that no job can use.
+    """
+
+    hidden_units: tuple[int, ...] = _setting(
+        "Sizes of the encoder's layers, the code last; the decoder mirrors"
+        " them. Example: 512,512,1024."
+    )
+    activation: str = _setting("Activation of every layer.")
+    last_layer_activation: bool = _setting(
+        "Whether the output layer has the activation too; off, it is linear."
+    )
+    dropout_rate: float = _setting("Fraction of the code dropped in training.")
+    tie_weights: bool = _setting(
+        "Whether the decoder uses the transposed kernels of the encoder."
+    )
+    num_refeeds: int = _setting("Dense re-feeding updates a batch.")
+    refeed_noise_rate: float = _setting(
+        "Fraction of the re-fed entries dropped from input and target."
+    )
+    weight_decay: float = _setting(
+        "L2 penalty on every weight, biases included."
+    )
+    centring: str = _setting(
+        "What is taken off the ratings before the network: none, mean, item or"
+        " user_item."
+    )
+    optimizer: str = _setting("Optimizer: momentum, adam, adagrad or rmsprop.")
+    learning_rate: float = _setting("Learning rate of the first epoch.")
+    learning_rate_milestones: tuple[int, ...] = _setting(
+        "Epochs, counted from 0, at whose start the learning rate is"
+        " multiplied by --learning_rate_decay. Example: 24,36,48,66,72."
+    )
+    learning_rate_decay: float = _setting(
+        "Factor on the learning rate at each milestone."
+    )
+    batch_size: int = _setting("Users a batch, over all replicas.")
+    num_epochs: int = _setting("Passes over the users.")
+    mixed_precision: str = _setting(
+        "Keras dtype policy: float32, mixed_bfloat16 or mixed_float16."
+    )
+    seed: int = _setting("Seed of initial weights, dropout and shuffling.")
+
+    def __post_init__(self) -> None:
+        AutoEncoder.check_arguments(**self.model_arguments())
+        if self.optimizer not in optimizers.OPTIMIZERS:
+            raise UserError(
+                "`optimizer` must be one of"
+                f" {', '.join(optimizers.OPTIMIZERS)}."
+                f" Received: optimizer={self.optimizer!r}"
+            )
+        for name in ("learning_rate", "learning_rate_decay"):
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise UserError(
+                    f"`{name}` must be a positive number."
+                    f" Received: {name}={value}"
+                )
+        for name in ("batch_size", "num_epochs"):
+            value = getattr(self, name)
+            if value < 1:
+                raise UserError(
+                    f"`{name}` must be a positive integer."
+                    f" Received: {name}={value}"
+                )
+        milestones = self.learning_rate_milestones
+        if milestones and (
+            min(milestones) < 0 or list(milestones) != sorted(set(milestones))
+        ):
+            raise UserError(
+                "`learning_rate_milestones` must be epochs in ascending order."
+                f" Received: learning_rate_milestones={milestones}"
+            )
+        if self.mixed_precision not in PRECISIONS:
+            raise UserError(
+                f"`mixed_precision` must be one of {', '.join(PRECISIONS)}."
+                f" Received: mixed_precision={self.mixed_precision!r}"
+            )
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Config":
+        """Makes a config of what JSON keeps of one: tuples became lists."""
+        arguments: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**arguments)
+
+    def model_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `AutoEncoder`, but for `num_items`."""
+        return {
+            name: getattr(self, name)
+            for name in (
+                "hidden_units",
+                "activation",
+                "last_layer_activation",
+                "dropout_rate",
+                "tie_weights",
+                "num_refeeds",
+                "refeed_noise_rate",
+                "weight_decay",
+                "centring",
+                "seed",
+            )
+        }
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Computes the learning rate of an epoch, counted from 0."""
+        passed = sum(
+            milestone <= epoch for milestone in self.learning_rate_milestones
+        )
+        return self.learning_rate * self.learning_rate_decay**passed

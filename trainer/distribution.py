@@ -1,0 +1,44 @@
+"""On which devices a job trains."""
+
+import json
+import os
+from collections.abc import Mapping
+
+import tensorflow as tf
+from absl import logging
+
+from data_prep.errors import UserError
+
+
+def create_strategy(
+    environ: Mapping[str, str] = os.environ,
+) -> tf.distribute.Strategy:
+    """Chooses the strategy for this machine's devices.
+
+    Args:
+        environ: the environment, of which `TF_CONFIG` is read.
+
+    Returns:
+        A MirroredStrategy over two or more GPUs, else the default strategy.
+
+    Raises:
+        UserError: `TF_CONFIG` names a cluster of several tasks.
+    """
+    tasks = [
+        address
+        for addresses in json.loads(environ.get("TF_CONFIG") or "{}")
+        .get("cluster", {})
+        .values()
+        for address in addresses
+    ]
+    if len(tasks) > 1:
+        raise UserError(
+            f"TF_CONFIG names a cluster of {len(tasks)} tasks, and a job"
+            " trains on one machine. Give it one replica, with more GPUs if"
+            " one is too slow."
+        )
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        logging.info("Training on %d GPUs.", len(gpus))
+        return tf.distribute.MirroredStrategy()
+    return tf.distribute.get_strategy()

@@ -1,0 +1,98 @@
+"""Prepared records in, batched SparseTensors of ratings out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from data_prep import records
+
+#: Users among which training shuffles: all of them in a set of this size.
+SHUFFLE_BUFFER = 16_384
+
+#: Shards read at a time.
+_CYCLE_LENGTH = 8
+
+#: Users whose held-out ratings are looked at together.
+_FILTER_BATCH = 1024
+
+
+def training_batches(
+    shards: Sequence[str],
+    num_items: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+) -> tf.data.Dataset:
+    """Reads the training ratings of one epoch, in an order of its own.
+
+    The order depends on seed and epoch alone, so an epoch that is started
+    again sees the same batches. The users that do not fill a last batch are
+    left out, as in the authors' code; another shuffle leaves out others.
+
+    Args:
+        shards: TFRecord files of `data_prep`.
+        num_items: size of the catalogue.
+        batch_size: users a batch.
+        seed: seed of the job.
+        epoch: number of the epoch.
+
+    Returns:
+        A dataset of SparseTensors `(batch_size, num_items)`, float32.
+    """
+    order = np.random.default_rng([seed, epoch])
+    return (
+        tf.data.Dataset.from_tensor_slices(order.permutation(sorted(shards)))
+        .interleave(
+            tf.data.TFRecordDataset,
+            cycle_length=_CYCLE_LENGTH,
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .shuffle(SHUFFLE_BUFFER, seed=int(order.integers(2**31)))
+        .batch(batch_size, drop_remainder=True)
+        .map(
+            lambda users: records.parse_users(users, num_items, ["train"])[
+                "train"
+            ],
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def evaluation_batches(
+    shards: Sequence[str], num_items: int, batch_size: int, group: str
+) -> tf.data.Dataset:
+    """Reads the users who have held-out ratings.
+
+    Args:
+        shards: TFRecord files of `data_prep`.
+        num_items: size of the catalogue.
+        batch_size: users a batch; the last one may hold fewer.
+        group: "validation" or "test".
+
+    Returns:
+        A dataset of pairs: training ratings and held-out ratings of the same
+        users, SparseTensors `(batch_size, num_items)`, float32.
+    """
+
+    def with_held_out(users: tf.Tensor) -> tf.Tensor:
+        held_out = records.parse_users(users, num_items, [group])[group]
+        places, _ = tf.unique(held_out.indices[:, 0])
+        return tf.gather(users, places)
+
+    def parse(users: tf.Tensor) -> tuple[tf.SparseTensor, tf.SparseTensor]:
+        parsed = records.parse_users(users, num_items, ["train", group])
+        return parsed["train"], parsed[group]
+
+    return (
+        tf.data.TFRecordDataset(sorted(shards))
+        .batch(_FILTER_BATCH)
+        .map(with_held_out, num_parallel_calls=tf.data.AUTOTUNE)
+        .unbatch()
+        .batch(batch_size)
+        .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
+        .prefetch(tf.data.AUTOTUNE)
+    )

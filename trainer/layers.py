@@ -1,0 +1,255 @@
+"""The layers of the autoencoder: reversible dense layer, rating centring."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep.errors import UserError
+
+#: Part of the format of saved models: never rename it.
+PACKAGE = "deep_recommender"
+
+#: What `RatingCentring` can take off the ratings.
+CENTRINGS = ("none", "mean", "item", "user_item")
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ReversibleDense(keras.layers.Layer):
+    """A dense layer of the encoder together with its mirror in the decoder.
+
+        forward:  activation(inputs @ kernel + bias)
+        reverse:  reverse_activation(inputs @ reverse_kernel + reverse_bias)
+
+    Tied, `reverse_kernel` is the transpose of `kernel`, with a bias of its
+    own ("constrained" in the paper). The forward pass takes sparse or dense
+    inputs; a sparse one costs what its ratings cost, not what the catalogue
+    does.
+
+    Reference:
+        Kuchaiev and Ginsburg, 2017, section 2.1
+        (https://arxiv.org/abs/1708.01715).
+
+    Args:
+        units: size of the forward output.
+        activation: name or function, forward.
+        reverse_activation: name or function, reverse.
+        tie_weights: whether the reverse kernel is the transposed kernel.
+
+    Call arguments:
+        inputs: SparseTensor or tensor `(batch_size, input_units)` forward;
+            tensor `(batch_size, units)` in reverse.
+        reverse: whether to apply the mirror.
+
+    Output shape:
+        `(batch_size, units)` forward, `(batch_size, input_units)` in reverse.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        reverse_activation: Any = None,
+        tie_weights: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.reverse_activation = keras.activations.get(reverse_activation)
+        self.tie_weights = tie_weights
+
+    def build(self, input_shape: tuple[int | None, int]) -> None:
+        input_units = input_shape[-1]
+        # The authors' code starts from Glorot uniform kernels and zero
+        # biases, although SELU's theory asks for LeCun normal.
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(input_units, self.units),
+            initializer="glorot_uniform",
+        )
+        self.bias = self.add_weight(
+            name="bias", shape=(self.units,), initializer="zeros"
+        )
+        if not self.tie_weights:
+            self.reverse_kernel = self.add_weight(
+                name="reverse_kernel",
+                shape=(self.units, input_units),
+                initializer="glorot_uniform",
+            )
+        self.reverse_bias = self.add_weight(
+            name="reverse_bias", shape=(input_units,), initializer="zeros"
+        )
+
+    def call(
+        self, inputs: tf.SparseTensor | tf.Tensor, reverse: bool = False
+    ) -> tf.Tensor:
+        if reverse:
+            outputs = tf.matmul(
+                inputs,
+                self.kernel if self.tie_weights else self.reverse_kernel,
+                transpose_b=self.tie_weights,
+            )
+            return self.reverse_activation(outputs + self.reverse_bias)
+        if isinstance(inputs, tf.SparseTensor):
+            # Its gradient is a dense tensor, which every Keras optimizer
+            # handles right; the IndexedSlices of an embedding lookup are not:
+            # Adam, Adagrad and RMSprop mistake repeated rows.
+            outputs = tf.sparse.sparse_dense_matmul(inputs, self.kernel)
+        else:
+            outputs = tf.matmul(inputs, self.kernel)
+        return self.activation(outputs + self.bias)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "reverse_activation": keras.activations.serialize(
+                self.reverse_activation
+            ),
+            "tie_weights": self.tie_weights,
+        }
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RatingCentring(keras.layers.Layer):
+    """Takes off the ratings what biases explain, and gives it back.
+
+    Of a rating `r` of item `i` by user `u`, what is left is
+
+        none:       r
+        mean:       r - mean
+        item:       r - mean - item_offset[i]
+        user_item:  r - mean - item_offset[i] - user_offset[u]
+
+    The mean and the damped item offsets come from the training ratings
+    (`set_statistics`) and are weights that training leaves alone. The user's
+    offset comes from his own history, in the graph, so a user whom the model
+    never saw has one as well:
+
+        item_offset[i] = sum(r - mean) / (count(i) + item_damping)
+        user_offset[u] = sum(r - mean - item_offset) / (count(u) + user_damping)
+
+    Reference:
+        Koren, 2008, "Factorization meets the neighborhood", section 2.1:
+        baseline estimates (https://doi.org/10.1145/1401890.1401944).
+
+    Args:
+        mode: one of `CENTRINGS`.
+        item_damping: number of ratings at the mean that every item starts
+            with.
+        user_damping: number of ratings at the baseline that every user starts
+            with.
+
+    Call arguments:
+        ratings: SparseTensor `(batch_size, num_items)`, float32.
+
+    Returns:
+        The centred ratings, a SparseTensor of the same indices, and the users'
+        offsets `(batch_size, 1)`; `restore` wants these.
+    """
+
+    def __init__(
+        self,
+        mode: str = "none",
+        item_damping: float = 10.0,
+        user_damping: float = 10.0,
+        **kwargs: Any,
+    ) -> None:
+        # Ratings and offsets stay float32 under mixed precision.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if mode not in CENTRINGS:
+            raise UserError(
+                f"`centring` must be one of {', '.join(CENTRINGS)}."
+                f" Received: centring={mode!r}"
+            )
+        self.mode = mode
+        self.item_damping = item_damping
+        self.user_damping = user_damping
+
+    def build(self, ratings_shape: tuple[int | None, int]) -> None:
+        if self.mode == "none":
+            return
+        self.mean = self.add_weight(
+            name="mean",
+            shape=(),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+        if self.mode == "mean":
+            return
+        self.item_offsets = self.add_weight(
+            name="item_offsets",
+            shape=(ratings_shape[-1],),
+            initializer="zeros",
+            trainable=False,
+            autocast=False,
+        )
+
+    def set_statistics(self, counts: np.ndarray, means: np.ndarray) -> None:
+        """Sets the mean and the item offsets from the training ratings.
+
+        Args:
+            counts: `(num_items,)`, the number of training ratings of each.
+            means: `(num_items,)`, their mean; anything where the count is 0.
+        """
+        if self.mode == "none":
+            return
+        sums = np.where(counts > 0, counts * means, 0.0)
+        mean = sums.sum() / max(counts.sum(), 1)
+        self.mean.assign(mean)
+        if self.mode != "mean":
+            self.item_offsets.assign(
+                (sums - counts * mean)
+                / np.maximum(counts + self.item_damping, 1e-9)
+            )
+
+    def call(
+        self, ratings: tf.SparseTensor
+    ) -> tuple[tf.SparseTensor, tf.Tensor]:
+        batch_size = ratings.dense_shape[0]
+        user_offsets = tf.zeros([batch_size, 1])
+        if self.mode == "none":
+            return ratings, user_offsets
+        values = ratings.values - self.mean
+        user_index, item_index = tf.unstack(ratings.indices, axis=1)
+        if self.mode in ("item", "user_item"):
+            values -= tf.gather(self.item_offsets, item_index)
+        if self.mode == "user_item":
+            sums = tf.math.unsorted_segment_sum(values, user_index, batch_size)
+            counts = tf.math.unsorted_segment_sum(
+                tf.ones_like(values), user_index, batch_size
+            )
+            offsets = tf.math.divide_no_nan(sums, counts + self.user_damping)
+            values -= tf.gather(offsets, user_index)
+            user_offsets = offsets[:, tf.newaxis]
+        return ratings.with_values(values), user_offsets
+
+    def restore(
+        self, predictions: tf.Tensor, user_offsets: tf.Tensor
+    ) -> tf.Tensor:
+        """Gives centred predictions back what `call` took off the ratings.
+
+        Args:
+            predictions: `(batch_size, num_items)`, centred.
+            user_offsets: `(batch_size, 1)`, as `call` returned them.
+
+        Returns:
+            `(batch_size, num_items)`, on the scale of the ratings.
+        """
+        if self.mode == "none":
+            return predictions
+        if self.mode == "mean":
+            return predictions + self.mean
+        return predictions + (self.mean + self.item_offsets) + user_offsets
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "mode": self.mode,
+            "item_damping": self.item_damping,
+            "user_damping": self.user_damping,
+        }

@@ -1,0 +1,60 @@
+"""The masked squared error of the paper, as pure functions."""
+
+import tensorflow as tf
+
+
+def masked_squared_error(
+    targets: tf.SparseTensor | tf.Tensor, predictions: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the squared error over the entries that the targets hold.
+
+    A sparse target holds the entries that its indices name: a stored 0 is a
+    rating. A dense target, a re-fed output, holds its non-zero entries, as in
+    the authors' code: an entry that noise or a rectifier set to 0 says
+    nothing.
+
+    Args:
+        targets: `(batch_size, num_items)`, float32.
+        predictions: `(batch_size, num_items)`, float32.
+
+    Returns:
+        The sum of the squared errors and the number of entries, two float32
+        scalars. Keep sums and counts apart until all batches are in: a mean
+        of per-batch means is another number.
+    """
+    if isinstance(targets, tf.SparseTensor):
+        errors = tf.gather_nd(predictions, targets.indices) - targets.values
+        return tf.reduce_sum(errors**2), tf.cast(tf.size(errors), tf.float32)
+    held = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
+    return (
+        tf.reduce_sum(held * (predictions - targets) ** 2),
+        tf.reduce_sum(held),
+    )
+
+
+def global_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Divides a replica's sum by the count of the global batch.
+
+    So the losses of all replicas, and their gradients, *add up* to those of
+    one device that sees the whole batch:
+
+        loss = sum(m * (target - prediction)^2) / sum(m)
+
+    with `m` equal to 1 where the target holds an entry and 0 elsewhere: a
+    mean over ratings, not a mean of per-user means. Without an entry it is 0.
+
+    Reference:
+        Kuchaiev and Ginsburg, 2017, section 2.2, equation 1
+        (https://arxiv.org/abs/1708.01715).
+
+    Args:
+        total: scalar, this replica's sum.
+        count: scalar, this replica's count.
+
+    Returns:
+        A scalar.
+    """
+    if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+        replica = tf.distribute.get_replica_context()
+        count = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
+    return tf.math.divide_no_nan(total, count)

@@ -1,0 +1,51 @@
+"""Named settings, each with its source."""
+
+from trainer.config import Config
+
+#: The best model of the paper's table 3, Netflix full, with the command of
+#: the authors' README (https://github.com/NVIDIA/DeepRecommender): untied,
+#: SELU on the output too, no noise, no weight decay. The schedule halves the
+#: rate at five epochs; the paper trains about 100.
+PAPER = Config(
+    hidden_units=(512, 512, 1024),
+    activation="selu",
+    last_layer_activation=True,
+    dropout_rate=0.8,
+    tie_weights=False,
+    num_refeeds=1,
+    refeed_noise_rate=0.0,
+    weight_decay=0.0,
+    centring="none",
+    optimizer="momentum",
+    learning_rate=0.005,
+    learning_rate_milestones=(24, 36, 48, 66, 72),
+    learning_rate_decay=0.5,
+    batch_size=128,
+    num_epochs=102,
+    mixed_precision="float32",
+    seed=0,
+)
+
+QUICKSTART = Config(
+    hidden_units=(512, 512, 1024),
+    activation="selu",
+    last_layer_activation=False,
+    dropout_rate=0.8,
+    tie_weights=False,
+    num_refeeds=1,
+    refeed_noise_rate=0.0,
+    weight_decay=0.0,
+    centring="user_item",
+    optimizer="momentum",
+    learning_rate=0.05,
+    learning_rate_milestones=(),
+    learning_rate_decay=0.5,
+    batch_size=128,
+    num_epochs=30,
+    mixed_precision="float32",
+    seed=0,
+)
+
+RECIPES = {"paper": PAPER, "quickstart": QUICKSTART}
+
+DEFAULT_RECIPE = "quickstart"

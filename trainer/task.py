@@ -1,0 +1,151 @@
+"""Trains, evaluates and exports a recommender.
+
+    python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
+
+Started again with the same flags, it goes on where it stopped.
+"""
+
+import dataclasses
+import os
+from typing import Any
+
+from absl import flags, logging
+
+from data_prep import command_line
+from data_prep.encode import prepare
+from data_prep.errors import UserError
+from data_prep.sources import make_source
+from data_prep.splits import make_split
+from export.sample import recommend_to_first_user
+from export.saved_model import export_job, list_versions
+from trainer.config import Config
+from trainer.distribution import create_strategy
+from trainer.job_paths import JobPaths
+from trainer.recipes import DEFAULT_RECIPE, RECIPES
+from trainer.train import train_and_evaluate
+
+_JOB_DIR = flags.DEFINE_string(
+    "job_dir",
+    None,
+    "Directory of the job, local or gs://: settings, checkpoints, logs,"
+    " metrics and export go there.",
+    required=True,
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Data prepared by data_prep.task. Default: MovieLens-1M, the last 30 % of"
+    " each user's ratings held out, prepared in the job directory.",
+)
+_RECIPE = flags.DEFINE_enum(
+    "recipe",
+    DEFAULT_RECIPE,
+    sorted(RECIPES),
+    "Settings to start from; the flags below change single ones.",
+)
+_CHECKPOINT_DIR = flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "Checkpoints. Default: AIP_CHECKPOINT_DIR, or `checkpoints` in the job"
+    " directory.",
+)
+_TENSORBOARD_LOG_DIR = flags.DEFINE_string(
+    "tensorboard_log_dir",
+    None,
+    "TensorBoard's files. Default: AIP_TENSORBOARD_LOG_DIR, or `logs` in the"
+    " job directory.",
+)
+_EXPORT_DIR = flags.DEFINE_string(
+    "export_dir",
+    None,
+    "Parent of the numbered SavedModels. Default: AIP_MODEL_DIR, or `export`"
+    " in the job directory.",
+)
+
+#: What a flag's text means for a setting of each type.
+_DEFINE: dict[Any, Any] = {
+    str: flags.DEFINE_string,
+    bool: flags.DEFINE_boolean,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    tuple[int, ...]: flags.DEFINE_list,
+}
+_SETTINGS = {
+    field.name: _DEFINE[field.type](field.name, None, field.metadata["help"])
+    for field in dataclasses.fields(Config)
+}
+
+#: Lines of the tables that the job ends with.
+_SAMPLE_SIZE = 10
+
+
+def main() -> None:
+    """Runs the job that the flags describe."""
+    config = _create_config()
+    paths = JobPaths.resolve(
+        _JOB_DIR.value,
+        checkpoint_dir=_CHECKPOINT_DIR.value,
+        log_dir=_TENSORBOARD_LOG_DIR.value,
+        export_dir=_EXPORT_DIR.value,
+    )
+    strategy = create_strategy()
+    data_dir = _DATA_DIR.value or paths.data_dir
+    if not _DATA_DIR.value:
+        prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
+    metrics = train_and_evaluate(config, data_dir, paths, strategy)
+    _print_metrics(metrics)
+    versions = list_versions(paths.export_dir)
+    if versions:
+        version_dir = os.path.join(paths.export_dir, str(versions[-1]))
+        logging.info("%s is exported already.", version_dir)
+    else:
+        version_dir = export_job(paths)
+    _print_sample(version_dir, data_dir)
+    print(f"\nMetrics: {paths.metrics_file}\nSavedModel: {version_dir}")
+
+
+def _create_config() -> Config:
+    """Applies the settings among the flags to the recipe."""
+    changes: dict[str, Any] = {
+        name: flag.value
+        for name, flag in _SETTINGS.items()
+        if flag.value is not None
+    }
+    for name, value in changes.items():
+        if isinstance(value, list):
+            try:
+                changes[name] = tuple(int(number) for number in value if number)
+            except ValueError:
+                raise UserError(
+                    f"`{name}` must be whole numbers separated by commas."
+                    f" Received: {name}={','.join(value)}"
+                ) from None
+    return dataclasses.replace(RECIPES[_RECIPE.value], **changes)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    print("\nTest ratings, all of them weighing the same:")
+    rows = {
+        "mean rating": metrics["baselines"]["mean"],
+        "user and item biases": metrics["baselines"]["biases"],
+        f"autoencoder, epoch {metrics['best_epoch']}": metrics["test"],
+    }
+    for name, row in rows.items():
+        print(f"  {name:<24} RMSE {row['rmse']:.4f}  MAE {row['mae']:.4f}")
+
+
+def _print_sample(version_dir: str, data_dir: str) -> None:
+    sample = recommend_to_first_user(version_dir, data_dir)
+    print(
+        f"\nUser {sample.user_id} gave {len(sample.history)} ratings, the best"
+        " of them:"
+    )
+    for title, rating in sample.history[:_SAMPLE_SIZE]:
+        print(f"  {rating:5.2f}  {title}")
+    print("The exported model recommends, with the ratings that it predicts:")
+    for title, rating in sample.recommendations[:_SAMPLE_SIZE]:
+        print(f"  {rating:5.2f}  {title}")
+
+
+if __name__ == "__main__":
+    command_line.run(main)

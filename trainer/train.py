@@ -1,0 +1,213 @@
+"""The training loop: one for every strategy."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from data_prep.errors import UserError
+from data_prep.json_files import write_json
+from data_prep.manifest import read_manifest
+from data_prep.records import list_shards
+from data_prep.vocabulary import Items, read_items
+from trainer.autoencoder import AutoEncoder
+from trainer.baselines import BASELINES, Biases
+from trainer.checkpoints import Checkpoints
+from trainer.config import Config
+from trainer.evaluate import Evaluator
+from trainer.input_pipeline import evaluation_batches, training_batches
+from trainer.job_paths import JobPaths
+from trainer.job_record import record_job
+from trainer.optimizers import OPTIMIZERS
+from trainer.progress import Progress
+
+#: Steps between two looks at the losses, for which the host waits for the
+#: device.
+_STEPS_BETWEEN_CHECKS = 100
+
+
+def train_and_evaluate(
+    config: Config,
+    data_dir: str,
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+) -> dict[str, Any]:
+    """Trains to the end, from wherever an earlier run of the job stopped.
+
+    Validation RMSE picks the weights after each epoch; the test ratings are
+    read once, for those weights and the baselines.
+
+    Args:
+        config: the settings of the job.
+        data_dir: prepared data.
+        paths: where the job keeps what it makes.
+        strategy: the devices.
+
+    Returns:
+        What `metrics.json` holds: `validation` and `test` metrics of the best
+        weights, their epoch, counted from 1, as `best_epoch`, and the test
+        metrics of the `baselines`.
+
+    Raises:
+        UserError: the job directory is another job's, the users are too few
+            for a batch, or the loss is not finite any more.
+    """
+    record_job(paths, config, data_dir)
+    num_users = read_manifest(data_dir).num_users
+    if num_users < config.batch_size:
+        raise UserError(
+            f"`batch_size` must be at most the number of users, {num_users}."
+            f" Received: batch_size={config.batch_size}"
+        )
+    items = read_items(data_dir)
+    shards = list_shards(data_dir)
+
+    def held_out(group: str) -> tf.data.Dataset:
+        return evaluation_batches(
+            shards, len(items.item_ids), config.batch_size, group
+        )
+
+    keras.utils.set_random_seed(config.seed)
+    with strategy.scope():
+        model = _create_model(config, items)
+        checkpoints = Checkpoints(model, paths)
+        baselines = {
+            name: Biases(items.counts, items.means, centring)
+            for name, centring in BASELINES.items()
+        }
+    evaluate = Evaluator(model, strategy)
+    checkpoints.restore_latest()
+    progress = Progress(
+        steps_per_epoch=num_users // config.batch_size,
+        batch_size=config.batch_size,
+        first_epoch=checkpoints.num_epochs + 1,
+        num_epochs=config.num_epochs,
+    )
+    callbacks = keras.callbacks.CallbackList(
+        [
+            keras.callbacks.LearningRateScheduler(
+                lambda epoch, _: config.learning_rate_at(epoch)
+            ),
+            keras.callbacks.TensorBoard(paths.log_dir, write_graph=False),
+        ],
+        model=model,
+    )
+    train_epoch = _EpochTrainer(config, model, shards, strategy, progress)
+
+    callbacks.on_train_begin()
+    for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
+        # Keras counts epochs from 0, people from 1.
+        callbacks.on_epoch_begin(epoch - 1)
+        training = train_epoch(epoch)
+        validation = evaluate(held_out("validation"))
+        _check_finite([validation["rmse"]], epoch, config)
+        is_best = checkpoints.save_epoch(epoch, validation["rmse"])
+        callbacks.on_epoch_end(
+            epoch - 1,
+            {
+                **training,
+                "val_rmse": validation["rmse"],
+                "val_mae": validation["mae"],
+            },
+        )
+        progress.epoch_done(
+            epoch,
+            f"training loss {training['loss']:.4f}, validation RMSE"
+            f" {validation['rmse']:.4f}{' (best)' if is_best else ''}",
+        )
+    callbacks.on_train_end()
+
+    checkpoints.restore_best()
+    metrics = {
+        "best_epoch": checkpoints.best_epoch,
+        "validation": evaluate(held_out("validation")),
+        "test": evaluate(held_out("test")),
+        "baselines": {
+            name: Evaluator(baseline, strategy)(held_out("test"))
+            for name, baseline in baselines.items()
+        },
+    }
+    write_json(paths.metrics_file, metrics)
+    return metrics
+
+
+def _create_model(config: Config, items: Items) -> AutoEncoder:
+    """Makes the model, compiled and with all its variables."""
+    model = AutoEncoder(
+        len(items.item_ids),
+        **config.model_arguments(),
+        dtype=config.mixed_precision,
+    )
+    model.centring.set_statistics(items.counts, items.means)
+    # Under float16 this wraps the optimizer in loss scaling.
+    model.compile(optimizer=OPTIMIZERS[config.optimizer](config.learning_rate))
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+class _EpochTrainer:
+    """Runs the training steps of one epoch after another."""
+
+    def __init__(
+        self,
+        config: Config,
+        model: AutoEncoder,
+        shards: Sequence[str],
+        strategy: tf.distribute.Strategy,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._model = model
+        self._shards = shards
+        self._strategy = strategy
+        self._progress = progress
+
+        @tf.function(reduce_retracing=True)
+        def step(batch: Any) -> Any:
+            loss = strategy.run(model.train_step, args=(batch,))["loss"]
+            return strategy.experimental_local_results(loss)[0]
+
+        self._step = step
+
+    def __call__(self, epoch: int) -> dict[str, float]:
+        """Trains one epoch, counted from 1, and returns its metrics."""
+        batches = training_batches(
+            self._shards,
+            self._model.num_items,
+            self._config.batch_size,
+            self._config.seed,
+            epoch,
+        )
+        self._model.reset_metrics()
+        losses = []
+        for batch in self._strategy.experimental_distribute_dataset(batches):
+            losses.append(self._step(batch))
+            if len(losses) % _STEPS_BETWEEN_CHECKS == 0:
+                _check_finite(losses, epoch, self._config)
+            self._progress.step_done(epoch, len(losses))
+        _check_finite(losses, epoch, self._config)
+        return {
+            name: float(metric)
+            for name, metric in self._model.training_metrics().items()
+        }
+
+
+def _check_finite(losses: Sequence[Any], epoch: int, config: Config) -> None:
+    """Stops the job at the first loss that is not a number any more."""
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            remedy = (
+                "a lower --learning_rate"
+                if config.num_refeeds
+                else "--num_refeeds=1, which steadies large learning rates,"
+                " or a lower --learning_rate"
+            )
+            raise UserError(
+                f"the loss became {float(loss)} in epoch {epoch} at batch"
+                f" {step}, after {config.learning_rate_at(epoch - 1):g} as"
+                f" the learning rate and num_refeeds={config.num_refeeds}."
+                f" The state after epoch {epoch - 1} is kept. Try {remedy},"
+                " in another --job-dir."
+            )

@@ -26,6 +26,7 @@ setup(
         "keras>=3.15,<4",
         # The data sets of the package registry are fetched with pip.
         "pip>=23",
+        "pyarrow>=18",
         # TensorFlow no longer brings it; its event files need it.
         "tensorboard>=2.20",
         "tensorflow>=2.21,<2.22",

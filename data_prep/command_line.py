@@ -1,5 +1,6 @@
 """How every command of the project starts, reads its flags and fails."""
 
+import logging as stdlib_logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from data_prep.errors import UserError
 # TensorFlow's start-up remarks about the processor say nothing to a user.
 # Read by the library when it is loaded, so it is set before that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_PACKAGES = ("data_prep", "trainer", "export", "serving")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -26,7 +29,14 @@ def run(main: Callable[[], None]) -> None:
         main: what the command does, once the flags are parsed.
     """
     flags.FLAGS.set_default("verbosity", logging.INFO)
+    logging.get_absl_handler().addFilter(_is_for_the_user)
     app.run(lambda _: _run_main(main), flags_parser=_parse_flags)
+
+
+def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
+    """Keeps back what libraries say of their own doing."""
+    package = os.path.basename(os.path.dirname(record.pathname))
+    return package in _PACKAGES or record.levelno >= stdlib_logging.WARNING
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
@@ -34,7 +44,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         positional = flags.FLAGS([argv[0], *normalised])[1:]
     except flags.Error as error:
-        message = str(error).rstrip(".")
+        message = " ".join(str(error).split()).rstrip(".")
         _fail(f"{message}. --help lists the flags.", exit_code=2)
     if positional:
         _fail(
@@ -56,6 +66,7 @@ def _run_main(main: Callable[[], None]) -> None:
     # Imported late: flag mistakes and --help should not wait for TensorFlow.
     import tensorflow as tf
 
+    tf.get_logger().setLevel(stdlib_logging.WARNING)
     try:
         main()
     except (

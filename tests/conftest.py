@@ -19,3 +19,19 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def _seeds():
     keras.utils.set_random_seed(2017)
+
+
+@pytest.fixture(scope="session")
+def synthetic_data(tmp_path_factory):
+    """Directory of 200 users' prepared ratings of 40 items."""
+    from tests.synthetic import prepare_synthetic
+
+    return prepare_synthetic(tmp_path_factory.mktemp("synthetic"))
+
+
+@pytest.fixture(scope="session")
+def trained_job(tmp_path_factory, synthetic_data):
+    """Places of a small job, trained on the synthetic data."""
+    from tests.synthetic import train_small_job
+
+    return train_small_job(tmp_path_factory.mktemp("job"), synthetic_data)

@@ -128,13 +128,14 @@ class ReferenceAutoEncoder:
             )
             gradients[bias] += delta.sum(axis=0)
             upstream = delta @ self._kernel(layer).T
-        for weight, velocity, gradient in zip(
-            self.weights, self.velocity, gradients, strict=True
-        ):
+        for index, gradient in enumerate(gradients):
             # PyTorch's SGD: v = momentum * v + g; w -= learning_rate * v.
-            velocity *= self.momentum
-            velocity += gradient + self.weight_decay * weight
-            weight -= self.learning_rate * velocity
+            self.velocity[index] = (
+                self.momentum * self.velocity[index]
+                + gradient
+                + self.weight_decay * self.weights[index]
+            )
+            self.weights[index] -= self.learning_rate * self.velocity[index]
         return loss, inputs[-1]
 
     def train_step(self, x, rated, num_refeeds):

@@ -1,6 +1,7 @@
 """What a job keeps of its state: to go on from, and to answer with."""
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -26,8 +27,8 @@ class Checkpoints:
         self._best_rmse = tf.Variable(math.inf, dtype=tf.float64)
         self._latest = tf.train.CheckpointManager(
             tf.train.Checkpoint(
-                model=model,
-                optimizer=model.optimizer,
+                model=_variables(model),
+                optimizer=_variables(model.optimizer),
                 num_epochs=self._num_epochs,
                 best_epoch=self._best_epoch,
                 best_rmse=self._best_rmse,
@@ -36,32 +37,24 @@ class Checkpoints:
             max_to_keep=1,
         )
         self._best = tf.train.CheckpointManager(
-            tf.train.Checkpoint(model=model),
-            paths.best_checkpoint_dir,
-            max_to_keep=1,
+            _model_checkpoint(model), paths.best_checkpoint_dir, max_to_keep=1
         )
 
     @property
     def num_epochs(self) -> int:
         """Number of whole epochs behind the model."""
-        return int(self._num_epochs)
+        return int(self._num_epochs.numpy())
 
     @property
     def best_epoch(self) -> int:
         """The epoch with the lowest validation RMSE, counted from 1."""
-        return int(self._best_epoch)
+        return int(self._best_epoch.numpy())
 
     def restore_latest(self) -> None:
         """Takes up the state of an earlier run, if there is one."""
         path = self._latest.latest_checkpoint
         if path:
             self._latest.checkpoint.restore(path).assert_consumed()
-
-    def restore_best(self) -> None:
-        """Gives the model its best weights."""
-        self._best.checkpoint.restore(
-            self._best.latest_checkpoint
-        ).assert_consumed()
 
     def save_epoch(self, epoch: int, validation_rmse: float) -> bool:
         """Saves the state after an epoch.
@@ -76,7 +69,7 @@ class Checkpoints:
         Returns:
             Whether it is the best epoch so far.
         """
-        is_best = validation_rmse < float(self._best_rmse)
+        is_best = validation_rmse < float(self._best_rmse.numpy())
         self._num_epochs.assign(epoch)
         if is_best:
             self._best_epoch.assign(epoch)
@@ -84,3 +77,32 @@ class Checkpoints:
             self._best.save(checkpoint_number=epoch)
         self._latest.save(checkpoint_number=epoch)
         return is_best
+
+
+def has_best_weights(paths: JobPaths) -> bool:
+    """Says whether a job has finished an epoch."""
+    return tf.train.latest_checkpoint(paths.best_checkpoint_dir) is not None
+
+
+def restore_best_weights(model: AutoEncoder, paths: JobPaths) -> None:
+    """Gives a model the weights with the lowest validation RMSE.
+
+    Args:
+        model: of the same architecture as the job's.
+        paths: the places of the job.
+    """
+    path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
+    _model_checkpoint(model).restore(path).assert_consumed()
+
+
+def _model_checkpoint(model: AutoEncoder) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(model=_variables(model))
+
+
+def _variables(owner: Any) -> list[tf.Variable]:
+    """Lists all variables of a model or optimizer, in their fixed order.
+
+    A checkpoint of the Keras object itself would miss some without a word:
+    it does not look into lists of layers, nor at the state of the dropout.
+    """
+    return [variable.value for variable in owner.variables]

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from trainer.rating_model import RatingModel
@@ -50,5 +49,5 @@ class Evaluator:
         return {
             "rmse": float(self._model.rmse.result()),
             "mae": float(self._model.mae.result()),
-            "num_ratings": int(np.asarray(self._model.rmse.count)),
+            "num_ratings": int(tf.convert_to_tensor(self._model.rmse.count)),
         }

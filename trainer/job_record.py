@@ -10,6 +10,7 @@ from data_prep import manifest, vocabulary
 from data_prep.errors import UserError
 from data_prep.json_files import read_json, to_json, write_json
 from trainer.autoencoder import AutoEncoder
+from trainer.checkpoints import has_best_weights, restore_best_weights
 from trainer.config import Config
 from trainer.job_paths import JobPaths
 
@@ -87,8 +88,7 @@ def load_job(paths: JobPaths) -> TrainedJob:
     Raises:
         UserError: there is no trained job.
     """
-    checkpoint = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
-    if not tf.io.gfile.exists(paths.config_file) or checkpoint is None:
+    if not tf.io.gfile.exists(paths.config_file) or not has_best_weights(paths):
         raise UserError(
             f"{paths.job_dir} holds no trained job. Run `python -m"
             f" trainer.task --job-dir {paths.job_dir}` first."
@@ -98,7 +98,7 @@ def load_job(paths: JobPaths) -> TrainedJob:
     config = Config.from_json(record)
     data = manifest.read_manifest(paths.vocabulary_dir)
     model = AutoEncoder(data.num_items, **config.model_arguments())
-    tf.train.Checkpoint(model=model).read(checkpoint).expect_partial()
+    restore_best_weights(model, paths)
     return TrainedJob(
         model=model,
         items=vocabulary.read_items(paths.vocabulary_dir),

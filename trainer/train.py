@@ -14,7 +14,7 @@ from data_prep.records import list_shards
 from data_prep.vocabulary import Items, read_items
 from trainer.autoencoder import AutoEncoder
 from trainer.baselines import BASELINES, Biases
-from trainer.checkpoints import Checkpoints
+from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import Config
 from trainer.evaluate import Evaluator
 from trainer.input_pipeline import evaluation_batches, training_batches
@@ -119,7 +119,7 @@ def train_and_evaluate(
         )
     callbacks.on_train_end()
 
-    checkpoints.restore_best()
+    restore_best_weights(model, paths)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(held_out("validation")),

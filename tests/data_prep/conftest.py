@@ -1,0 +1,31 @@
+"""What the tests of data preparation share."""
+
+import pytest
+
+from data_prep.encode import prepare
+from data_prep.sources import make_source
+from data_prep.splits import make_split
+from tests.data_prep.helpers import RowsSource
+
+
+@pytest.fixture(scope="session")
+def movielens_1m(tmp_path_factory):
+    """MovieLens-1M, prepared as the main job does it."""
+    data_dir = str(tmp_path_factory.mktemp("movielens_1m"))
+    prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
+    return data_dir
+
+
+@pytest.fixture
+def rows():
+    """Sixty users who rate twenty items each, and 0 among the ratings."""
+    return [
+        (f"u{u}", f"i{(u * 7 + k) % 30}", float((u + k) % 6), 1000.0 * k + u)
+        for u in range(60)
+        for k in range(20)
+    ]
+
+
+@pytest.fixture
+def source(rows):
+    return RowsSource(rows)

@@ -1,0 +1,232 @@
+import random
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from data_prep.encode import prepare
+from data_prep.errors import UserError
+from data_prep.manifest import is_prepared, read_manifest
+from data_prep.splits import make_split
+from tests.data_prep import oracle
+from tests.data_prep.helpers import RowsSource, read_back, read_files
+
+ORACLES = {
+    "user-time": oracle.user_time,
+    "global-time": oracle.global_time,
+    "random": oracle.random,
+}
+DUPLICATED_ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["1", "2", "3", "é\t", "007", "7"]),
+        st.sampled_from(["a", 'b"', "c\n", "'d", "e::", "f,", "😀", "h"]),
+        st.sampled_from([-1.0, 0.0, 2.5]),
+        st.integers(0, 5).map(float),
+    ),
+    min_size=20,
+    max_size=80,
+)
+
+
+def expect(rows, name, seed):
+    """Returns what the oracle keeps, and what it drops by reason."""
+    unique = oracle.remove_duplicates(rows)
+    kept, dropped = oracle.keep_known(ORACLES[name](unique, seed))
+    ratings = {(user, item): rating for user, item, rating, _ in unique}
+    dropped["duplicate"] = len(rows) - len(unique)
+    return {key: (part, ratings[key]) for key, part in kept.items()}, dropped
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@hypothesis.given(rows=DUPLICATED_ROWS, seed=st.integers(0, 9))
+@hypothesis.settings(max_examples=10, deadline=None)
+def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
+    output_dir = str(tmp_path_factory.mktemp("prepared"))
+    kept, dropped = expect(rows, name, seed)
+    arguments = RowsSource(rows), make_split(name), output_dir
+    if {part for part, _ in kept.values()} != set(oracle.PARTS):
+        with pytest.raises(UserError, match=r"leaves no \w+ ratings"):
+            prepare(*arguments, seed=seed)
+        return
+    manifest = prepare(*arguments, seed=seed, num_shards=3)
+    found, order = read_back(output_dir)
+    assert found == kept
+    assert len(order) == len(set(order)) == manifest.num_users
+    assert manifest.rows_dropped == dropped
+    assert manifest.rows_read == len(rows)
+    parts = [part for part, _ in kept.values()]
+    assert manifest.num_ratings == {p: parts.count(p) for p in oracle.PARTS}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_row_order_and_shard_count_do_not_change_the_split(
+    name, rows, tmp_path
+):
+    split = make_split(name)
+    first, again, other = (str(tmp_path / k) for k in "123")
+    prepare(RowsSource(rows), split, first)
+    shuffled = RowsSource(random.Random(1).sample(rows, len(rows)))
+    prepare(shuffled, split, again)
+    prepare(shuffled, split, other, num_shards=16)
+    assert read_files(first) == read_files(again)
+    assert read_back(first)[0] == read_back(other)[0]
+
+
+def test_latest_of_duplicate_ratings_wins(rows, tmp_path):
+    user, item = rows[0][:2]
+    rows += [(user, item, 9.0, 1e6), (user, item, 7.0, 1e6), (user, item, 8, 0)]
+    prepare(RowsSource(rows), make_split("random"), str(tmp_path))
+    assert read_back(str(tmp_path))[0][user, item][1] == 9.0
+
+
+def test_rating_of_zero_is_a_rating(source, tmp_path):
+    manifest = prepare(source, make_split("random"), str(tmp_path))
+    zeros = [row for row in source.rows if row[2] == 0]
+    found = read_back(str(tmp_path))[0]
+    assert len(found) == len(source.rows)
+    assert all(found[row[:2]][1] == 0 for row in zeros)
+    assert (manifest.rating_min, manifest.rating_max) == (0, 5)
+
+
+def test_manifest_gives_the_cuts_that_the_data_decided(source, tmp_path):
+    manifest = prepare(source, make_split("global-time"), str(tmp_path))
+    assert manifest.split == {
+        "name": "global-time",
+        "validation_fraction": 0.1,
+        "test_fraction": 0.1,
+        "cuts": {
+            "validation": "1970-01-01T04:26:40+00:00",
+            "test": "1970-01-01T05:00:00+00:00",
+        },
+    }
+
+
+def test_same_command_again_leaves_the_files_alone(source, tmp_path):
+    split = make_split("global-time")
+    manifest = prepare(source, split, str(tmp_path))
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert prepare(source, split, str(tmp_path)) == manifest
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"seed": 5}, "its seed is 0, not 5", id="seed"),
+        pytest.param({"num_shards": 2}, "num_shards is 8, not 2", id="shards"),
+        pytest.param(
+            {"split": make_split("user-time")},
+            r"its split is \{'name': 'random'.*\}, not \{'name': 'user-time'\}",
+            id="split",
+        ),
+        pytest.param(
+            {"source": RowsSource([])}, "its source is .*1200", id="source"
+        ),
+    ],
+)
+def test_other_prepared_data_is_not_overwritten(
+    source, tmp_path, change, message
+):
+    first = {"source": source, "split": make_split("random")}
+    prepare(**first, output_dir=str(tmp_path))
+    before = read_files(tmp_path)
+    with pytest.raises(UserError, match=message):
+        prepare(**(first | change), output_dir=str(tmp_path))
+    assert read_files(tmp_path) == before
+
+
+def test_leftovers_are_replaced_and_other_files_stay(source, tmp_path):
+    expected = str(tmp_path / "expected")
+    prepare(source, make_split("random"), expected)
+    output_dir = tmp_path / "output"
+    (output_dir / "users").mkdir(parents=True)
+    (output_dir / "users" / "part-00009-of-00012.tfrecord").write_text("half")
+    (output_dir / "users" / "mine.txt").write_text("mine")
+    (output_dir / "items.parquet").write_text("half")
+    (output_dir / "notes.txt").write_text("mine")
+    prepare(source, make_split("random"), str(output_dir))
+    assert read_files(output_dir) == {
+        **read_files(expected),
+        "users/mine.txt": b"mine",
+        "notes.txt": b"mine",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "split", "message"),
+    [
+        pytest.param(
+            [], make_split("random"), "holds no ratings", id="no_rows"
+        ),
+        pytest.param(
+            [("u", "i", 1.0, None), ("u", "j", 1.0, 3.0)],
+            make_split("user-time"),
+            "1 of 2 ratings have no timestamp.*--timestamp-column",
+            id="no_timestamp",
+        ),
+        pytest.param(
+            [("u", "i", 1.0, 0.0)],
+            make_split("user-time"),
+            r"no train ratings.*user_with_fewer_than_2_ratings': 1",
+            id="nothing_to_train_on",
+        ),
+        pytest.param(
+            [("u", "i", 1.0, 0.0), ("v", "i", 1.0, 9e9)],
+            make_split(
+                "global-time",
+                validation_from="2000-01-01",
+                test_from="2001-01-01",
+            ),
+            "no validation ratings.*user_without_training.*--validation-from",
+            id="nothing_to_validate_on",
+        ),
+        pytest.param(
+            [(f"u{k % 9}", f"i{k % 10}", 1.0, 0.0) for k in range(90)],
+            make_split("random", test_fraction=0),
+            "no test ratings.*Change --validation-fraction and --test-fraction",
+            id="nothing_to_test_on",
+        ),
+    ],
+)
+def test_ratings_that_do_not_fill_the_split_are_refused(
+    rows, split, message, tmp_path
+):
+    with pytest.raises(UserError, match=message):
+        prepare(RowsSource(rows), split, str(tmp_path))
+    assert not is_prepared(str(tmp_path))
+
+
+def test_ratings_may_all_be_equal(rows, tmp_path):
+    equal = [(user, item, 3.0, ts) for user, item, _, ts in rows]
+    manifest = prepare(RowsSource(equal), make_split("random"), str(tmp_path))
+    assert manifest.rating_min == manifest.rating_max == 3.0
+    assert manifest.rating_mean == 3.0
+
+
+def test_result_that_cannot_be_written_is_a_users_error(source, tmp_path):
+    (tmp_path / "items.parquet").mkdir()
+    with pytest.raises(
+        UserError, match=rf"cannot write to {tmp_path}: .*items.parquet"
+    ):
+        prepare(source, make_split("random"), str(tmp_path))
+    assert not is_prepared(str(tmp_path))
+
+
+def test_everything_can_be_remote(source, tmp_path):
+    """TensorFlow's in-memory file system stands for a bucket."""
+    local, remote = str(tmp_path), "ram://bucket/prepared"
+    prepare(source, make_split("random"), local)
+    manifest = prepare(source, make_split("random"), remote)
+    assert read_manifest(local) == read_manifest(remote) == manifest
+    assert read_back(local) == read_back(remote)
+
+
+def test_number_of_shards_is_positive(source, tmp_path):
+    with pytest.raises(UserError, match=r"at least 1. Received: 0"):
+        prepare(source, make_split("random"), str(tmp_path), num_shards=0)
+
+
+def test_output_directory_may_not_be_a_file(source, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot create .*file/users"):
+        prepare(source, make_split("random"), str(tmp_path / "file"))

@@ -1,0 +1,231 @@
+import duckdb
+import numpy as np
+import pytest
+
+from data_prep.encode import prepare
+from data_prep.errors import UserError
+from data_prep.manifest import read_manifest
+from data_prep.sources import make_source
+from data_prep.splits import make_split
+from data_prep.tables import Columns
+from data_prep.vocabulary import read_items
+from tests.data_prep.helpers import read_back
+
+
+def load(name, tmp_path, **options):
+    connection = duckdb.connect()
+    make_source(name, **options).load(connection, str(tmp_path))
+    return connection
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            {"name": "movielens"},
+            r"unknown source 'movielens'. The sources are: movielens-1m,"
+            r" movielens-100k, tfds:movielens/1m-ratings and its like, files",
+            id="unknown_name",
+        ),
+        pytest.param({"name": "files"}, "needs --ratings", id="no_ratings"),
+        pytest.param(
+            {"name": "files", "ratings": "/nowhere/*.csv"},
+            r"no file matches --ratings /nowhere/\*.csv",
+            id="no_match",
+        ),
+        pytest.param(
+            {"name": "movielens-1m", "ratings": "a.csv"},
+            "belong to --source files, not to --source movielens-1m",
+            id="ratings_of_a_named_set",
+        ),
+        pytest.param(
+            {"name": "movielens-1m", "columns": Columns(user="u")},
+            "the column flags belong to --source files",
+            id="columns_of_a_named_set",
+        ),
+    ],
+)
+def test_unusable_arguments_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        make_source(**arguments)
+
+
+def test_files_are_described_by_content_and_not_by_place(tmp_path):
+    described = []
+    for directory in ("here", "there"):
+        (tmp_path / directory).mkdir()
+        path = tmp_path / directory / "ratings.csv"
+        path.write_text("user,item,rating\n1,2,3\n")
+        described.append(make_source("files", ratings=str(path)).describe())
+    assert described[0] == described[1]
+    path.write_text("user,item,rating\n1,2,4\n")
+    assert make_source("files", ratings=str(path)).describe() != described[0]
+
+
+@pytest.mark.parametrize("dataset", ["nothing/here", "movielens/1m-stars"])
+def test_unknown_tfds_data_set_is_named(dataset, tmp_path):
+    with pytest.raises(UserError, match=f"Datasets has no {dataset}"):
+        load(f"tfds:{dataset}", tmp_path)
+
+
+def test_tfds_data_set_without_ratings_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no ratings: it lacks.*user_id"):
+        load("tfds:movielens/1m-movies", tmp_path)
+
+
+@pytest.fixture
+def tfds_ratings(tmp_path, monkeypatch):
+    """A tiny movielens/1m-ratings where TFDS looks for prepared sets."""
+    import tensorflow_datasets as tfds
+
+    data_dir = str(tmp_path / "tfds")
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", data_dir)
+    info = tfds.builder("movielens/1m-ratings").info
+    row = {
+        "movie_id": "10",
+        "movie_title": "Amélie (2001)",
+        "movie_genres": [0],
+        "user_id": "007",
+        "user_rating": 0.0,
+        "timestamp": 978300760,
+        "user_gender": True,
+        "bucketized_user_age": 25.0,
+        "user_occupation_label": 1,
+        "user_occupation_text": "writer",
+        "user_zip_code": "00000",
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="movielens",
+        config="1m-ratings",
+        version=str(info.version),
+        features=info.features,
+        split_datasets={"train": [(0, row), (1, row | {"user_id": "8"})]},
+        data_dir=data_dir,
+    )
+
+
+@pytest.mark.usefixtures("tfds_ratings")
+def test_tfds_ratings_and_titles_are_read(tmp_path):
+    with load("tfds:movielens/1m-ratings", tmp_path) as connection:
+        ratings = connection.table("source_ratings").order("ALL").fetchall()
+        titles = connection.table("source_titles").fetchall()
+    assert ratings == [("007", "10", 0, 978300760), ("8", "10", 0, 978300760)]
+    assert titles == [("10", "Amélie (2001)")]
+
+
+def test_tfds_without_network_says_what_else_to_do(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(*args, **kwargs):
+        raise ConnectionError("no route to files.grouplens.org\nand more")
+
+    data_dir = str(tmp_path / "tfds")
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", data_dir)
+    monkeypatch.setattr(
+        tfds.download.DownloadManager, "download_and_extract", fail
+    )
+    with pytest.raises(
+        UserError, match=r"could not prepare .*\(no route to .*org\)"
+    ):
+        load("tfds:movielens/1m-ratings", tmp_path)
+
+
+@pytest.mark.integration
+def test_movielens_1m_is_the_published_set(tmp_path):
+    with load("movielens-1m", tmp_path) as connection:
+        counts = connection.execute(
+            "SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id),"
+            " min(timestamp), max(timestamp) FROM source_ratings"
+        ).fetchall()
+        histogram = connection.execute(
+            "SELECT rating, count(*) FROM source_ratings"
+            " GROUP BY rating ORDER BY rating"
+        ).fetchall()
+        first = connection.table("source_ratings").limit(1).fetchall()
+    assert counts == [(1_000_209, 6_040, 3_706, 956703932, 1046454590)]
+    assert histogram == [
+        (1, 56_174),
+        (2, 107_557),
+        (3, 261_197),
+        (4, 348_971),
+        (5, 226_310),
+    ]
+    title = "One Flew Over the Cuckoo's Nest (1975)"
+    assert first == [("1", title, 5, 978300760)]
+
+
+@pytest.mark.integration
+def test_movielens_1m_is_prepared_whole(movielens_1m):
+    manifest = read_manifest(movielens_1m)
+    dropped = sum(manifest.rows_dropped.values())
+    assert manifest.rows_read == 1_000_209
+    assert sum(manifest.num_ratings.values()) + dropped == 1_000_209
+    assert manifest.num_users == 6_040
+    assert manifest.num_ratings["train"] == 697_435
+    assert (manifest.rating_min, manifest.rating_max) == (1, 5)
+    items = read_items(movielens_1m)
+    assert items.item_ids == items.titles
+    assert items.counts.sum() == 697_435
+    found, order = read_back(movielens_1m)
+    assert len(found) == sum(manifest.num_ratings.values())
+    assert len(set(order)) == 6_040
+
+
+@pytest.mark.integration
+def test_movielens_100k_has_titles(tmp_path):
+    source = make_source("movielens-100k")
+    manifest = prepare(source, make_split("global-time"), str(tmp_path))
+    assert manifest.rows_read == 100_000
+    assert manifest.split["cuts"]["test"].startswith("1998-03-31")
+    items = read_items(str(tmp_path))
+    titles = dict(zip(items.item_ids, items.titles, strict=True))
+    assert titles["1"] == "Toy Story (1995)"
+    assert None not in titles.values()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "num_test", "num_known", "rmse_of_mean", "rmse_of_biases"),
+    [
+        ("movielens-1m", 100_021, 95_723, 1.0889, 0.9183),
+        ("movielens-100k", 10_000, 2_800, 1.1259, 0.9691),
+    ],
+)
+def test_last_tenth_is_as_hard_as_known(
+    name, num_test, num_known, rmse_of_mean, rmse_of_biases, tmp_path
+):
+    """Bias = mean + item offset + user offset, each damped by 10 ratings."""
+    split = make_split("global-time", validation_fraction=0, test_fraction=0.1)
+    with load(name, tmp_path) as connection:
+        connection.execute("ALTER TABLE source_ratings RENAME TO ratings")
+        query = split.to_sql(0, split.find_cuts(connection))
+        columns = connection.sql(
+            "SELECT dense_rank() OVER (ORDER BY user_id) - 1 AS user,"
+            " dense_rank() OVER (ORDER BY item_id) - 1 AS item,"
+            f" rating, split = 'test' AS is_test FROM ({query})"
+        ).fetchnumpy()
+    users, items, ratings, is_test = columns.values()
+    is_train = ~is_test
+    assert is_test.sum() == num_test
+
+    def offsets(indices, residuals):
+        num = indices.max() + 1
+        train = indices[is_train]
+        counts = np.bincount(train, minlength=num)
+        sums = np.bincount(train, residuals[is_train], minlength=num)
+        return (sums / (counts + 10))[indices], (counts > 0)[indices]
+
+    mean = ratings[is_train].mean()
+    item_offsets, item_known = offsets(items, ratings - mean)
+    user_offsets, user_known = offsets(users, ratings - mean - item_offsets)
+    known = is_test & item_known & user_known
+    assert known.sum() == num_known
+    assert rmse((ratings - mean)[known]) == pytest.approx(
+        rmse_of_mean, abs=1e-4
+    )
+    residuals = ratings - mean - item_offsets - user_offsets
+    assert rmse(residuals[known]) == pytest.approx(rmse_of_biases, abs=1e-4)
+
+
+def rmse(errors):
+    return np.sqrt(np.mean(errors**2))

@@ -1,0 +1,196 @@
+import random
+
+import duckdb
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from data_prep.errors import UserError
+from data_prep.splits import make_split
+from tests.data_prep import oracle
+from tests.data_prep.helpers import create_table
+
+ORACLES = {
+    "user-time": oracle.user_time,
+    "global-time": oracle.global_time,
+    "random": oracle.random,
+}
+IDS = st.text("ab:1é😀 '\"", min_size=1, max_size=3)
+ROWS = st.lists(
+    st.tuples(
+        IDS,
+        IDS,
+        st.sampled_from([-10.0, 0.0, 0.5, 5.0]),
+        st.integers(-5, 40).map(float),
+    ),
+    min_size=1,
+    max_size=60,
+    unique_by=lambda row: row[:2],
+)
+
+
+def assign(rows, split, seed=0):
+    with duckdb.connect() as connection:
+        create_table(connection, "ratings", rows)
+        cuts = split.find_cuts(connection)
+        answer = connection.execute(split.to_sql(seed, cuts)).fetchall()
+    return {(user, item): part for user, item, _, part in answer}
+
+
+@pytest.mark.parametrize("name", ORACLES)
+@hypothesis.given(rows=ROWS, seed=st.integers(-3, 2**40))
+@hypothesis.settings(max_examples=30, deadline=None)
+def test_split_equals_the_oracle(name, rows, seed):
+    assert assign(rows, make_split(name), seed) == ORACLES[name](rows, seed)
+
+
+@pytest.mark.parametrize("name", ["global-time", "random"])
+@hypothesis.given(
+    rows=ROWS,
+    shares=st.sampled_from([("0.25", "0.5"), ("0", "0.3"), ("0.001", "0.9")]),
+)
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_fractions_equal_the_oracle(name, rows, shares):
+    validation, test = shares
+    split = make_split(
+        name, validation_fraction=float(validation), test_fraction=float(test)
+    )
+    assert assign(rows, split) == ORACLES[name](rows, 0, validation, test)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_order_of_the_rows_does_not_matter(name, rows):
+    split = make_split(name)
+    expected = assign(rows, split)
+    for seed in range(3):
+        shuffled = random.Random(seed).sample(rows, len(rows))
+        assert assign(shuffled, split) == expected
+
+
+@pytest.mark.parametrize("name", ["user-time", "random"])
+def test_seed_changes_what_is_held_out(name, rows):
+    split = make_split(name)
+    assert assign(rows, split, seed=1) != assign(rows, split, seed=2)
+
+
+def test_user_time_holds_a_user_out_in_one_part_only(rows):
+    parts = {}
+    for (user, _), part in assign(rows, make_split("user-time")).items():
+        parts.setdefault(user, set()).add(part)
+    assert {frozenset(p) for p in parts.values()} == {
+        frozenset({"train", "validation"}),
+        frozenset({"train", "test"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("num_ratings", "num_train"), [(2, 1), (3, 2), (10, 7), (90, 63)]
+)
+def test_user_time_trains_on_seven_tenths_rounded_down(num_ratings, num_train):
+    rows = [("u", f"i{k}", 1.0, float(k)) for k in range(num_ratings)]
+    parts = assign(rows, make_split("user-time"))
+    trained = [item for (_, item), part in parts.items() if part == "train"]
+    assert sorted(trained) == sorted(f"i{k}" for k in range(num_train))
+
+
+def test_user_time_names_the_reason_for_users_with_one_rating():
+    parts = assign([("u", "i", 1.0, 0.0)], make_split("user-time"))
+    assert set(parts.values()) == {"user_with_fewer_than_2_ratings"}
+
+
+def test_dates_are_utc_and_cut_before_the_first_moment_they_name():
+    day = 24 * 3600.0
+    rows = [("u", f"i{k}", 1.0, k * day / 2) for k in range(6)]
+    split = make_split(
+        "global-time", validation_from="1970-01-02", test_from="1970-01-03"
+    )
+    parts = assign(rows, split)
+    assert [parts["u", f"i{k}"] for k in range(6)] == [
+        *["train"] * 2,
+        *["validation"] * 2,
+        *["test"] * 2,
+    ]
+
+
+def test_random_fractions_are_kept_on_average():
+    rows = [("u", f"i{k}", 1.0, 0.0) for k in range(20_000)]
+    split = make_split("random", validation_fraction=0.2, test_fraction=0.1)
+    parts = list(assign(rows, split).values())
+    # Three standard deviations of a binomial share are below 0.0085.
+    assert abs(parts.count("validation") / len(parts) - 0.2) < 0.01
+    assert abs(parts.count("test") / len(parts) - 0.1) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        pytest.param(
+            "by-time",
+            {},
+            r"unknown split 'by-time'. The splits are: user-time, global-time,"
+            r" random",
+            id="unknown_name",
+        ),
+        pytest.param(
+            "user-time",
+            {"test_fraction": 0.1},
+            "split user-time does not use --test-fraction",
+            id="unused_fraction",
+        ),
+        pytest.param(
+            "random",
+            {"test_from": "2000-01-01"},
+            "split random does not use --test-from",
+            id="unused_date",
+        ),
+        pytest.param(
+            "random",
+            {"validation_fraction": 0.5, "test_fraction": 0.5},
+            "together less than 1. Received: 0.5 and 0.5",
+            id="nothing_to_train_on",
+        ),
+        pytest.param(
+            "global-time",
+            {"test_fraction": float("nan")},
+            "Received: 0.1 and nan",
+            id="nan",
+        ),
+        pytest.param(
+            "random",
+            {"test_fraction": -0.1},
+            "Received: 0.1 and -0.1",
+            id="negative",
+        ),
+        pytest.param(
+            "global-time",
+            {"test_from": "2000-01-01"},
+            "--validation-from together with --test-from",
+            id="one_date",
+        ),
+        pytest.param(
+            "global-time",
+            {
+                "validation_from": "2000-01-01",
+                "test_from": "2001-01-01",
+                "test_fraction": 0.1,
+            },
+            "not a mixture",
+            id="dates_and_fractions",
+        ),
+        pytest.param(
+            "global-time",
+            {"validation_from": "2001-01-01", "test_from": "2000-01-01"},
+            "--validation-from must be before --test-from",
+            id="dates_out_of_order",
+        ),
+        pytest.param(
+            "global-time",
+            {"validation_from": "1/2/2000", "test_from": "2001-01-01"},
+            r"--validation-from must be an ISO date.*Received: '1/2/2000'",
+            id="not_a_date",
+        ),
+    ],
+)
+def test_unusable_parameters_are_named(name, parameters, message):
+    with pytest.raises(UserError, match=message):
+        make_split(name, **parameters)

@@ -1,0 +1,112 @@
+"""The whole command, in processes of its own."""
+
+import os
+import resource
+import signal
+import time
+
+import pytest
+
+from data_prep.encode import prepare
+from data_prep.manifest import is_prepared
+from data_prep.sources import make_source
+from data_prep.splits import make_split
+from tests.data_prep.helpers import read_files, run_task, start_task
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def ratings_file(rows, tmp_path):
+    path = tmp_path / "ratings.csv"
+    lines = [",".join(map(str, row)) for row in rows]
+    path.write_text("\n".join(["user,item,rating,timestamp", *lines]))
+    return path
+
+
+def test_command_prepares_and_says_what_it_did(ratings_file, tmp_path):
+    code, text, _ = run_task(
+        *("--source", "files", "--ratings", ratings_file),
+        *("--split=random", "--validation-fraction=0.2", "--test_fraction=0.3"),
+        *("--seed=3", "--num_shards=2", "--output-dir", tmp_path / "out"),
+    )
+    assert code == 0
+    assert "60 users" in text
+    assert "0 dropped, duplicate" in text
+    assert "Ratings from 0 to 5" in text
+    assert f"Prepared data: {tmp_path / 'out'}" in text
+    split = make_split("random", validation_fraction=0.2, test_fraction=0.3)
+    source = make_source("files", ratings=str(ratings_file))
+    expected = tmp_path / "expected"
+    prepare(source, split, str(expected), seed=3, num_shards=2)
+    assert read_files(tmp_path / "out") == read_files(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            ["--source=movielens-1m", "--split=random"],
+            "--output_dir must have a value",
+            id="missing_flag",
+        ),
+        pytest.param(
+            ["--source=movielens-1m", "--splt=random"],
+            "Unknown command line flag 'splt'",
+            id="mistyped_flag",
+        ),
+        pytest.param(["--num-shards=0"], "num_shards", id="value_out_of_range"),
+    ],
+)
+def test_mistake_in_the_command_line_exits_with_2(arguments, message):
+    code, _, errors = run_task(*arguments)
+    assert code == 2
+    assert errors[0].startswith("error: ")
+    assert message in errors[0]
+
+
+def test_mistake_in_the_data_exits_with_1(ratings_file, tmp_path):
+    ratings_file.write_text(ratings_file.read_text() + "\nu1,i1,many,3\n")
+    code, _, errors = run_task(
+        *("--source", "files", "--ratings", ratings_file),
+        *("--split", "user-time", "--output-dir", tmp_path / "out"),
+    )
+    assert code == 1
+    assert errors == [
+        f"error: {ratings_file}:1202: the rating (column rating) must be a"
+        " finite number. Received: 'many'"
+    ]
+    assert not is_prepared(str(tmp_path / "out"))
+
+
+def test_full_disk_exits_with_1_and_leaves_no_manifest(ratings_file, tmp_path):
+    """A limit on the size of files stands for the end of the disk."""
+    code, _, errors = run_task(
+        *("--source", "files", "--ratings", ratings_file),
+        *("--split", "random", "--output-dir", tmp_path / "out"),
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_FSIZE, (4096, 4096)
+        ),
+    )
+    assert code == 1
+    assert errors[0].startswith("error: could not work in ")
+    assert errors[0].endswith("File too large")
+    assert not is_prepared(str(tmp_path / "out"))
+
+
+def test_killed_run_is_done_again(movielens_1m, tmp_path):
+    output_dir = tmp_path / "out"
+    process = start_task(
+        *("--source", "movielens-1m", "--split", "user-time"),
+        *("--output-dir", output_dir),
+        env={"TMPDIR": str(tmp_path)},
+    )
+    while not any(output_dir.glob("users/part-*")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not is_prepared(str(output_dir))
+    source, split = make_source("movielens-1m"), make_split("user-time")
+    prepare(source, split, str(output_dir))
+    assert read_files(output_dir) == read_files(movielens_1m)

@@ -1,0 +1,32 @@
+from trainer.job_paths import JobPaths
+
+VERTEX = {
+    "AIP_MODEL_DIR": "gs://bucket/job/model/",
+    "AIP_CHECKPOINT_DIR": "gs://bucket/job/checkpoints/",
+    "AIP_TENSORBOARD_LOG_DIR": "gs://bucket/job/logs/",
+}
+
+
+def test_without_anything_else_all_places_are_in_the_job_directory():
+    paths = JobPaths.resolve("job", environ={})
+    assert paths.checkpoint_dir == "job/checkpoints"
+    assert paths.log_dir == "job/logs"
+    assert paths.export_dir == "job/export"
+    assert paths.metrics_file == "job/metrics.json"
+
+
+def test_vertex_ai_s_environment_goes_before_the_job_directory():
+    paths = JobPaths.resolve("gs://bucket/other", environ=VERTEX)
+    assert paths.export_dir == "gs://bucket/job/model/"
+    assert paths.latest_checkpoint_dir == "gs://bucket/job/checkpoints/latest"
+    assert paths.log_dir == "gs://bucket/job/logs/"
+    assert paths.config_file == "gs://bucket/other/config.json"
+
+
+def test_what_is_given_goes_before_the_environment():
+    paths = JobPaths.resolve(
+        "job", export_dir="/models", checkpoint_dir="/state", environ=VERTEX
+    )
+    assert paths.export_dir == "/models"
+    assert paths.best_checkpoint_dir == "/state/best"
+    assert paths.log_dir == "gs://bucket/job/logs/"

@@ -1,0 +1,253 @@
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep.errors import UserError
+from data_prep.records import list_shards, parse_users
+from data_prep.vocabulary import read_items
+from tests.synthetic import prepare_synthetic
+from trainer.job_paths import JobPaths
+from trainer.job_record import load_job
+from trainer.recipes import RECIPES
+from trainer.train import train_and_evaluate
+
+SMALL = dataclasses.replace(
+    RECIPES["quickstart"],
+    hidden_units=(16, 8),
+    dropout_rate=0.2,
+    batch_size=40,
+    num_epochs=3,
+)
+
+
+def run(directory, data_dir, strategy=None, **changes):
+    """Runs a small job; returns its paths and metrics."""
+    paths = JobPaths.resolve(str(directory), environ={})
+    config = dataclasses.replace(SMALL, **changes)
+    strategy = strategy or tf.distribute.get_strategy()
+    return paths, train_and_evaluate(config, data_dir, paths, strategy)
+
+
+def latest_weights(paths):
+    """All that the latest checkpoint holds, by name."""
+    checkpoint = tf.train.latest_checkpoint(paths.latest_checkpoint_dir)
+    reader = tf.train.load_checkpoint(checkpoint)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+        and not name.startswith("save_counter")
+    }
+
+
+def assert_same_state(paths, other_paths):
+    state, other = latest_weights(paths), latest_weights(other_paths)
+    assert state.keys() == other.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, synthetic_data):
+    return run(tmp_path_factory.mktemp("job"), synthetic_data, num_epochs=30)
+
+
+def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
+    finished,
+):
+    _, metrics = finished
+    biases = metrics["baselines"]["biases"]
+    assert biases["rmse"] < metrics["baselines"]["mean"]["rmse"]
+    assert metrics["test"]["rmse"] < 0.7 * biases["rmse"]
+    assert metrics["test"]["mae"] < 0.7 * biases["mae"]
+
+
+def test_metrics_json_holds_what_the_run_returned(finished):
+    paths, metrics = finished
+    with open(paths.metrics_file) as file:
+        assert json.load(file) == metrics
+
+
+def test_baselines_equal_their_formulas_over_all_held_out_ratings(
+    finished, synthetic_data
+):
+    _, metrics = finished
+    items = read_items(synthetic_data)
+    users = tf.data.TFRecordDataset(list_shards(synthetic_data)).batch(1000)
+    groups = parse_users(
+        next(iter(users)), len(items.item_ids), ["train", "test"]
+    )
+    user, item = groups["train"].indices.numpy().T
+    rating = groups["train"].values.numpy().astype(float)
+    mean = rating.mean()
+    item_offset = np.bincount(item, rating - mean) / (np.bincount(item) + 10)
+    rest = rating - mean - item_offset[item]
+    user_offset = np.bincount(user, rest) / (np.bincount(user) + 10)
+    test_user, test_item = groups["test"].indices.numpy().T
+    truth = groups["test"].values.numpy()
+    for name, prediction in (
+        ("mean", np.full(len(truth), mean)),
+        (
+            "biases",
+            mean + item_offset[test_item] + user_offset[test_user],
+        ),
+    ):
+        figures = metrics["baselines"][name]
+        error = prediction - truth
+        assert figures["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)))
+        assert figures["mae"] == pytest.approx(np.mean(np.abs(error)))
+        assert figures["num_ratings"] == len(truth)
+
+
+def test_the_best_weights_are_those_that_are_read_back(
+    finished, synthetic_data
+):
+    paths, metrics = finished
+    job = load_job(paths)
+    users = tf.data.TFRecordDataset(list_shards(synthetic_data)).batch(1000)
+    groups = parse_users(
+        next(iter(users)), job.data.num_items, ["train", "test"]
+    )
+    predictions = job.model(groups["train"]).numpy()
+    error = (
+        predictions[tuple(groups["test"].indices.numpy().T)]
+        - groups["test"].values
+    )
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(
+        metrics["test"]["rmse"], rel=1e-5
+    )
+
+
+def test_tensorboard_s_files_hold_every_epoch(finished):
+    paths, _ = finished
+    (events,) = tf.io.gfile.glob(f"{paths.log_dir}/validation/*")
+    rmse = [
+        value
+        for event in tf.compat.v1.train.summary_iterator(events)
+        for value in event.summary.value
+        if value.tag == "epoch_rmse"
+    ]
+    assert len(rmse) == 30
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path, synthetic_data):
+    paths, _ = run(tmp_path / "one", synthetic_data)
+    other_paths, _ = run(tmp_path / "two", synthetic_data)
+    assert_same_state(paths, other_paths)
+
+
+def test_a_stopped_job_ends_with_the_weights_of_one_that_was_not(
+    tmp_path, synthetic_data, monkeypatch
+):
+    whole, _ = run(tmp_path / "whole", synthetic_data)
+    monkeypatch.setattr(
+        "trainer.train.Progress.epoch_done", stop_after_epoch(2)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", synthetic_data)
+    monkeypatch.undo()
+    stopped, metrics = run(tmp_path / "stopped", synthetic_data)
+    assert_same_state(whole, stopped)
+    with open(whole.metrics_file) as file:
+        assert json.load(file) == metrics
+
+
+def stop_after_epoch(last_epoch):
+    def epoch_done(self, epoch, figures):
+        if epoch == last_epoch:
+            raise KeyboardInterrupt
+
+    return epoch_done
+
+
+def test_a_finished_job_that_is_started_again_changes_nothing(
+    tmp_path, synthetic_data
+):
+    paths, metrics = run(tmp_path, synthetic_data)
+    before = latest_weights(paths)
+    _, again = run(tmp_path, synthetic_data)
+    assert again == metrics
+    for name, value in latest_weights(paths).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_another_configuration_is_refused_and_named(tmp_path, synthetic_data):
+    run(tmp_path, synthetic_data)
+    with pytest.raises(
+        UserError,
+        match=r"another configuration: hidden_units was \[16, 8\] and is"
+        r" \[16\]; learning_rate was .* and is 0.5",
+    ):
+        run(tmp_path, synthetic_data, learning_rate=0.5, hidden_units=(16,))
+
+
+def test_other_data_are_refused(tmp_path, synthetic_data):
+    run(tmp_path / "job", synthetic_data)
+    (tmp_path / "other").mkdir()
+    other_data = prepare_synthetic(tmp_path / "other", seed=1)
+    with pytest.raises(UserError, match="data_fingerprint was '"):
+        run(tmp_path / "job", other_data)
+
+
+def test_an_infinite_loss_stops_the_job_and_keeps_the_last_good_state(
+    tmp_path, synthetic_data
+):
+    with pytest.raises(
+        UserError,
+        match=r"the loss became (nan|inf) in epoch \d+ at batch \d+.*"
+        r"1e\+12.*num_refeeds=0.*--num_refeeds=1",
+    ):
+        run(
+            tmp_path,
+            synthetic_data,
+            optimizer="momentum",
+            learning_rate=1e12,
+            num_refeeds=0,
+            num_epochs=20,
+        )
+    paths = JobPaths.resolve(str(tmp_path), environ={})
+    if os.path.exists(paths.latest_checkpoint_dir):
+        for name, value in latest_weights(paths).items():
+            assert np.isfinite(value).all(), name
+    assert not os.path.exists(paths.metrics_file)
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path, synthetic_data):
+    with pytest.raises(
+        UserError, match=r"at most the number of users, 200.*batch_size=201"
+    ):
+        run(tmp_path, synthetic_data, batch_size=201)
+
+
+def test_a_directory_that_is_not_prepared_data_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not prepared data"):
+        run(tmp_path / "job", str(tmp_path))
+
+
+def test_two_replicas_train_like_one(tmp_path, synthetic_data):
+    _, metrics = run(
+        tmp_path / "one", synthetic_data, dropout_rate=0.0, num_epochs=2
+    )
+    _, mirrored_metrics = run(
+        tmp_path / "two",
+        synthetic_data,
+        tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        dropout_rate=0.0,
+        num_epochs=2,
+    )
+    assert mirrored_metrics["test"]["rmse"] == pytest.approx(
+        metrics["test"]["rmse"], rel=1e-4
+    )
+    assert (
+        mirrored_metrics["test"]["num_ratings"]
+        == (metrics["test"]["num_ratings"])
+    )
+
+
+def test_a_job_without_a_checkpoint_cannot_be_read_back(tmp_path):
+    with pytest.raises(UserError, match="holds no trained job"):
+        load_job(JobPaths.resolve(str(tmp_path), environ={}))

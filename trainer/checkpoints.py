@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from data_prep.errors import UserError
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 
@@ -68,15 +69,30 @@ class Checkpoints:
 
         Returns:
             Whether it is the best epoch so far.
+
+        Raises:
+            UserError: there is no room or no permission to write. What was
+                saved before is still there.
         """
         is_best = validation_rmse < float(self._best_rmse.numpy())
         self._num_epochs.assign(epoch)
         if is_best:
             self._best_epoch.assign(epoch)
             self._best_rmse.assign(validation_rmse)
-            self._best.save(checkpoint_number=epoch)
-        self._latest.save(checkpoint_number=epoch)
+            _save(self._best, epoch)
+        _save(self._latest, epoch)
         return is_best
+
+
+def _save(manager: tf.train.CheckpointManager, epoch: int) -> None:
+    try:
+        manager.save(checkpoint_number=epoch)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"cannot write a checkpoint to {manager.directory}:"
+            f" {error.message}. Make room and start the same command again: it"
+            f" goes on after epoch {epoch - 1}."
+        ) from error
 
 
 def has_best_weights(paths: JobPaths) -> bool:

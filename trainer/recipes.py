@@ -26,8 +26,12 @@ PAPER = Config(
     seed=0,
 )
 
+#: For catalogues of some thousand items, found on the validation ratings of
+#: MovieLens-1M: what the biases explain is taken off, the layers are small,
+#: and Adam gets in a minute where the paper's recipe takes hours. Re-feeding
+#: and heavy dropout stay: without re-feeding it overfits from the first epoch.
 QUICKSTART = Config(
-    hidden_units=(512, 512, 1024),
+    hidden_units=(256, 64),
     activation="selu",
     last_layer_activation=False,
     dropout_rate=0.8,
@@ -36,12 +40,12 @@ QUICKSTART = Config(
     refeed_noise_rate=0.0,
     weight_decay=0.0,
     centring="user_item",
-    optimizer="momentum",
-    learning_rate=0.05,
+    optimizer="adam",
+    learning_rate=0.001,
     learning_rate_milestones=(),
     learning_rate_decay=0.5,
     batch_size=128,
-    num_epochs=30,
+    num_epochs=40,
     mixed_precision="float32",
     seed=0,
 )

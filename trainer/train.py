@@ -204,10 +204,15 @@ def _check_finite(losses: Sequence[Any], epoch: int, config: Config) -> None:
                 else "--num_refeeds=1, which steadies large learning rates,"
                 " or a lower --learning_rate"
             )
+            kept = (
+                f"The state after epoch {epoch - 1} is kept"
+                if epoch > 1
+                else "No epoch was finished"
+            )
             raise UserError(
                 f"the loss became {float(loss)} in epoch {epoch} at batch"
-                f" {step}, after {config.learning_rate_at(epoch - 1):g} as"
-                f" the learning rate and num_refeeds={config.num_refeeds}."
-                f" The state after epoch {epoch - 1} is kept. Try {remedy},"
-                " in another --job-dir."
+                f" {step}, with learning rate"
+                f" {config.learning_rate_at(epoch - 1):g} and"
+                f" num_refeeds={config.num_refeeds}. {kept}. In another"
+                f" --job-dir, try {remedy}."
             )

@@ -14,10 +14,9 @@ from export.cpp_loader import CppSavedModel
 from export.saved_model import export_job, list_versions
 from trainer.job_record import load_job
 
-#: Runs a SavedModel in a process that cannot import TensorFlow's Python.
-RUN_WITHOUT_PYTHON_TENSORFLOW = """
+#: Runs a SavedModel in a process that does not import TensorFlow's Python.
+RUN_BY_CPP_ALONE = """
 import json, sys
-sys.modules["tensorflow"] = None
 import numpy as np
 from export.cpp_loader import CppSavedModel
 request = json.load(sys.stdin)
@@ -27,6 +26,7 @@ feeds = {
     for name, (dtype, value) in request["feeds"].items()
 }
 (ratings,) = CppSavedModel(request["path"]).run(feeds, request["fetches"])
+assert "tensorflow" not in sys.modules
 json.dump(ratings.tolist(), sys.stdout)
 """
 
@@ -108,7 +108,7 @@ def test_the_cpp_loader_gives_the_keras_model_s_numbers_for_real_users(
         "candidate_item_ids": ("string", candidates),
     }
     result = subprocess.run(
-        [sys.executable, "-c", RUN_WITHOUT_PYTHON_TENSORFLOW],
+        [sys.executable, "-c", RUN_BY_CPP_ALONE],
         input=json.dumps(
             {
                 "path": exported,

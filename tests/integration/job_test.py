@@ -1,0 +1,295 @@
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep.records import list_shards, parse_users
+from serving.client import Client
+from tests.integration.commands import (
+    REPOSITORY,
+    SMALL_JOB,
+    error_line,
+    run,
+    start,
+)
+from tests.serving.processes import run_server
+from trainer.job_paths import JobPaths
+from trainer.job_record import load_job
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory, synthetic_data):
+    """A finished job: its directory and what the command printed."""
+    job_dir = tmp_path_factory.mktemp("jobs") / "job"
+    code, output, errors = run(
+        "trainer.task",
+        *("--job-dir", job_dir, "--data-dir", synthetic_data),
+        *SMALL_JOB,
+    )
+    assert code == 0, errors
+    return job_dir, output, errors
+
+
+def test_a_job_leaves_everything_under_its_directory(job):
+    job_dir, _, _ = job
+    assert {path.name for path in job_dir.iterdir()} == {
+        "checkpoints",
+        "config.json",
+        "export",
+        "logs",
+        "metrics.json",
+        "vocabulary",
+    }
+    assert [path.name for path in (job_dir / "export").iterdir()] == ["1"]
+
+
+def test_a_job_shows_progress_and_ends_with_recommendations(job):
+    job_dir, output, errors = job
+    for epoch in (1, 2, 3):
+        assert f"epoch {epoch}/3: training loss" in errors
+    assert "users/s" in errors
+    assert "user and item biases" in output
+    recommended = output.partition("recommends")[2]
+    assert recommended.count("item-") == 10
+    assert f"SavedModel: {job_dir}/export/1" in output
+
+
+def test_a_real_server_answers_a_client_with_the_keras_model_s_numbers(
+    job, synthetic_data
+):
+    job_dir, _, _ = job
+    trained = load_job(JobPaths.resolve(str(job_dir), environ={}))
+    users = tf.data.TFRecordDataset(list_shards(synthetic_data)).batch(3)
+    histories = parse_users(
+        next(iter(users)), trained.data.num_items, ["train"]
+    )["train"]
+    expected = trained.model(histories).numpy()
+    item_ids = trained.items.item_ids
+    with run_server(job_dir / "export") as server:
+        client = Client(server.url)
+        for user in range(3):
+            rated = histories.indices[:, 0] == user
+            ratings = {
+                item_ids[item]: float(rating)
+                for (_, item), rating in zip(
+                    histories.indices.numpy()[rated],
+                    histories.values.numpy()[rated],
+                    strict=True,
+                )
+            }
+            answer = client.predict(ratings, item_ids)
+            np.testing.assert_allclose(
+                [item.predicted_rating for item in answer.items],
+                expected[user],
+                rtol=1e-5,
+                atol=1e-5,
+            )
+            assert answer.num_known_items == len(ratings)
+            recommended = client.recommend(ratings).items
+            unrated = [i for i in item_ids if i not in ratings]
+            assert [item.item_id for item in recommended] == sorted(
+                unrated, key=lambda i: -expected[user][item_ids.index(i)]
+            )
+
+
+def test_started_again_a_finished_job_repeats_its_answer(job, synthetic_data):
+    job_dir, output, _ = job
+    code, again, errors = run(
+        "trainer.task",
+        *("--job_dir", job_dir, "--data_dir", synthetic_data),
+        *(flag.replace("-", "_").replace("__", "--") for flag in SMALL_JOB),
+    )
+    assert code == 0, errors
+    assert again == output
+    assert [path.name for path in (job_dir / "export").iterdir()] == ["1"]
+
+
+def latest_state(job_dir):
+    checkpoint = tf.train.latest_checkpoint(job_dir / "checkpoints/latest")
+    reader = tf.train.load_checkpoint(checkpoint)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+        and not name.startswith("save_counter")
+    }
+
+
+def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
+    tmp_path, synthetic_data
+):
+    flags = (
+        *("--data-dir", synthetic_data),
+        *("--hidden-units=16,8", "--batch-size=10", "--num-epochs=60"),
+    )
+    whole = start("trainer.task", "--job-dir", tmp_path / "whole", *flags)
+    killed = start("trainer.task", "--job-dir", tmp_path / "killed", *flags)
+    last_epoch = random.Random(os.urandom(8)).randrange(2, 40)
+    for line in killed.stderr:
+        if f"epoch {last_epoch}/60" in line:
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed/metrics.json").exists()
+    _, whole_errors = whole.communicate()
+    assert whole.returncode == 0, whole_errors
+
+    code, _, errors = run(
+        "trainer.task", "--job-dir", tmp_path / "killed", *flags
+    )
+    assert code == 0, errors
+    assert "epoch 1/60" not in errors
+    whole_state, state = (
+        latest_state(tmp_path / name) for name in ("whole", "killed")
+    )
+    assert state.keys() == whole_state.keys()
+    for name, value in whole_state.items():
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
+    metrics = [
+        (tmp_path / name / "metrics.json").read_text()
+        for name in ("whole", "killed")
+    ]
+    assert metrics[0] == metrics[1]
+
+
+def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
+    code, output, errors = run(
+        "trainer.task",
+        *("--job-dir", tmp_path / "job", "--data-dir", synthetic_data),
+        *SMALL_JOB,
+        env={
+            "AIP_MODEL_DIR": f"{tmp_path}/model/",
+            "AIP_CHECKPOINT_DIR": f"{tmp_path}/checkpoints/",
+            "AIP_TENSORBOARD_LOG_DIR": f"{tmp_path}/logs/",
+        },
+    )
+    assert code == 0, errors
+    assert (tmp_path / "model/1/saved_model.pb").exists()
+    assert (tmp_path / "checkpoints/latest/checkpoint").exists()
+    assert list((tmp_path / "logs").rglob("events.*"))
+    assert {path.name for path in (tmp_path / "job").iterdir()} == {
+        "config.json",
+        "metrics.json",
+        "vocabulary",
+    }
+    code, output, errors = run(
+        "export.task",
+        *("--job-dir", tmp_path / "job"),
+        *("--checkpoint-dir", tmp_path / "checkpoints"),
+        *("--export-dir", tmp_path / "elsewhere"),
+    )
+    assert code == 0, errors
+    assert output == f"Exported {tmp_path}/elsewhere/1\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "exit_code", "message"),
+    [
+        (["--job-dri=x"], 2, "Unknown command line flag 'job_dri'"),
+        ([], 2, "--job_dir"),
+        (["--job-dir=x", "stray"], 2, "unexpected argument 'stray'"),
+        (["--job-dir=x", "--recipe=best"], 2, "recipe"),
+        (["--job-dir=x", "--batch-size=many"], 2, "batch_size"),
+        (["--job-dir=x", "--hidden-units=64,big"], 1, "64,big"),
+        (["--job-dir=x", "--dropout-rate=80"], 1, "not a percentage"),
+        (["--job-dir=x", "--optimizer=sgd"], 1, "one of momentum, adam"),
+        (["--job-dir=x", "--data-dir=x"], 1, "x is not prepared data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(tmp_path, flags, exit_code, message):
+    code, _, errors = run(
+        "trainer.task", *flags, cwd=tmp_path, env={"PYTHONPATH": REPOSITORY}
+    )
+    assert code == exit_code
+    assert message in error_line(errors)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_configuration_is_told_in_one_line(job, synthetic_data):
+    job_dir, _, _ = job
+    code, _, errors = run(
+        "trainer.task",
+        *("--job-dir", job_dir, "--data-dir", synthetic_data),
+        *SMALL_JOB,
+        "--learning-rate=0.5",
+    )
+    assert code == 1
+    assert "learning_rate was" in error_line(errors)
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_later(
+    tmp_path, synthetic_data
+):
+    arguments = (
+        *("--job-dir", tmp_path / "job", "--data-dir", synthetic_data),
+        *SMALL_JOB,
+    )
+
+    def limit_file_size():
+        # A checkpoint of this job is larger: its write fails half-way, as on
+        # a full disk.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    code, _, errors = run(
+        "trainer.task", *arguments, preexec_fn=limit_file_size
+    )
+    assert code == 1
+    assert "cannot write a checkpoint" in error_line(errors)
+    assert not (tmp_path / "job/metrics.json").exists()
+    code, _, errors = run("export.task", "--job-dir", tmp_path / "job")
+    assert code == 1
+    assert "holds no trained job" in error_line(errors)
+    code, _, errors = run("trainer.task", *arguments)
+    assert code == 0, errors
+
+
+def test_the_source_distribution_runs_away_from_the_source_tree(
+    tmp_path, synthetic_data
+):
+    subprocess.run(
+        [
+            *(sys.executable, "setup.py", "-q"),
+            *("egg_info", "--egg-base", tmp_path),
+            *("sdist", "--dist-dir", tmp_path),
+        ],
+        cwd=REPOSITORY,
+        check=True,
+        capture_output=True,
+    )
+    (sdist,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = [name.partition("/")[2] for name in archive.getnames()]
+    assert "setup.py" in names
+    assert not [name for name in names if name.startswith("tests")]
+    site = tmp_path / "site"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "-q", "--no-deps"),
+            *("--no-build-isolation", "--target", site, sdist),
+        ],
+        check=True,
+    )
+    code, output, errors = run(
+        "trainer.task",
+        *("--job-dir", "job", "--data-dir", synthetic_data),
+        *SMALL_JOB,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(site)},
+    )
+    assert code == 0, errors
+    assert "SavedModel: job/export/1" in output
+    metrics = json.loads((tmp_path / "job/metrics.json").read_text())
+    assert metrics["test"]["num_ratings"] > 0

@@ -42,10 +42,10 @@ QUICKSTART = Config(
     centring="user_item",
     optimizer="adam",
     learning_rate=0.001,
-    learning_rate_milestones=(),
+    learning_rate_milestones=(15, 20, 25),
     learning_rate_decay=0.5,
     batch_size=128,
-    num_epochs=40,
+    num_epochs=30,
     mixed_precision="float32",
     seed=0,
 )

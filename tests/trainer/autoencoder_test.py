@@ -7,6 +7,7 @@ from data_prep.errors import UserError
 from tests.reference import ReferenceAutoEncoder
 from trainer.activations import ACTIVATIONS
 from trainer.autoencoder import AutoEncoder
+from trainer.optimizers import Momentum
 
 NUM_ITEMS = 7
 LEARNING_RATE = 0.005
@@ -33,7 +34,7 @@ def compiled_model(**arguments):
             **arguments,
         }
     )
-    model.compile(keras.optimizers.SGD(LEARNING_RATE, momentum=0.9))
+    model.compile(Momentum(LEARNING_RATE))
     return model
 
 
@@ -271,7 +272,7 @@ def fixed_point_gap(num_refeeds):
         num_refeeds=num_refeeds,
         centring="mean",
     )
-    model.compile(keras.optimizers.SGD(0.02, momentum=0.9))
+    model.compile(Momentum(0.02))
     rng = np.random.default_rng(9)
     low_rank = rng.normal(size=(64, 2)) @ rng.normal(size=(2, 30))
     ratings = to_sparse(low_rank, rng.random(low_rank.shape) < 0.3)
@@ -354,7 +355,7 @@ def train_under(strategy, optimizer, num_refeeds):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: keras.optimizers.SGD(0.05, momentum=0.9),
+        lambda: Momentum(0.05),
         lambda: keras.optimizers.Adam(0.01),
     ],
     ids=["momentum", "adam"],

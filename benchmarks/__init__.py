@@ -1,0 +1,1 @@
+"""One command a claim: each prints JSON lines."""

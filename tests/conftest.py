@@ -21,6 +21,19 @@ def _seeds():
     keras.utils.set_random_seed(2017)
 
 
+@pytest.fixture
+def two_replicas():
+    """A strategy of two replicas on one processor.
+
+    It reduces without collective operations: these remember shapes for the
+    life of a process, in which a job has one strategy and tests have many.
+    """
+    return tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"],
+        cross_device_ops=tf.distribute.ReductionToOneDevice(),
+    )
+
+
 @pytest.fixture(scope="session")
 def synthetic_data(tmp_path_factory):
     """Directory of 200 users' prepared ratings of 40 items."""

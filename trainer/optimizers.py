@@ -61,18 +61,19 @@ class Momentum(keras.optimizers.Optimizer):
         return {**super().get_config(), "momentum": self.momentum}
 
 
-#: Keras starts some of them from other constants than PyTorch, with which the
-#: published figures were made. Weight decay belongs to the model, which adds
-#: it to the gradient as PyTorch does; Keras decouples it.
+#: Keras has other constants than PyTorch, with which the published figures
+#: were made, and adds some epsilons under the root, where PyTorch adds their
+#: square root after it. Weight decay belongs to the model, which adds it to
+#: the gradient as PyTorch does; Keras decouples it.
 OPTIMIZERS: dict[str, Callable[[float], keras.optimizers.Optimizer]] = {
     "momentum": Momentum,
     "adam": lambda learning_rate: keras.optimizers.Adam(
         learning_rate, epsilon=1e-8
     ),
     "adagrad": lambda learning_rate: keras.optimizers.Adagrad(
-        learning_rate, initial_accumulator_value=0.0, epsilon=1e-10
+        learning_rate, initial_accumulator_value=0.0, epsilon=1e-20
     ),
     "rmsprop": lambda learning_rate: keras.optimizers.RMSprop(
-        learning_rate, rho=0.99, epsilon=1e-8
+        learning_rate, rho=0.99, epsilon=1e-16
     ),
 }

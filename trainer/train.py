@@ -70,6 +70,9 @@ def train_and_evaluate(
         )
 
     keras.utils.set_random_seed(config.seed)
+    if not tf.config.list_logical_devices("GPU"):
+        # GPUs have no deterministic kernel for sparse products.
+        tf.config.experimental.enable_op_determinism()
     with strategy.scope():
         model = _create_model(config, items)
         checkpoints = Checkpoints(model, paths)

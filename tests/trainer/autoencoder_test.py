@@ -360,12 +360,14 @@ def train_under(strategy, optimizer, num_refeeds):
     ],
     ids=["momentum", "adam"],
 )
-def test_two_replicas_train_exactly_like_one(optimizer, num_refeeds):
+def test_two_replicas_train_exactly_like_one(
+    optimizer, num_refeeds, two_replicas
+):
     weights, metrics = train_under(
         tf.distribute.get_strategy(), optimizer, num_refeeds
     )
     mirrored_weights, mirrored_metrics = train_under(
-        tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        two_replicas,
         optimizer,
         num_refeeds,
     )

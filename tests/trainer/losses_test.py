@@ -37,17 +37,18 @@ def test_a_batch_without_an_entry_has_loss_zero():
     assert float(losses.global_mean(total, count)) == 0.0
 
 
-def test_the_means_of_replicas_add_up_to_the_mean_of_the_global_batch():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    totals = strategy.experimental_distribute_values_from_function(
+def test_the_means_of_replicas_add_up_to_the_mean_of_the_global_batch(
+    two_replicas,
+):
+    totals = two_replicas.experimental_distribute_values_from_function(
         lambda context: tf.constant(
             [6.0, 1.0][context.replica_id_in_sync_group]
         )
     )
-    counts = strategy.experimental_distribute_values_from_function(
+    counts = two_replicas.experimental_distribute_values_from_function(
         lambda context: tf.constant(
             [3.0, 11.0][context.replica_id_in_sync_group]
         )
     )
-    means = strategy.run(losses.global_mean, args=(totals, counts))
+    means = two_replicas.run(losses.global_mean, args=(totals, counts))
     assert float(sum(means.values)) == pytest.approx(7 / 14)

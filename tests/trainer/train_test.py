@@ -228,14 +228,14 @@ def test_a_directory_that_is_not_prepared_data_is_refused(tmp_path):
         run(tmp_path / "job", str(tmp_path))
 
 
-def test_two_replicas_train_like_one(tmp_path, synthetic_data):
+def test_two_replicas_train_like_one(tmp_path, synthetic_data, two_replicas):
     _, metrics = run(
         tmp_path / "one", synthetic_data, dropout_rate=0.0, num_epochs=2
     )
     _, mirrored_metrics = run(
         tmp_path / "two",
         synthetic_data,
-        tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]),
+        two_replicas,
         dropout_rate=0.0,
         num_epochs=2,
     )

@@ -1,19 +1,26 @@
+import dataclasses
+import os
 import random
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from data_prep import shards
 from data_prep.encode import prepare
 from data_prep.errors import UserError
 from data_prep.manifest import is_prepared, read_manifest
+from data_prep.options import Options
+from data_prep.resources import Resources
 from data_prep.splits import make_split
+from data_prep.vocabulary import read_items
 from tests.data_prep import oracle
 from tests.data_prep.helpers import RowsSource, read_back, read_files
 
 ORACLES = {
     "user-time": oracle.user_time,
     "global-time": oracle.global_time,
+    "leave-last-out": oracle.leave_last_out,
     "random": oracle.random,
 }
 DUPLICATED_ROWS = st.lists(
@@ -230,3 +237,128 @@ def test_output_directory_may_not_be_a_file(source, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot create .*file/users"):
         prepare(source, make_split("random"), str(tmp_path / "file"))
+
+
+def test_resources_and_parts_do_not_change_the_bytes(source, tmp_path):
+    """More buckets, other threads, other parts: the same files."""
+    split = make_split("random")
+    first, other = str(tmp_path / "first"), str(tmp_path / "other")
+    prepare(source, split, first)
+    many = dataclasses.replace(
+        source, rows_per_part=7, estimated_rows=100_000_000
+    )
+    prepare(many, split, other, resources=Resources(3 << 30, num_threads=3))
+    assert read_files(first) == read_files(other)
+
+
+@pytest.mark.parametrize("name", ["global-time", "user-time"])
+def test_minimum_counts_leave_out_training_ratings_only(name, rows, tmp_path):
+    rows += [("rare", f"i{k}", 3.0, 5.0 * k) for k in range(4)]
+    rows += [(f"u{k}", "seldom", 3.0, 0.0) for k in range(5)]
+    options = Options(min_user_ratings=5, min_item_ratings=6)
+    output_dir = str(tmp_path)
+    manifest = prepare(
+        RowsSource(rows), make_split(name), output_dir, options=options
+    )
+    found = read_back(output_dir)[0]
+    assert "rare" not in {user for user, _ in found}
+    assert "seldom" not in read_items(output_dir).item_ids
+    assert manifest.rows_dropped["user_below_minimum"] in (2, 4)
+    assert manifest.rows_dropped["item_below_minimum"] == 5
+    assert manifest.options == {"min_user_ratings": 5, "min_item_ratings": 6}
+    expected, _ = expect(rows, name, 0)
+    kept = {
+        key: value
+        for key, value in expected.items()
+        if key[0] != "rare" and key[1] != "seldom"
+    }
+    assert found == kept
+
+
+def test_later_snapshot_keeps_the_indices_of_the_earlier(rows, tmp_path):
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    split = make_split("user-time")
+    prepare(RowsSource(rows), split, first)
+    grown = [row for row in rows if row[1] != "i3"]
+    grown += [(f"u{k}", f"new{k % 4}", 5.0, 0.5) for k in range(60)]
+    options = Options(vocabulary_from=first)
+    prepare(RowsSource(grown), split, second, options=options)
+    old, new = read_items(first), read_items(second)
+    assert new.item_ids[: len(old.item_ids)] == old.item_ids
+    assert sorted(new.item_ids[len(old.item_ids) :]) == [
+        f"new{k}" for k in range(4)
+    ]
+    assert new.counts[new.item_ids.index("i3")] == 0
+    kept, _ = expect(grown, "user-time", 0)
+    assert read_back(second)[0] == kept
+
+
+def test_published_counts_stand_beside_the_actual_ones(tmp_path, caplog):
+    november, december = 1_131_000_000.0, 1_134_000_000.0
+    rows = [
+        (f"u{u}", f"i{k}", 1.0, november) for u in range(9) for k in range(9)
+    ]
+    rows += [(f"u{u}", f"j{u}", 2.0, november) for u in range(9)]
+    rows += [(f"u{u}", "j0", 2.0, december) for u in range(1, 9)]
+    rows += [("new", "i0", 2.0, december), ("u0", "other", 2.0, december)]
+    rows += [("u0", "i0", 5.0, 0.0)]  # Not its latest rating.
+    rows += [("old", "i0", 5.0, 900_000_000.0)]
+    manifest = prepare(
+        RowsSource(rows), make_split("netflix-full"), str(tmp_path)
+    )
+    actual = {k: v["actual"] for k, v in manifest.published_counts.items()}
+    assert actual == {
+        "train_ratings": 90,
+        "train_users": 9,
+        "train_items": 18,
+        "held_out_ratings": 8,
+        "held_out_users": 8,
+        "held_out_items": 1,
+    }
+    expected = manifest.published_counts["train_ratings"]["expected"]
+    assert expected == 98_074_901
+    assert "90 train ratings, published are 98,074,901" in caplog.text
+    assert manifest.rows_dropped == {
+        "duplicate": 1,
+        "outside_the_dates_of_the_split": 1,
+        "user_without_training_ratings": 1,
+        "item_without_training_ratings": 1,
+    }
+
+
+def test_disk_need_is_said_before_the_disk_is_used(source, tmp_path):
+    huge = dataclasses.replace(source, estimated_rows=10**15)
+    with pytest.raises(
+        UserError, match=r"GB free, and about .* will be needed"
+    ):
+        prepare(huge, make_split("random"), str(tmp_path))
+    assert not is_prepared(str(tmp_path))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full device")
+def test_full_output_device_is_a_users_error(source, tmp_path):
+    (tmp_path / "users").mkdir()
+
+    def fill(shard, num_shards):
+        return "users/full"
+
+    (tmp_path / "users" / "full").symlink_to("/dev/full")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "shard_name", fill)
+        with pytest.raises(UserError, match=r"cannot write to .*No space"):
+            prepare(source, make_split("random"), str(tmp_path))
+    assert not is_prepared(str(tmp_path))
+
+
+def test_source_that_fails_in_the_middle_leaves_nothing(source, tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Failing(RowsSource):
+        def read(self, reading):
+            yield from super().read(reading)
+            raise UserError("gone")
+
+    with pytest.raises(UserError, match="gone"):
+        prepare(Failing(source.rows), make_split("random"), str(tmp_path))
+    assert not is_prepared(str(tmp_path))
+    prepare(source, make_split("random"), str(tmp_path))
+    assert len(read_back(str(tmp_path))[0]) == len(source.rows)

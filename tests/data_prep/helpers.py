@@ -1,6 +1,7 @@
 """Ratings from memory, commands in processes, and prepared data read back."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import subprocess
@@ -9,12 +10,20 @@ import sys
 import pyarrow as pa
 import tensorflow as tf
 
-from data_prep.records import GROUPS, list_shards, parse_user_ids, parse_users
-from data_prep.sources import Source
+from data_prep.groups import GROUPS
+from data_prep.records import list_shards, parse_user_ids, parse_users
+from data_prep.rejects import Rejects
+from data_prep.rows import deduplicate, from_table, merge, share_items
+from data_prep.sources import Reading, Source
 from data_prep.vocabulary import read_items
 
 ROOT = pathlib.Path(__file__).parents[2]
-NAMES = ("user_id", "item_id", "rating", "timestamp")
+TYPES = {
+    "user_id": pa.string(),
+    "item_id": pa.string(),
+    "rating": pa.float64(),
+    "timestamp": pa.float64(),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,29 +32,52 @@ class RowsSource(Source):
 
     rows: list
     titles: dict = dataclasses.field(default_factory=dict)
+    rows_per_part: int = 50
+    estimated_rows: int = 1000
 
     def describe(self):
         return {"name": "rows", "count": len(self.rows)}
 
-    def load(self, connection, temp_dir):
-        create_table(connection, "source_ratings", self.rows)
-        connection.execute(
-            "CREATE TABLE source_titles (item_id VARCHAR, title VARCHAR)"
-        )
-        for title in self.titles.items():
-            connection.execute("INSERT INTO source_titles VALUES (?, ?)", title)
+    def estimate_rows(self):
+        return self.estimated_rows
+
+    def read(self, reading):
+        for start in range(0, len(self.rows), self.rows_per_part):
+            rows = self.rows[start : start + self.rows_per_part]
+            yield functools.partial(to_table, rows)
+
+    def read_titles(self, item_ids, temp_dir):
+        return self.titles
 
 
-def create_table(connection, name, rows):
-    types = (pa.string(), pa.string(), pa.float64(), pa.float64())
-    columns = list(zip(*rows, strict=True)) or [()] * len(NAMES)
-    table = pa.table(
+def to_table(rows):
+    columns = list(zip(*rows, strict=True)) or [()] * len(TYPES)
+    return pa.table(
         {
-            column: pa.array(values, kind)
-            for column, values, kind in zip(NAMES, columns, types, strict=True)
+            name: pa.array(values, kind)
+            for (name, kind), values in zip(TYPES.items(), columns, strict=True)
         }
     )
-    connection.from_arrow(table).create(name)
+
+
+def to_rows(rows):
+    """Returns what a split sees of (user, item, rating, timestamp[, test])."""
+    table = to_table([row[:4] for row in rows])
+    if rows and len(rows[0]) > 4:
+        table = table.append_column("is_test", pa.array([r[4] for r in rows]))
+    return deduplicate(merge(share_items([from_table(table)])))
+
+
+def read_source(source, temp_dir, **options):
+    """Returns the rows of a source, and what it rejected."""
+    reading = Reading(str(temp_dir), Rejects(), **options)
+    tables = [part() for part in source.read(reading)]
+    rows = [
+        tuple(row[name] for name in TYPES)
+        for table in tables
+        for row in table.to_pylist()
+    ]
+    return rows, reading.rejects
 
 
 def read_back(data_dir):
@@ -67,6 +99,18 @@ def read_back(data_dir):
                 assert key not in found, "a rating was written twice"
                 found[key] = group, float(rating)
     return found, order
+
+
+def serialize_user(user_id, groups):
+    """Encodes one user with TensorFlow's own protocol buffers."""
+    example = tf.train.Example()
+    feature = example.features.feature
+    feature["user_id"].bytes_list.value.append(user_id.encode())
+    for group, (indices, ratings) in groups.items():
+        index_key, rating_key = GROUPS[group]
+        feature[index_key].int64_list.value.extend(indices)
+        feature[rating_key].float_list.value.extend(ratings)
+    return example.SerializeToString(deterministic=True)
 
 
 def read_files(directory):
@@ -94,7 +138,10 @@ def start_task(*arguments, **options):
 
 def run_task(*arguments, **options):
     """Runs the command; returns its exit code, output and last error line."""
+    stdin = options.pop("input", None)
+    if stdin is not None:
+        options["stdin"] = subprocess.PIPE
     process = start_task(*arguments, **options)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(stdin, timeout=120)
     assert "Traceback" not in errors
     return process.returncode, output, errors.strip().splitlines()[-1:]

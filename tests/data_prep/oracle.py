@@ -1,6 +1,7 @@
-"""The splits in plain Python, row by row, written apart from the SQL."""
+"""The splits in plain Python, row by row, written apart from the arrays."""
 
 import collections
+import datetime
 import hashlib
 import math
 from fractions import Fraction
@@ -56,16 +57,71 @@ def global_time(rows, seed, validation="0.1", test="0.1"):
     }
 
 
+def leave_last_out(rows, seed):
+    del seed
+    by_user = collections.defaultdict(list)
+    for user, item, _, timestamp in rows:
+        by_user[user].append((timestamp, item))
+    split = {}
+    for user, history in by_user.items():
+        names = ["train"] * len(history)
+        if len(history) > 2:
+            names[-2:] = ["validation", "test"]
+        for name, (_, item) in zip(names, sorted(history), strict=True):
+            split[user, item] = name
+    return split
+
+
+def coin(user, item, seed):
+    """Maps a rating to [0, 1), in the words of `data_prep.coins.toss`."""
+
+    def head(text):
+        return int.from_bytes(hashlib.md5(text.encode()).digest()[:8])
+
+    z = head(f"{seed}:user:{user}") + head(f"{seed}:item:{item}")
+    z %= 2**64
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+    return Fraction(z ^ (z >> 31), 2**64)
+
+
 def random(rows, seed, validation="0.1", test="0.1"):
     split = {}
     for user, item, _, _ in rows:
-        share = _share(f"{seed}:{len(user)}:{user}:{item}")
+        share = coin(user, item, seed)
         if share < Fraction(test):
             split[user, item] = "test"
         elif share < Fraction(test) + Fraction(validation):
             split[user, item] = "validation"
         else:
             split[user, item] = "train"
+    return split
+
+
+def fold(rows, seed, validation="0.05"):
+    split = {}
+    for user, item, _, _, is_test in rows:
+        if is_test:
+            split[user, item] = "test"
+        elif coin(user, item, seed) < Fraction(validation):
+            split[user, item] = "validation"
+        else:
+            split[user, item] = "train"
+    return split
+
+
+def netflix(rows, seed, training_days, evaluation_days):
+    split = {}
+    for user, item, _, timestamp in rows:
+        moment = datetime.datetime.fromtimestamp(timestamp, datetime.UTC)
+        day = moment.date().isoformat()
+        if training_days[0] <= day <= training_days[1]:
+            split[user, item] = "train"
+        elif evaluation_days[0] <= day <= evaluation_days[1]:
+            is_validation = coin(user, item, seed) < Fraction(1, 2)
+            split[user, item] = "validation" if is_validation else "test"
+        else:
+            split[user, item] = "outside_the_dates_of_the_split"
     return split
 
 

@@ -1,17 +1,12 @@
-import numpy as np
 import pytest
 import tensorflow as tf
 
 from data_prep.encode import prepare
 from data_prep.errors import UserError
-from data_prep.records import (
-    GROUPS,
-    list_shards,
-    parse_user_ids,
-    parse_users,
-    serialize_user,
-)
+from data_prep.groups import GROUPS
+from data_prep.records import list_shards, parse_user_ids, parse_users
 from data_prep.splits import make_split
+from tests.data_prep.helpers import serialize_user
 
 NONE = ([], [])
 ANNA = {"train": ([0, 3], [4.5, 0.0]), "validation": NONE, "test": ([2], [-1])}
@@ -64,14 +59,6 @@ def test_batch_has_a_static_number_of_items_inside_a_pipeline(serialized):
     assert batch.dtype == tf.float32
     assert batch.shape == (2, 5)
     assert data.element_spec.shape.as_list()[1] == 5
-
-
-def test_equal_users_are_equal_bytes_whatever_holds_the_numbers():
-    as_arrays = {
-        group: (np.array(indices, np.int64), np.array(ratings, np.float32))
-        for group, (indices, ratings) in ANNA.items()
-    }
-    assert serialize_user("anna", as_arrays) == serialize_user("anna", ANNA)
 
 
 def test_shards_are_listed_in_order(source, tmp_path):

@@ -1,21 +1,21 @@
-import duckdb
+import collections
+
 import numpy as np
 import pytest
 
 from data_prep.encode import prepare
 from data_prep.errors import UserError
+from data_prep.formats import Columns
 from data_prep.manifest import read_manifest
 from data_prep.sources import make_source
-from data_prep.splits import make_split
-from data_prep.tables import Columns
+from data_prep.splits import TEST, make_split
 from data_prep.vocabulary import read_items
-from tests.data_prep.helpers import read_back
+from tests.data_prep.helpers import read_back, read_source, to_rows
 
 
 def load(name, tmp_path, **options):
-    connection = duckdb.connect()
-    make_source(name, **options).load(connection, str(tmp_path))
-    return connection
+    rows, _ = read_source(make_source(name, **options), tmp_path)
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -106,11 +106,13 @@ def tfds_ratings(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("tfds_ratings")
 def test_tfds_ratings_and_titles_are_read(tmp_path):
-    with load("tfds:movielens/1m-ratings", tmp_path) as connection:
-        ratings = connection.table("source_ratings").order("ALL").fetchall()
-        titles = connection.table("source_titles").fetchall()
-    assert ratings == [("007", "10", 0, 978300760), ("8", "10", 0, 978300760)]
-    assert titles == [("10", "Amélie (2001)")]
+    source = make_source("tfds:movielens/1m-ratings")
+    rows, _ = read_source(source, tmp_path)
+    assert sorted(rows) == [
+        ("007", "10", 0, 978300760),
+        ("8", "10", 0, 978300760),
+    ]
+    assert source.read_titles(["10"], str(tmp_path)) == {"10": "Amélie (2001)"}
 
 
 def test_tfds_without_network_says_what_else_to_do(tmp_path, monkeypatch):
@@ -132,26 +134,20 @@ def test_tfds_without_network_says_what_else_to_do(tmp_path, monkeypatch):
 
 @pytest.mark.integration
 def test_movielens_1m_is_the_published_set(tmp_path):
-    with load("movielens-1m", tmp_path) as connection:
-        counts = connection.execute(
-            "SELECT count(*), count(DISTINCT user_id), count(DISTINCT item_id),"
-            " min(timestamp), max(timestamp) FROM source_ratings"
-        ).fetchall()
-        histogram = connection.execute(
-            "SELECT rating, count(*) FROM source_ratings"
-            " GROUP BY rating ORDER BY rating"
-        ).fetchall()
-        first = connection.table("source_ratings").limit(1).fetchall()
-    assert counts == [(1_000_209, 6_040, 3_706, 956703932, 1046454590)]
-    assert histogram == [
-        (1, 56_174),
-        (2, 107_557),
-        (3, 261_197),
-        (4, 348_971),
-        (5, 226_310),
-    ]
+    rows = load("movielens-1m", tmp_path)
+    users, items, ratings, timestamps = zip(*rows, strict=True)
+    assert len(rows) == 1_000_209
+    assert (len(set(users)), len(set(items))) == (6_040, 3_706)
+    assert (min(timestamps), max(timestamps)) == (956703932, 1046454590)
+    assert collections.Counter(ratings) == {
+        1: 56_174,
+        2: 107_557,
+        3: 261_197,
+        4: 348_971,
+        5: 226_310,
+    }
     title = "One Flew Over the Cuckoo's Nest (1975)"
-    assert first == [("1", title, 5, 978300760)]
+    assert rows[0] == ("1", title, 5, 978300760)
 
 
 @pytest.mark.integration
@@ -195,16 +191,12 @@ def test_last_tenth_is_as_hard_as_known(
     name, num_test, num_known, rmse_of_mean, rmse_of_biases, tmp_path
 ):
     """Bias = mean + item offset + user offset, each damped by 10 ratings."""
+    rows = to_rows(load(name, tmp_path))
+    users, items, ratings = rows.users, rows.items, rows.ratings
+    cut = np.sort(rows.timestamps)[int(0.9 * len(rows))]
     split = make_split("global-time", validation_fraction=0, test_fraction=0.1)
-    with load(name, tmp_path) as connection:
-        connection.execute("ALTER TABLE source_ratings RENAME TO ratings")
-        query = split.to_sql(0, split.find_cuts(connection))
-        columns = connection.sql(
-            "SELECT dense_rank() OVER (ORDER BY user_id) - 1 AS user,"
-            " dense_rank() OVER (ORDER BY item_id) - 1 AS item,"
-            f" rating, split = 'test' AS is_test FROM ({query})"
-        ).fetchnumpy()
-    users, items, ratings, is_test = columns.values()
+    cuts = {"validation": cut, "test": cut}
+    is_test = split.assign(rows, 0, cuts) == TEST
     is_train = ~is_test
     assert is_test.sum() == num_test
 

@@ -1,20 +1,24 @@
+import datetime
 import random
 
-import duckdb
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 
 from data_prep.errors import UserError
-from data_prep.splits import make_split
+from data_prep.quantiles import find_rank
+from data_prep.splits import SPLITS, make_split
 from tests.data_prep import oracle
-from tests.data_prep.helpers import create_table
+from tests.data_prep.helpers import to_rows
 
 ORACLES = {
     "user-time": oracle.user_time,
     "global-time": oracle.global_time,
+    "leave-last-out": oracle.leave_last_out,
     "random": oracle.random,
 }
+NETFLIX = ["netflix-full", "netflix-3m", "netflix-6m", "netflix-1y"]
 IDS = st.text("ab:1é😀 '\"", min_size=1, max_size=3)
 ROWS = st.lists(
     st.tuples(
@@ -29,12 +33,31 @@ ROWS = st.lists(
 )
 
 
+def find_quantiles(rows):
+    """Returns what finds the timestamps that follow shares of all."""
+    timestamps = np.sort([row[3] for row in rows])
+
+    def find(shares):
+        return [
+            find_rank([timestamps[::2], timestamps[1::2]], int(len(rows) * s))
+            for s in shares
+        ]
+
+    return find
+
+
 def assign(rows, split, seed=0):
-    with duckdb.connect() as connection:
-        create_table(connection, "ratings", rows)
-        cuts = split.find_cuts(connection)
-        answer = connection.execute(split.to_sql(seed, cuts)).fetchall()
-    return {(user, item): part for user, item, _, part in answer}
+    cuts = split.find_cuts(find_quantiles(rows))
+    prepared = to_rows(rows)
+    outcomes = split.assign(prepared, seed, cuts)
+    users = prepared.user_ids.to_pylist()
+    items = prepared.item_ids.to_pylist()
+    return {
+        (users[user], items[item]): split.outcomes[outcome]
+        for user, item, outcome in zip(
+            prepared.users, prepared.items, outcomes, strict=True
+        )
+    }
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -42,6 +65,46 @@ def assign(rows, split, seed=0):
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_split_equals_the_oracle(name, rows, seed):
     assert assign(rows, make_split(name), seed) == ORACLES[name](rows, seed)
+
+
+@hypothesis.given(
+    rows=st.lists(
+        st.tuples(
+            IDS,
+            IDS,
+            st.just(1.0),
+            # Seconds around the first and last moments of all the days.
+            st.sampled_from(
+                [
+                    datetime.datetime.fromisoformat(f"{day}T00:00Z").timestamp()
+                    for day in (
+                        *("1999-11-11", "1999-12-01", "2004-06-01"),
+                        *("2005-06-01", "2005-07-01", "2005-09-01"),
+                        *("2005-12-01", "2006-01-01"),
+                    )
+                ]
+            ).flatmap(lambda t: st.sampled_from([t - 1, t, t + 1])),
+        ),
+        min_size=1,
+        max_size=60,
+        unique_by=lambda row: row[:2],
+    ),
+    seed=st.integers(0, 9),
+)
+@hypothesis.settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("name", NETFLIX)
+def test_netflix_days_equal_the_oracle(name, rows, seed):
+    split = make_split(name)
+    days = split.training_days, split.evaluation_days
+    assert assign(rows, split, seed) == oracle.netflix(rows, seed, *days)
+
+
+@hypothesis.given(rows=ROWS, seed=st.integers(0, 9), data=st.data())
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_fold_equals_the_oracle(rows, seed, data):
+    rows = [(*row, data.draw(st.booleans())) for row in rows]
+    split = make_split("fold", validation_fraction=0.3)
+    assert assign(rows, split, seed) == oracle.fold(rows, seed, "0.3")
 
 
 @pytest.mark.parametrize("name", ["global-time", "random"])
@@ -112,6 +175,30 @@ def test_dates_are_utc_and_cut_before_the_first_moment_they_name():
     ]
 
 
+def test_movielens_user_time_is_the_same_split_by_another_name():
+    assert make_split("movielens-user-time") == make_split("user-time")
+
+
+def test_published_counts_are_the_papers():
+    """Table 2 of the paper, and what the training users were."""
+    assert {
+        name: SPLITS[name].published_counts["train_ratings"] for name in NETFLIX
+    } == {
+        "netflix-full": 98_074_901,
+        "netflix-3m": 13_675_402,
+        "netflix-6m": 29_179_009,
+        "netflix-1y": 41_451_832,
+    }
+
+
+def test_netflix_halves_are_halves():
+    december = 1_133_500_000.0
+    rows = [("u", f"i{k}", 1.0, december) for k in range(10_000)]
+    parts = list(assign(rows, make_split("netflix-full")).values())
+    # Three standard deviations of a binomial share are 0.015.
+    assert abs(parts.count("test") / len(parts) - 0.5) < 0.015
+
+
 def test_random_fractions_are_kept_on_average():
     rows = [("u", f"i{k}", 1.0, 0.0) for k in range(20_000)]
     split = make_split("random", validation_fraction=0.2, test_fraction=0.1)
@@ -127,8 +214,8 @@ def test_random_fractions_are_kept_on_average():
         pytest.param(
             "by-time",
             {},
-            r"unknown split 'by-time'. The splits are: user-time, global-time,"
-            r" random",
+            r"unknown split 'by-time'. The splits are: user-time,"
+            r" leave-last-out, .*, netflix-1y, movielens-user-time",
             id="unknown_name",
         ),
         pytest.param(

@@ -1,18 +1,21 @@
 import datetime
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 
 from data_prep.errors import UserError
-from data_prep.tables import Columns, load_tables
+from data_prep.formats import Columns
+from data_prep.sources import Files
+from data_prep.validation import Scale
+from tests.data_prep.helpers import read_source
 
 HEADER = "userId,movieId,rating,timestamp\n"
 PLAIN = [("1", "10", 4.5, 100.0), ("2", "20", 0.0, 200.0)]
 
 
-def load(tmp_path, *contents, columns=None, name="ratings"):
+def load(tmp_path, *contents, columns=None, name="ratings", max_bad_rows=0):
     """Writes the contents to files and returns what is read from them."""
     paths = []
     for number, content in enumerate(contents):
@@ -20,9 +23,10 @@ def load(tmp_path, *contents, columns=None, name="ratings"):
         data = content.encode() if isinstance(content, str) else content
         path.write_bytes(data)
         paths.append(str(path))
-    with duckdb.connect() as connection:
-        load_tables(connection, paths, columns or Columns(), str(tmp_path))
-        return connection.table("source_ratings").fetchall()
+    source = Files(tuple(paths), columns or Columns())
+    rows, rejects = read_source(source, tmp_path)
+    rejects.check(len(rows) + rejects.counts.total(), max_bad_rows)
+    return rows
 
 
 def to_parquet(tmp_path, **columns):
@@ -250,24 +254,133 @@ def test_named_column_that_is_missing_is_named(tmp_path):
 
 
 def test_directory_is_not_a_file(tmp_path):
-    with (
-        duckdb.connect() as connection,
-        pytest.raises(UserError, match=r"is a directory. Name its files"),
-    ):
-        load_tables(connection, [str(tmp_path)], Columns(), str(tmp_path))
+    source = Files((str(tmp_path),), Columns())
+    with pytest.raises(UserError, match=r"is a directory. Name its files"):
+        read_source(source, tmp_path)
 
 
 def test_remote_files_are_read_through_gfile(tmp_path):
     """TensorFlow's in-memory file system stands for a bucket."""
-    import tensorflow as tf
-
     path = "ram://bucket/ratings.csv"
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(HEADER + "1,10,4.5,100\n2,20,x,200\n")
-    with (
-        duckdb.connect() as connection,
-        pytest.raises(
-            UserError, match=r"ram://bucket/ratings.csv:3: the rating"
+    rows, rejects = read_source(Files((path,), Columns()), tmp_path)
+    assert rows == PLAIN[:1]
+    (rejected,) = rejects.first
+    assert rejected.message.startswith("ram://bucket/ratings.csv:3: the rating")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_compressed_text_is_read_as_it_is(tmp_path, compression):
+    compressed = pa.compress(
+        (HEADER + "1,10,4.5,100\n2,20,0,200\n").encode(),
+        codec=compression,
+        asbytes=True,
+    )
+    assert load(tmp_path, compressed) == PLAIN
+
+
+@pytest.mark.parametrize("compression", ["gzip", "zstd"])
+def test_truncated_compressed_file_is_a_users_error(tmp_path, compression):
+    text = HEADER + "".join(
+        f"{k},{k * 7919 % 997},3,4\n" for k in range(90_000)
+    )
+    compressed = pa.compress(text.encode(), codec=compression, asbytes=True)
+    half = compressed[: len(compressed) // 2]
+    with pytest.raises(UserError, match="ratings0"):
+        load(tmp_path, half)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        pytest.param(
+            "100,4.5,x,10,1\n200,0,y,20,2\n",
+            Columns("5", "4", "2", "1"),
+            id="without_header",
         ),
-    ):
-        load_tables(connection, [path], Columns(), str(tmp_path))
+        pytest.param(
+            "a,b,c,d,e\n100,4.5,x,10,1\n200,0,y,20,2\n",
+            Columns("5", "4", "2", "1"),
+            id="with_header",
+        ),
+        pytest.param(
+            "1\t10\t4.5\tx\t100\n2\t20\t0\ty\t200\n",
+            Columns("1", "2", "3", "5"),
+            id="tabs",
+        ),
+    ],
+)
+def test_columns_can_be_positions(tmp_path, content, columns):
+    assert load(tmp_path, content, columns=columns) == PLAIN
+
+
+def test_typed_columns_of_parquet_are_read(tmp_path):
+    content = to_parquet(
+        tmp_path,
+        user=[1, 2],
+        item=[10, 20],
+        rating=pa.array(["4.5", "0"]),
+        date=pa.array([0, 86_400], pa.timestamp("s")),
+    )
+    assert load(tmp_path, content) == [
+        ("1", "10", 4.5, 0.0),
+        ("2", "20", 0.0, 86_400.0),
+    ]
+    days = to_parquet(
+        tmp_path,
+        user=[1],
+        item=[10],
+        rating=[4],
+        date=pa.array([1], pa.date32()),
+    )
+    assert load(tmp_path, days) == [("1", "10", 4.0, 86_400.0)]
+
+
+def test_bad_rows_are_counted_by_reason_and_the_rest_is_used(tmp_path):
+    content = HEADER + (
+        "1,10,4.5,100\n"
+        ",10,4.5,100\n"
+        "1,,4.5,100\n"
+        "1,10,,100\n"
+        "1,10,x,100\n"
+        "1,10,9,100\n"
+        "1,10,4,\n"
+        "1,10,4,soon\n"
+        "1,10,4\n"
+        "1,10,4,5,6\n"
+        "2,20,0,200\n"
+    )
+    path = tmp_path / "ratings.csv"
+    path.write_text(content)
+    source = Files((str(path),), Columns())
+    rows, rejects = read_source(source, tmp_path, scale=Scale(0, 5))
+    assert rows == PLAIN
+    assert rejects.counts == {
+        "missing_user": 1,
+        "missing_item": 1,
+        "missing_rating": 1,
+        "unreadable_rating": 1,
+        "off_scale_rating": 1,
+        "missing_timestamp": 1,
+        "unreadable_timestamp": 1,
+        "malformed_line": 2,
+    }
+    assert [row.line for row in rejects.first] == list(range(3, 12))
+    assert rejects.first[4].message == (
+        f"{path}:7: the rating (column rating) must be on the scale 0:5."
+        " Received: '9'"
+    )
+
+
+def test_equal_bad_rows_are_found_one_after_the_other(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text(HEADER + "1,2,x,4\n1,2,3,4\n1,2,x,4\n")
+    _, rejects = read_source(Files((str(path),), Columns()), tmp_path)
+    assert [row.line for row in rejects.first] == [2, 4]
+
+
+def test_file_that_disappears_is_named(tmp_path):
+    path = tmp_path / "ratings.csv"
+    with pytest.raises(FileNotFoundError, match=str(path)):
+        read_source(Files((str(path),), Columns()), tmp_path)

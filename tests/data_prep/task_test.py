@@ -8,7 +8,7 @@ import time
 import pytest
 
 from data_prep.encode import prepare
-from data_prep.manifest import is_prepared
+from data_prep.manifest import is_prepared, read_manifest
 from data_prep.sources import make_source
 from data_prep.splits import make_split
 from tests.data_prep.helpers import read_files, run_task, start_task
@@ -47,7 +47,7 @@ def test_command_prepares_and_says_what_it_did(ratings_file, tmp_path):
     [
         pytest.param(
             ["--source=movielens-1m", "--split=random"],
-            "--output_dir must have a value",
+            "--split and --output_dir must have a value",
             id="missing_flag",
         ),
         pytest.param(
@@ -70,13 +70,79 @@ def test_mistake_in_the_data_exits_with_1(ratings_file, tmp_path):
     code, _, errors = run_task(
         *("--source", "files", "--ratings", ratings_file),
         *("--split", "user-time", "--output-dir", tmp_path / "out"),
+        "--max-bad-rows=0.0005",
     )
     assert code == 1
     assert errors == [
         f"error: {ratings_file}:1202: the rating (column rating) must be a"
-        " finite number. Received: 'many'"
+        " finite number. Received: 'many'. Of 1,201 rows 1 cannot be used (1"
+        " unreadable_rating), more than the 0.0500% that --max-bad-rows"
+        " allows; the first are in rejected.csv."
     ]
     assert not is_prepared(str(tmp_path / "out"))
+    assert (tmp_path / "out" / "rejected.csv").exists()
+
+
+def test_few_bad_rows_are_counted_and_the_first_are_written(
+    ratings_file, tmp_path
+):
+    ratings_file.write_text(ratings_file.read_text() + "\nu1,i1,many,3\n")
+    output_dir = tmp_path / "out"
+    code, text, _ = run_task(
+        *("--source", "files", "--ratings", ratings_file),
+        *("--split", "random", "--output-dir", output_dir),
+    )
+    assert code == 0
+    assert "1 rejected, unreadable_rating" in text
+    assert (output_dir / "rejected.csv").read_text() == (
+        "file,line,reason,row\n"
+        f'{ratings_file},1202,unreadable_rating,"u1,i1,many,3"\n'
+    )
+    manifest = read_manifest(str(output_dir))
+    assert manifest.rows_read == 1_201
+    assert manifest.rows_rejected == {"unreadable_rating": 1}
+    assert "rejected.csv" in manifest.digests
+
+
+def test_standard_input_is_read(ratings_file, tmp_path):
+    code, _, errors = run_task(
+        *("--source", "files", "--ratings", "-", "--split", "random"),
+        *("--output-dir", tmp_path / "out"),
+        input=ratings_file.read_text(),
+    )
+    assert code == 0, errors
+    (file,) = read_manifest(str(tmp_path / "out")).source["files"]
+    assert file["name"] == "standard input"
+
+
+def test_dry_run_says_what_it_recognised(ratings_file):
+    code, text, _ = run_task(
+        *("--source", "files", "--ratings", ratings_file, "--dry-run"),
+    )
+    assert code == 0
+    for expected in (
+        f"{ratings_file}: comma-separated: user in column user, item in",
+        "  user_id 'u0', item_id 'i0', rating 0.0, timestamp 0.0",
+        "Ratings: 1,200",
+        "Scale: 0 to 5",
+        "Time: 1970-01-01 00:00 to 1970-01-01 05:17 (UTC)",
+        "Items: 30",
+        "  leave-last-out: 1,080 train; 60 validation; 60 test",
+        "  global-time: 960 train; 120 validation; 120 test",
+    ):
+        assert expected in text
+    assert "netflix" not in text
+
+
+def test_memory_limit_and_disk_need_are_said(ratings_file, tmp_path):
+    code, _, errors = run_task(
+        *("--source", "files", "--ratings", ratings_file, "--split", "random"),
+        *("--output-dir", tmp_path / "out", "--memory-limit", "100MB"),
+    )
+    assert code == 1
+    assert errors == [
+        "error: --memory-limit must be at least 1.0 GB. Received: 0.1 GB"
+    ]
 
 
 def test_full_disk_exits_with_1_and_leaves_no_manifest(ratings_file, tmp_path):

@@ -1,11 +1,14 @@
-import duckdb
+import hypothesis
 import numpy as np
+import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 
+from data_prep.assignment import ItemCounts, choose_unit
 from data_prep.encode import prepare
 from data_prep.errors import UserError
 from data_prep.splits import make_split
-from data_prep.vocabulary import create_items_table, read_items, write_items
+from data_prep.vocabulary import build_vocabulary, read_items, write_items
 from tests.data_prep.helpers import RowsSource, read_back
 
 
@@ -41,26 +44,60 @@ def test_directory_without_manifest_has_no_items(tmp_path):
         read_items(str(tmp_path))
 
 
-def test_many_items_are_written_as_equal_bytes(tmp_path):
-    """Ratings whose sum depends on the order, in several row groups."""
-    written = []
-    for threads, order in ((1, "ASC"), (4, "DESC")):
-        path = tmp_path / f"{threads}.parquet"
-        with duckdb.connect(config={"threads": threads}) as connection:
-            connection.execute(
-                f"""
-                CREATE TABLE assigned AS
-                SELECT
-                    (k % 150000)::VARCHAR AS item_id,
-                    sin(k) * 10.0 ** (k % 17) AS rating,
-                    'train' AS split
-                FROM range(600000) AS numbers(k) ORDER BY k {order}
-                """
-            )
-            connection.execute(
-                "CREATE TABLE source_titles (item_id VARCHAR, title VARCHAR)"
-            )
-            create_items_table(connection)
-            write_items(connection, str(path))
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
+@pytest.fixture
+def counted():
+    """Four items: rated 1, 3, 0 and 3 times, in halves of a rating."""
+    item_ids = pa.array(["a", "b", "c", "d"])
+    return item_ids, ItemCounts(
+        np.array([1, 3, 0, 3]), np.array([8, 21, 0, 30])
+    )
+
+
+def test_unrated_items_have_no_index(counted):
+    vocabulary = build_vocabulary(*counted, 0.5)
+    assert vocabulary.items.item_ids == ["b", "d", "a"]
+    assert vocabulary.indices.tolist() == [2, 0, -1, 1]
+    assert vocabulary.items.means.tolist() == [3.5, 5.0, 4.0]
+    assert vocabulary.rating_mean == 59 * 0.5 / 7
+
+
+def test_rarely_rated_items_can_be_left_out(counted):
+    vocabulary = build_vocabulary(*counted, 0.5, min_ratings=2)
+    assert vocabulary.items.item_ids == ["b", "d"]
+    assert vocabulary.indices.tolist() == [-1, 0, -1, 1]
+
+
+def test_old_items_keep_their_indices_and_new_ones_follow(counted):
+    old_ids = ["c", "gone", "a"]
+    vocabulary = build_vocabulary(*counted, 0.5, min_ratings=2, old_ids=old_ids)
+    assert vocabulary.items.item_ids == [*old_ids, "b", "d"]
+    assert vocabulary.indices.tolist() == [2, 3, 0, 4]
+    assert vocabulary.items.counts.tolist() == [0, 0, 1, 3, 3]
+    # Where nobody rated the item, the mean of all ratings takes its place.
+    mean = vocabulary.rating_mean
+    assert vocabulary.items.means.tolist() == [mean, mean, 4.0, 3.5, 5.0]
+
+
+def test_equal_items_are_written_as_equal_bytes(counted, tmp_path):
+    for name in ("first", "second"):
+        write_items(build_vocabulary(*counted, 0.5).items, tmp_path / name)
+    first = (tmp_path / "first").read_bytes()
+    assert first == (tmp_path / "second").read_bytes()
+
+
+@hypothesis.given(
+    ratings=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=200),
+    seed=st.integers(0, 9),
+)
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_means_do_not_depend_on_the_order(ratings, seed):
+    unit = choose_unit([min(ratings), max(ratings)])
+    shuffled = np.random.default_rng(seed).permutation(ratings)
+    first, second = (
+        np.rint(r / unit).sum() for r in (np.array(ratings), shuffled)
+    )
+    assert first == second
+    # Each term is rounded to 2^-30 of the largest one.
+    mean = first * unit / len(ratings)
+    largest = max(map(abs, ratings))
+    assert abs(mean - np.mean(ratings)) <= largest * 2.0**-29

@@ -11,8 +11,24 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from data_prep.records import list_shards, parse_users
 from export.cpp_loader import CppSavedModel
-from export.saved_model import export_job, list_versions
+from export.requests import Request, pad_histories, to_examples
+from export.saved_model import export_job
+from export.settings import ExportSettings
+from export.users import read_users
+from export.verification import ServedModel, check_predictions
+from tests.export.helpers import leave_one_out
 from trainer.job_record import load_job
+
+SIGNATURES = {
+    "serving_default",
+    "recommend_from",
+    "predict",
+    "explain",
+    "encode",
+    "recommend_examples",
+    "predict_examples",
+    "describe",
+}
 
 #: Runs a SavedModel in a process that does not import TensorFlow's Python.
 RUN_BY_CPP_ALONE = """
@@ -32,8 +48,14 @@ json.dump(ratings.tolist(), sys.stdout)
 
 
 @pytest.fixture(scope="module")
-def exported(trained_job):
-    return export_job(trained_job)
+def exported(trained_job, synthetic_data):
+    return export_job(trained_job, ExportSettings(data_dir=synthetic_data))
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    with ServedModel(exported) as model:
+        yield model
 
 
 def signature_defs(path):
@@ -80,16 +102,44 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
         "item_ids": ("string", [-1, 40]),
         "predicted_ratings": ("float32", [-1, 40]),
     }
-    assert describe(signatures["predict"].inputs) == history | {
-        "candidate_item_ids": ("string", [-1, -1])
-    }
+    candidates = {"candidate_item_ids": ("string", [-1, -1])}
+    assert describe(signatures["predict"].inputs) == history | candidates
     assert describe(signatures["predict"].outputs) == known | {
         "predicted_ratings": ("float32", [-1, -1]),
         "candidate_known": ("bool", [-1, -1]),
     }
+    assert describe(signatures["recommend_from"].inputs) == history | candidates
+    assert describe(signatures["recommend_from"].outputs) == known | {
+        "item_ids": ("string", [-1, -1]),
+        "predicted_ratings": ("float32", [-1, -1]),
+    }
+    assert describe(signatures["explain"].inputs) == history | {
+        "target_item_ids": ("string", [-1, -1])
+    }
+    assert describe(signatures["explain"].outputs) == known | {
+        "reason_item_ids": ("string", [-1, -1, 5]),
+        "contributions": ("float32", [-1, -1, 5]),
+        "target_known": ("bool", [-1, -1]),
+    }
     assert describe(signatures["encode"].inputs) == history
     assert describe(signatures["encode"].outputs) == known | {
         "code": ("float32", [-1, 8])
+    }
+    examples = {"examples": ("string", [-1])}
+    for name in ("recommend", "predict"):
+        plain = "serving_default" if name == "recommend" else name
+        assert describe(signatures[f"{name}_examples"].inputs) == examples
+        assert describe(signatures[f"{name}_examples"].outputs) == describe(
+            signatures[plain].outputs
+        )
+    assert describe(signatures["describe"].inputs) == {
+        "item_ids": ("string", [-1, -1])
+    }
+    assert describe(signatures["describe"].outputs) == {
+        "item_known": ("bool", [-1, -1]),
+        "history_length": ("int32", [-1]),
+        "rating_min": ("float32", [-1]),
+        "rating_max": ("float32", [-1]),
     }
 
 
@@ -161,6 +211,238 @@ def test_the_model_s_refusals_reach_the_caller_of_the_cpp_loader(exported):
         )
 
 
+def test_recommendations_to_real_users_are_numpy_s_ranking_of_the_model(
+    served, trained_job, synthetic_data
+):
+    job = load_job(trained_job)
+    ratings, item_ids, values = real_histories(job, synthetic_data)
+    predictions = job.model(ratings).numpy()
+    predictions[tuple(ratings.indices.numpy().T)] = -np.inf
+    order = np.argsort(-predictions, axis=1, kind="stable")
+    best = np.take_along_axis(predictions, order, axis=1)
+    ids = np.array([item_id.encode() for item_id in job.items.item_ids])
+    history = {"item_ids": item_ids, "ratings": values}
+    candidates = np.tile(
+        np.array(job.items.item_ids[::-1], object), (len(item_ids), 1)
+    )
+    for request in (
+        Request("serving_default", history),
+        Request(
+            "recommend_from", {**history, "candidate_item_ids": candidates}
+        ),
+    ):
+        answer = served.answer(request)
+        assert (
+            answer["item_ids"].tolist()
+            == np.where(np.isfinite(best), ids[order], b"").tolist()
+        )
+        np.testing.assert_allclose(
+            answer["predicted_ratings"],
+            np.where(np.isfinite(best), best, 0),
+            rtol=1e-5,
+            atol=1e-5,
+        )
+
+
+def test_reasons_for_real_users_are_those_of_leaving_each_rating_out(
+    served, trained_job, synthetic_data
+):
+    job = load_job(trained_job)
+    ids = np.array(job.items.item_ids, object)
+    users = read_users(synthetic_data, job.data.num_items)[:3]
+    targets = np.tile(ids[[0, 20, 39]], (3, 1))
+    answer = served.answer(
+        Request(
+            "explain",
+            {**pad_histories(users, ids), "target_item_ids": targets},
+        )
+    )
+    for row, user in enumerate(users):
+        contributions = leave_one_out(
+            job.model,
+            job.items.item_ids,
+            list(zip(ids[user.items], user.ratings, strict=True)),
+        )[:, [0, 20, 39]]
+        for column in range(3):
+            of_each = {
+                item_id.encode(): contribution
+                for item_id, contribution in zip(
+                    ids[user.items], contributions[:, column], strict=True
+                )
+            }
+            np.testing.assert_allclose(
+                answer["contributions"][row, column],
+                [of_each[id] for id in answer["reason_item_ids"][row, column]],
+                rtol=1e-4,
+                atol=1e-5,
+            )
+            np.testing.assert_allclose(
+                np.abs(answer["contributions"][row, column]),
+                np.sort(np.abs(contributions[:, column]))[::-1][:5],
+                rtol=1e-4,
+                atol=1e-5,
+            )
+
+
+def test_examples_of_real_users_are_answered_as_their_histories(
+    served, trained_job, synthetic_data
+):
+    job = load_job(trained_job)
+    ids = np.array(job.items.item_ids, object)
+    users = read_users(synthetic_data, job.data.num_items)
+    candidates = np.tile(ids[:7], (len(users), 1))
+    examples = {"examples": to_examples(users, ids, candidates)}
+    history = pad_histories(users, ids)
+    for name, inputs in (
+        ("serving_default", history),
+        ("predict", {**history, "candidate_item_ids": candidates}),
+    ):
+        expected = served.answer(Request(name, inputs))
+        by_example = name.replace("serving_default", "recommend") + "_examples"
+        answer = served.answer(Request(by_example, examples))
+        assert answer.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(answer[key], value)
+
+
+def test_the_length_to_pad_to_covers_99_of_100_users(
+    served, trained_job, synthetic_data
+):
+    answer = served.answer(
+        Request("describe", {"item_ids": np.array([["item-1"]], object)})
+    )
+    lengths = [
+        len(user.items)
+        for user in read_users(
+            synthetic_data, load_job(trained_job).data.num_items
+        )
+    ]
+    assert max(lengths) <= answer["history_length"][0] <= max(lengths) + 16
+    assert (answer["rating_min"][0], answer["rating_max"][0]) == (0, 10)
+
+
+class OtherwiseServed:
+    """A model that answers like another one, but for one output."""
+
+    def __init__(self, served, name, change):
+        self.served, self.name, self.change = served, name, change
+
+    def answer(self, request):
+        answer = self.served.answer(request)
+        if self.name in answer:
+            answer[self.name] = self.change(answer[self.name])
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("predicted_ratings", lambda ratings: ratings + 1e-3),
+        ("predicted_ratings", lambda ratings: ratings * np.float32(np.nan)),
+        ("predicted_ratings", lambda ratings: ratings[:, :-1]),
+        ("item_ids", lambda ids: ids[:, ::-1]),
+        ("item_ids", lambda ids: np.where(ids == b"item-3", b"3", ids)),
+    ],
+    ids=["off", "NaN", "short", "reversed", "misnamed"],
+)
+def test_other_answers_than_the_model_s_are_found_out(
+    served, trained_job, synthetic_data, name, change
+):
+    job = load_job(trained_job)
+    users = read_users(synthetic_data, job.data.num_items)
+    arguments = (job.model, job.items.item_ids, users)
+    check_predictions(served, *arguments, scale=None)
+    with pytest.raises(
+        RuntimeError, match=f"with other {name} than the model: "
+    ):
+        check_predictions(
+            OtherwiseServed(served, name, change), *arguments, scale=None
+        )
+
+
+# ---- Shapes, which TensorFlow Serving does not hold a request to ----
+
+
+def request_of(name, *, rows=2):
+    """A request that is answered, with lists of 3, 3 and 2."""
+
+    def strings(length):
+        return np.full((rows, length), "item-1", object)
+
+    inputs = {
+        "item_ids": strings(3),
+        "ratings": np.full((rows, 3), 5, np.float32),
+        "candidate_item_ids": strings(2),
+        "target_item_ids": strings(2),
+        "examples": np.full(rows, b"", object),
+    }
+    wanted = {
+        "recommend_from": ("item_ids", "ratings", "candidate_item_ids"),
+        "predict": ("item_ids", "ratings", "candidate_item_ids"),
+        "explain": ("item_ids", "ratings", "target_item_ids"),
+        "recommend_examples": ("examples",),
+        "predict_examples": ("examples",),
+        "describe": ("item_ids",),
+    }.get(name, ("item_ids", "ratings"))
+    return Request(name, {key: inputs[key] for key in wanted})
+
+
+INPUTS = [
+    (name, key)
+    for name in sorted(SIGNATURES)
+    for key in request_of(name).inputs
+]
+
+
+@pytest.mark.parametrize(("name", "key"), INPUTS)
+def test_an_input_of_another_rank_is_refused_by_its_name(served, name, key):
+    request = request_of(name)
+    served.answer(request)
+    value = request.inputs[key]
+    for wrong in (value[0], value[np.newaxis]):
+        inputs = {**request.inputs, key: np.asarray(wrong, value.dtype)}
+        with pytest.raises(
+            RuntimeError, match=rf"`{key}` must have the shape \[batch"
+        ):
+            served.answer(Request(name, inputs))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [(name, key) for name, key in INPUTS if len(request_of(name).inputs) > 1],
+)
+def test_an_input_with_rows_to_spare_is_refused_by_its_name(served, name, key):
+    request = request_of(name)
+    with pytest.raises(RuntimeError, match=f"`{key}`"):
+        served.answer(
+            Request(
+                name,
+                {**request.inputs, key: request_of(name, rows=1).inputs[key]},
+            )
+        )
+
+
+def test_histories_and_ratings_must_be_of_one_length(served):
+    for name in SIGNATURES - {"describe"}:
+        request = request_of(name)
+        if "ratings" in request.inputs:
+            inputs = {**request.inputs, "ratings": np.zeros((2, 1), "f")}
+            with pytest.raises(
+                RuntimeError,
+                match="`item_ids` and `ratings` must have the same shape",
+            ):
+                served.answer(Request(name, inputs))
+
+
+def test_a_batch_may_be_empty(served):
+    for name in SIGNATURES:
+        for key, value in served.answer(request_of(name, rows=0)).items():
+            assert len(value) == 0, (name, key)
+
+
+# ---- The loader ----
+
+
 def test_the_cpp_loader_refuses_what_keras_own_saving_writes(tmp_path):
     # The reason for ExportArchive: Python loads this one without a word.
     import keras
@@ -203,39 +485,8 @@ def test_warm_up_covers_every_signature_for_one_user_and_for_several(exported):
     ]
     batch_sizes = {}
     for request in requests:
-        shape = request.inputs["item_ids"].tensor_shape
-        batch_sizes.setdefault(request.model_spec.signature_name, set()).add(
-            shape.dim[0].size
+        batch_sizes.setdefault(request.model_spec.signature_name, set()).update(
+            tensor.tensor_shape.dim[0].size
+            for tensor in request.inputs.values()
         )
-    assert batch_sizes == {
-        name: {1, 4} for name in ("serving_default", "predict", "encode")
-    }
-
-
-def test_versions_count_up_and_nothing_else_is_left(trained_job, exported):
-    before = list_versions(trained_job.export_dir)
-    os.makedirs(os.path.join(trained_job.export_dir, ".draft-9"))
-    path = export_job(trained_job)
-    assert int(os.path.basename(path)) == before[-1] + 1
-    assert list_versions(trained_job.export_dir) == [
-        *before,
-        before[-1] + 1,
-    ]
-
-
-def test_a_saved_model_that_differs_from_the_model_is_not_published(
-    trained_job, exported, monkeypatch
-):
-    before = list_versions(trained_job.export_dir)
-
-    def run(self, feeds, fetches):
-        return [np.zeros((1, 1), np.float32) for _ in fetches]
-
-    monkeypatch.setattr(CppSavedModel, "run", run)
-    with pytest.raises(RuntimeError, match="It is not published"):
-        export_job(trained_job)
-    assert list_versions(trained_job.export_dir) == before
-
-
-def test_no_directory_no_versions(tmp_path):
-    assert list_versions(str(tmp_path / "nowhere")) == []
+    assert batch_sizes == {name: {1, 4} for name in SIGNATURES}

@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export.requests import to_examples
 from export.signatures import Signatures
+from export.users import User
+from tests.export.helpers import ask, model_predictions
 from trainer.autoencoder import AutoEncoder
 
 ITEM_IDS = ["alien", "brazil", "cube", "été", "fargo"]
@@ -23,49 +26,19 @@ def model():
 @pytest.fixture(scope="module")
 def signatures(model):
     return Signatures(
-        model, ITEM_IDS, rating_scale=(0.0, 5.0), mean_rating=3.25, top_k=4
+        model,
+        ITEM_IDS,
+        rating_scale=(0.0, 5.0),
+        mean_rating=3.25,
+        top_k=4,
+        history_length=32,
     )
-
-
-def ask(function, histories, **others):
-    """Calls a signature with histories padded to one length."""
-    length = max(len(history) for history in histories)
-    padded = [
-        [*history, *[("", 0.0)] * (length - len(history))]
-        for history in histories
-    ]
-    shape = (len(histories), length)
-    answer = function(
-        item_ids=tf.constant(
-            [[item_id for item_id, _ in row] for row in padded],
-            tf.string,
-            shape,
-        ),
-        ratings=tf.constant(
-            [[rating for _, rating in row] for row in padded],
-            tf.float32,
-            shape,
-        ),
-        **{name: tf.constant(value) for name, value in others.items()},
-    )
-    return {name: tensor.numpy() for name, tensor in answer.items()}
-
-
-def model_predictions(model, history):
-    """What the Keras model says of one history of known items."""
-    indices = sorted((ITEM_IDS.index(item), rating) for item, rating in history)
-    ratings = tf.SparseTensor(
-        np.array([[0, index] for index, _ in indices]).reshape(-1, 2),
-        [np.float32(rating) for _, rating in indices] or np.zeros(0, "f"),
-        (1, len(ITEM_IDS)),
-    )
-    return model(ratings).numpy()[0]
 
 
 def test_recommendations_are_the_unrated_items_best_first(model, signatures):
     history = [("cube", 4.0), ("alien", 0.0)]
     answer = ask(signatures.recommend, [history])
-    expected = model_predictions(model, history)
+    expected = model_predictions(model, ITEM_IDS, history)
     unrated = [1, 3, 4]
     ranked = sorted(unrated, key=lambda index: -expected[index])
     assert [id.decode() for id in answer["item_ids"][0][:3]] == [
@@ -92,7 +65,7 @@ def test_predictions_are_the_model_s_for_rated_and_unrated_candidates(
         [history],
         candidate_item_ids=[["fargo", "alien", "été"]],
     )
-    expected = model_predictions(model, history)[[4, 0, 3]]
+    expected = model_predictions(model, ITEM_IDS, history)[[4, 0, 3]]
     np.testing.assert_allclose(
         answer["predicted_ratings"][0], expected, rtol=1e-5
     )
@@ -115,24 +88,47 @@ def test_the_code_is_the_encoder_s(model, signatures):
     np.testing.assert_allclose(answer["code"], model.encode(centred), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["recommend", "encode"])
-def test_a_user_alone_and_among_others_gets_the_same_answer(signatures, name):
-    histories = [
-        [("alien", 5.0)],
-        [("cube", 1.0), ("brazil", 2.0), (UNKNOWN, 3.0)],
-        [],
-    ]
+HISTORIES = [
+    [("alien", 5.0)],
+    [("cube", 1.0), ("brazil", 2.0), (UNKNOWN, 3.0)],
+    [],
+]
+COLUMNS = ["fargo", "cube", UNKNOWN, "", "fargo", "été"]
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("recommend", None),
+        ("recommend_from", "candidate_item_ids"),
+        ("predict", "candidate_item_ids"),
+        ("explain", "target_item_ids"),
+        ("encode", None),
+    ],
+)
+def test_a_user_alone_and_among_others_gets_the_same_answer(
+    signatures, name, column
+):
+    def columns(num_rows):
+        return {column: [COLUMNS] * num_rows} if column else {}
+
     function = getattr(signatures, name)
-    together = ask(function, histories)
-    for row, history in enumerate(histories):
-        alone = ask(function, [history])
-        for key, value in alone.items():
-            if value.dtype == object:
-                assert value[0].tolist() == together[key][row].tolist()
-            else:
-                np.testing.assert_allclose(
-                    value[0], together[key][row], rtol=1e-5, atol=1e-6
-                )
+    together = ask(function, HISTORIES, **columns(3))
+    for row, history in enumerate(HISTORIES):
+        assert_same_row(
+            ask(function, [history], **columns(1)), 0, together, row
+        )
+
+
+def assert_same_row(answer, row, other, other_row):
+    assert answer.keys() == other.keys()
+    for key, value in answer.items():
+        if value.dtype == object:
+            assert value[row].tolist() == other[key][other_row].tolist()
+        else:
+            np.testing.assert_allclose(
+                value[row], other[key][other_row], rtol=1e-5, atol=1e-6
+            )
 
 
 def test_unknown_ids_are_ignored_and_known_ones_counted(signatures):
@@ -170,7 +166,7 @@ def test_without_a_known_item_the_answer_is_that_to_an_empty_history(
     model, signatures, history
 ):
     answer = ask(signatures.recommend, [history])
-    expected = np.sort(model_predictions(model, []))[::-1][:4]
+    expected = np.sort(model_predictions(model, ITEM_IDS, []))[::-1][:4]
     np.testing.assert_allclose(
         answer["predicted_ratings"][0], expected, rtol=1e-5
     )
@@ -181,7 +177,7 @@ def test_a_rating_of_zero_is_a_rating(model, signatures):
     answer = ask(signatures.recommend, [[("alien", 0.0)]])
     assert answer["num_known_items"].tolist() == [1]
     assert b"alien" not in answer["item_ids"][0]
-    expected = model_predictions(model, [("alien", 0.0)])
+    expected = model_predictions(model, ITEM_IDS, [("alien", 0.0)])
     assert answer["predicted_ratings"][0, 0] == pytest.approx(
         expected[1:].max(), rel=1e-5
     )
@@ -222,7 +218,12 @@ def test_candidates_need_a_row_for_each_user(signatures):
 
 def test_more_recommendations_than_items_are_cut_to_the_catalogue(model):
     signatures = Signatures(
-        model, ITEM_IDS, rating_scale=(0.0, 5.0), mean_rating=3.0, top_k=100
+        model,
+        ITEM_IDS,
+        rating_scale=(0.0, 5.0),
+        mean_rating=3.0,
+        top_k=100,
+        history_length=32,
     )
     answer = ask(signatures.recommend, [[("alien", 3.0)]])
     assert answer["item_ids"].shape == (1, len(ITEM_IDS))
@@ -240,3 +241,184 @@ def test_a_long_history_is_read_as_it_is(model, signatures):
     short = ask(signatures.encode, [list(dict(history).items())])
     np.testing.assert_allclose(answer["code"], short["code"], rtol=1e-6)
     assert answer["num_known_items"].tolist() == [5]
+
+
+# ---- Ranking candidates ----
+
+
+def test_candidates_are_ranked_without_rated_unknown_and_repeated_ones(
+    model, signatures
+):
+    history = [("brazil", 5.0), ("été", 0.0)]
+    candidates = ["cube", UNKNOWN, "été", "fargo", "", "cube", "alien", ""]
+    answer = ask(
+        signatures.recommend_from, [history], candidate_item_ids=[candidates]
+    )
+    expected = model_predictions(model, ITEM_IDS, history)
+    ranked = sorted([0, 2, 4], key=lambda index: -expected[index])
+    assert answer["item_ids"][0].tolist() == [
+        *(ITEM_IDS[index].encode() for index in ranked),
+        *[b""] * 5,
+    ]
+    np.testing.assert_allclose(
+        answer["predicted_ratings"][0, :3], expected[ranked], rtol=1e-5
+    )
+    assert answer["predicted_ratings"][0, 3:].tolist() == [0.0] * 5
+    assert answer["num_known_items"].tolist() == [2]
+
+
+def test_without_candidates_nothing_is_recommended(signatures):
+    answer = ask(
+        signatures.recommend_from,
+        [[("alien", 3.0)]],
+        candidate_item_ids=np.empty((1, 0), object),
+    )
+    assert answer["item_ids"].shape == (1, 0)
+    assert answer["predicted_ratings"].shape == (1, 0)
+
+
+def test_all_items_as_candidates_give_the_recommendations(signatures):
+    everything = ask(
+        signatures.recommend_from,
+        HISTORIES,
+        candidate_item_ids=[ITEM_IDS] * len(HISTORIES),
+    )
+    best = ask(signatures.recommend, HISTORIES)
+    for key in ("item_ids", "predicted_ratings"):
+        np.testing.assert_array_equal(everything[key][:, :4], best[key])
+
+
+# ---- Clipping ----
+
+
+def test_clipped_predictions_lie_on_the_scale_and_keep_the_ranking(model):
+    def answers(clip_predictions):
+        signatures = Signatures(
+            model,
+            ITEM_IDS,
+            rating_scale=(2.5, 3.0),
+            mean_rating=3.25,
+            top_k=4,
+            history_length=32,
+            clip_predictions=clip_predictions,
+        )
+        history = [("cube", 2.75)]
+        candidates = {"candidate_item_ids": [ITEM_IDS]}
+        return [
+            ask(signatures.recommend, [history]),
+            ask(signatures.recommend_from, [history], **candidates),
+            ask(signatures.predict, [history], **candidates),
+        ]
+
+    for clipped, raw in zip(answers(True), answers(False), strict=True):
+        ratings = raw["predicted_ratings"]
+        # Fillers stay 0.
+        is_item = raw.get("item_ids", np.full((1, 5), b"an item")) != b""
+        assert (ratings[is_item] > 3).any()
+        assert (ratings[is_item] < 2.5).any()
+        np.testing.assert_array_equal(
+            clipped["predicted_ratings"],
+            np.where(is_item, np.clip(ratings, 2.5, 3), 0),
+        )
+        if "item_ids" in raw:
+            assert clipped["item_ids"].tolist() == raw["item_ids"].tolist()
+
+
+# ---- Serialized examples ----
+
+
+def serialize(histories, candidates=None):
+    """Examples of users who rated items of ITEM_IDS and UNKNOWN."""
+    ids = np.array([*ITEM_IDS, UNKNOWN], object)
+    users = [
+        User(
+            np.array([ids.tolist().index(item) for item, _ in history], int),
+            np.array([rating for _, rating in history], "f"),
+        )
+        for history in histories
+    ]
+    return tf.constant(to_examples(users, ids, candidates))
+
+
+def test_examples_are_answered_as_the_inputs_that_they_hold(signatures):
+    answer = signatures.recommend_examples(serialize(HISTORIES))
+    expected = ask(signatures.recommend, HISTORIES)
+    assert answer.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(answer[name], value)
+
+
+def test_examples_hold_as_many_candidates_as_each_user_has(signatures):
+    candidates = [["fargo", UNKNOWN], [], ["cube"]]
+    answer = signatures.predict_examples(serialize(HISTORIES, candidates))
+    expected = ask(
+        signatures.predict,
+        HISTORIES,
+        candidate_item_ids=[["fargo", UNKNOWN], ["", ""], ["cube", ""]],
+    )
+    assert answer.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(answer[name], value)
+    # A row alone is as long as its own list.
+    alone = signatures.predict_examples(serialize(HISTORIES, candidates)[2:])
+    assert alone["predicted_ratings"].shape == (1, 1)
+    np.testing.assert_allclose(
+        alone["predicted_ratings"][0], expected["predicted_ratings"][2, :1]
+    )
+
+
+def test_an_example_without_features_is_an_empty_history(signatures):
+    answer = signatures.recommend_examples(tf.constant([b""]))
+    expected = ask(signatures.recommend, [[]])
+    assert answer["item_ids"].numpy().tolist() == expected["item_ids"].tolist()
+
+
+def test_an_example_with_more_ratings_than_items_is_refused(signatures):
+    example = tf.train.Example()
+    example.features.feature["item_ids"].bytes_list.value.append(b"alien")
+    example.features.feature["ratings"].float_list.value.extend([1.0, 2.0])
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"as many `ratings` as `item_ids`(.|\n)*2(.|\n)*1",
+    ):
+        signatures.recommend_examples(
+            tf.constant([b"", example.SerializeToString()])
+        )
+
+
+def test_what_is_no_example_is_refused(signatures):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="Could not parse example"
+    ):
+        signatures.recommend_examples(tf.constant([b"nonsense"]))
+
+
+def test_the_default_signature_can_be_another(model):
+    signatures = Signatures(
+        model,
+        ITEM_IDS,
+        rating_scale=(0.0, 5.0),
+        mean_rating=3.0,
+        top_k=4,
+        history_length=32,
+        default="predict_examples",
+    )
+    (spec,) = signatures.input_specs["serving_default"]
+    assert spec.name == "examples"
+    assert (
+        signatures.functions["serving_default"] == signatures.predict_examples
+    )
+
+
+# ---- What clients should know ----
+
+
+def test_the_model_says_what_it_knows_and_how_to_ask_it(signatures):
+    answer = signatures.describe(tf.constant([["alien", UNKNOWN], ["", "été"]]))
+    assert answer["item_known"].numpy().tolist() == [
+        [True, False],
+        [False, True],
+    ]
+    assert answer["history_length"].numpy().tolist() == [32, 32]
+    assert answer["rating_min"].numpy().tolist() == [0.0, 0.0]
+    assert answer["rating_max"].numpy().tolist() == [5.0, 5.0]

@@ -1,43 +1,43 @@
-import contextlib
-import http.server
 import json
+import random
 import socket
 import subprocess
 import sys
 import threading
+import time
+from concurrent import futures
 
+import grpc
+import numpy as np
 import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    predict_pb2,
+)
 
-from serving import client
-from serving.client import Client, Prediction, Recommendation, ServingError
-from tests.serving.processes import REPOSITORY, run_command
+from export.saved_model import export_job
+from export.settings import ExportSettings
+from serving import predict_messages
+from serving.client import (
+    Client,
+    Explanation,
+    Prediction,
+    Recommendation,
+    ServingError,
+    VersionStatus,
+)
+from serving.protocol import Code
+from tests.serving.canned import (
+    MODEL,
+    canned_grpc_server,
+    canned_server,
+    find_closed_port,
+)
+from tests.serving.processes import REPOSITORY, run_server
+from trainer.job_paths import JobPaths
 
-MODEL = "/v1/models/m"
-
-
-@contextlib.contextmanager
-def canned_server(body, status=200):
-    """Yields the URL of a model whose every answer is `body`, and its log."""
-    requests = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            length = int(self.headers["Content-Length"])
-            requests.append((self.path, json.loads(self.rfile.read(length))))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=[0.01])
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}{MODEL}", requests
-        server.shutdown()
-        thread.join()
+HISTORY_LENGTH = 24
 
 
 @pytest.fixture
@@ -50,9 +50,36 @@ def silent_url():
 @pytest.fixture
 def closed_url():
     """A URL where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    return f"http://127.0.0.1:{port}{MODEL}"
+    return f"http://127.0.0.1:{find_closed_port()}{MODEL}"
+
+
+@pytest.fixture(scope="module")
+def real_server(trained_job, tmp_path_factory):
+    """A server of a real model that puts requests together in batches."""
+    export_dir = tmp_path_factory.mktemp("real")
+    export_job(
+        JobPaths.resolve(
+            trained_job.job_dir, export_dir=str(export_dir), environ={}
+        ),
+        ExportSettings(history_length=HISTORY_LENGTH),
+    )
+    config = REPOSITORY / "serving/deploy/config/batching-cpu.config"
+    with run_server(
+        export_dir,
+        "--enable_batching",
+        *("--batching_parameters_file", config),
+    ) as running:
+        yield running
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def real_url(request, real_server):
+    if request.param == "rest":
+        return real_server.url
+    return f"grpc://{real_server.grpc_address}/recommender"
+
+
+RATINGS = {"item-1": 9, "item-2": 0, "item-3": 5.5, "nobody's": 7}
 
 
 # ---- The library, against the real server ----
@@ -105,6 +132,441 @@ def test_a_refusal_carries_the_servers_status_and_text(server):
         "Servable not found for request: Specific(recommender, 99)"
     )
     assert str(caught.value) == f"{caught.value.message} (HTTP status 404)"
+
+
+# ---- A real model, over REST and gRPC ----
+
+
+def test_both_apis_give_the_same_answers(real_server):
+    grpc_url = f"grpc://{real_server.grpc_address}/recommender"
+    with Client(real_server.url) as rest, Client(grpc_url) as client:
+        for name, arguments in (
+            ("recommend", []),
+            ("recommend", [["item-5", "item-1", "nobody's"]]),
+            ("predict", [["item-5", "item-1", "nobody's"]]),
+            ("explain", [["item-5", "nobody's"]]),
+            ("encode", []),
+        ):
+            expected = getattr(rest, name)(RATINGS, *arguments)
+            assert expected.num_known_items == 3
+            # JSON has fewer digits.
+            assert_close(getattr(client, name)(RATINGS, *arguments), expected)
+
+
+def assert_close(actual, expected):
+    if isinstance(expected, float):
+        assert actual == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    elif isinstance(expected, list | tuple):
+        for pair in zip(actual, expected, strict=True):
+            assert_close(*pair)
+    elif hasattr(expected, "__dataclass_fields__"):
+        assert_close(vars(actual), vars(expected))
+    elif isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        for name, value in expected.items():
+            assert_close(actual[name], value)
+    else:
+        assert actual == expected
+
+
+def test_recommendations_come_from_the_candidates(real_url):
+    client = Client(real_url)
+    candidates = [f"item-{index}" for index in range(9)]
+    chosen = client.recommend(RATINGS, candidates).items
+    assert {item.item_id for item in chosen} == set(candidates) - set(RATINGS)
+    everything = client.recommend(RATINGS).items
+    assert chosen == [item for item in everything if item.item_id in candidates]
+    assert client.recommend(RATINGS, []).items == []
+
+
+def test_reasons_add_the_difference_that_a_rating_makes(real_url):
+    client = Client(real_url)
+    (known, unknown) = client.explain(RATINGS, ["item-5", "nobody's"]).items
+    assert known.known
+    assert {reason.item_id for reason in known.reasons} == {
+        *("item-1", "item-2", "item-3")
+    }
+
+    def predict(ratings):
+        return client.predict(ratings, ["item-5"]).items[0].predicted_rating
+
+    for item_id, contribution in known.reasons:
+        others = {key: RATINGS[key] for key in RATINGS if key != item_id}
+        assert contribution == pytest.approx(
+            predict(RATINGS) - predict(others), abs=1e-4
+        )
+    assert unknown == Explanation("nobody's", False, [])
+
+
+def test_a_user_without_ratings_is_served_as_any_other(real_url):
+    client = Client(real_url)
+    assert len(client.recommend({}).items) == 40
+    assert client.explain({}, ["item-5"]).items[0].reasons == []
+    assert len(client.encode({}).code) == 8
+
+
+def test_the_status_names_the_versions(real_url):
+    assert Client(real_url).status() == [VersionStatus(1, "AVAILABLE", "")]
+
+
+def test_the_model_s_refusal_carries_the_server_s_text(real_url):
+    with pytest.raises(ServingError, match="scale from 0 to 10") as caught:
+        Client(real_url).recommend({"item-1": 11})
+    assert caught.value.status in (400, Code.INVALID_ARGUMENT)
+    assert not caught.value.is_retriable
+
+
+def test_an_unknown_version_and_label_carry_the_server_s_text(real_url):
+    with pytest.raises(ServingError, match="Servable not found") as caught:
+        Client(f"{real_url}/versions/7").recommend({})
+    assert caught.value.status in (404, Code.NOT_FOUND)
+    with pytest.raises(ServingError, match="Unrecognized servable version"):
+        Client(f"{real_url}/labels/new").recommend({})
+
+
+def test_histories_of_any_length_go_together_in_batches(real_url):
+    # The ratings of item-1 are the last of their kind: they count.
+    ratings = [
+        [("item-2", float(place % 10)) for place in range(length)]
+        + [("item-1", 9.0)]
+        for length in (0, 1, 5, 17, 22)
+    ]
+    client = Client(real_url)
+    expected = [client.predict(each, ["item-5"]).items for each in ratings]
+    client = Client(real_url)
+    with futures.ThreadPoolExecutor(5) as executor:
+        answers = list(
+            executor.map(
+                lambda each: client.predict(each, ["item-5"]).items, ratings * 8
+            )
+        )
+    for answer, (item,) in zip(answers, expected * 8, strict=True):
+        assert_close(answer, [item])
+
+
+# ---- Padding ----
+
+
+def answer_of(**outputs):
+    return json.dumps({"predictions": [outputs]}).encode(), 200
+
+
+DESCRIPTION = answer_of(
+    item_known=[False], history_length=3, rating_min=1.0, rating_max=5.0
+)
+NOTHING = answer_of(item_ids=[], predicted_ratings=[], num_known_items=0)
+BUSY = b'{"error": "busy"}', 503
+
+
+@pytest.mark.parametrize(
+    ("num_ratings", "padded_length"), [(0, 3), (1, 3), (3, 3), (4, 6), (9, 9)]
+)
+def test_histories_are_padded_to_the_length_that_the_model_publishes(
+    num_ratings, padded_length
+):
+    with canned_server(DESCRIPTION, NOTHING) as (url, requests):
+        client = Client(url)
+        for _ in range(2):
+            client.recommend([("a", 2)] * num_ratings)
+    described, *asked = (request for _, request in requests)
+    assert described == {
+        "signature_name": "describe",
+        "instances": [{"item_ids": [""]}],
+    }
+    num_missing = padded_length - num_ratings
+    for request in asked:
+        assert request["instances"] == [
+            {
+                "item_ids": ["a"] * num_ratings + [""] * num_missing,
+                "ratings": [2.0] * num_ratings + [0.0] * num_missing,
+            }
+        ]
+    assert len(asked) == 2
+
+
+def test_candidates_and_targets_are_padded_and_come_back_without_it():
+    predictions = answer_of(
+        predicted_ratings=[3.0, 2.0, 9.9],
+        candidate_known=[True, True, False],
+        num_known_items=1,
+    )
+    explanations = answer_of(
+        reason_item_ids=[["a", ""]] * 16,
+        contributions=[[0.5, 0.0]] * 16,
+        target_known=[True] * 16,
+        num_known_items=1,
+    )
+    with canned_server(DESCRIPTION, predictions, explanations) as (url, log):
+        client = Client(url)
+        items = client.predict({"a": 1}, ["b", "c"]).items
+        assert items == [("b", 3.0, True), ("c", 2.0, True)]
+        items = client.explain({"a": 1}, ["b"]).items
+        assert items == [Explanation("b", True, [("a", 0.5)])]
+    (_, predicted, explained) = (request["instances"][0] for _, request in log)
+    assert predicted["candidate_item_ids"] == ["b", "c", ""]
+    assert explained["target_item_ids"] == ["b"] + [""] * 15
+
+
+def test_a_model_that_publishes_no_length_gets_lists_as_they_are():
+    refusal = b'{"error": "Serving signature name: ..."}', 400
+    with canned_server(refusal, NOTHING) as (url, requests):
+        client = Client(url)
+        client.recommend({"a": 1})
+        client.recommend({"a": 1})
+    assert len(requests) == 3
+    assert requests[1][1]["instances"][0]["item_ids"] == ["a"]
+
+
+def test_after_a_refusal_the_length_is_asked_for_again():
+    refusal = b'{"error": "have different shapes"}', 400
+    with canned_server(DESCRIPTION, refusal, DESCRIPTION, NOTHING) as (
+        url,
+        log,
+    ):
+        client = Client(url)
+        with pytest.raises(ServingError, match="have different shapes"):
+            client.recommend({"a": 1})
+        client.recommend({"a": 1})
+    assert [request["signature_name"] for _, request in log] == [
+        *("describe", "serving_default", "describe", "serving_default")
+    ]
+
+
+# ---- Retries ----
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The bounds of the pauses, none of which is made."""
+    made = []
+
+    def choose(low, high):
+        made.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr(random, "uniform", choose)
+    return made
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_is_asked_again_after_pauses_that_grow(status, pauses):
+    busy = b'{"error": "busy"}', status
+    with canned_server(busy, busy, busy, NOTHING) as (url, requests):
+        assert Client(url, pads=False).recommend({}).items == []
+    assert len(requests) == 4
+    assert pauses == [(0, 0.1), (0, 0.2), (0, 0.4)]
+
+
+def test_a_busy_server_is_given_up_in_the_end(pauses):
+    with canned_server(BUSY) as (url, requests):
+        with pytest.raises(ServingError, match="^busy") as caught:
+            Client(url, pads=False, max_retries=7).recommend({})
+    assert caught.value.status == 503
+    assert caught.value.is_retriable
+    assert len(requests) == 8
+    assert pauses[-1] == (0, 5.0)
+
+
+def test_a_proxy_s_503_without_json_is_retried(pauses):
+    with canned_server((b"<html>", 503), NOTHING) as (url, requests):
+        Client(url, pads=False).recommend({})
+    assert len(requests) == 2
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 499, 500, 501, 504])
+def test_an_answer_that_would_not_change_is_not_asked_for_again(status):
+    with canned_server((b'{"error": "no"}', status)) as (url, requests):
+        with pytest.raises(ServingError, match="^no"):
+            Client(url, pads=False).recommend({})
+    assert len(requests) == 1
+
+
+def test_a_refused_connection_is_tried_again(monkeypatch, closed_url):
+    attempts = []
+    connect = socket.create_connection
+
+    def create_connection(*arguments, **keywords):
+        attempts.append(arguments)
+        return connect(*arguments, **keywords)
+
+    monkeypatch.setattr(socket, "create_connection", create_connection)
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0.0)
+    with pytest.raises(ServingError, match="Nothing listens at") as caught:
+        Client(closed_url, max_retries=2).recommend({})
+    assert caught.value.is_retriable
+    assert len(attempts) == 3
+
+
+def test_retries_end_before_the_deadline(monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    with canned_server(BUSY) as (url, requests):
+        client = Client(url, 0.5, pads=False, max_retries=99)
+        start = time.monotonic()
+        with pytest.raises(ServingError, match="^busy"):
+            client.recommend({})
+    # After 0.1 and 0.3 seconds; not after 0.7.
+    assert len(requests) == 3
+    assert 0.3 <= time.monotonic() - start < 0.5
+
+
+def test_an_answer_that_drips_is_cut_off_at_the_deadline():
+    stop = threading.Event()
+
+    def answer(listener):
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n"
+            )
+            while not stop.wait(0.02):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=[listener])
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}{MODEL}"
+        start = time.monotonic()
+        with pytest.raises(ServingError, match=r"Timed out after 0\.3 seconds"):
+            Client(url, 0.3).recommend({})
+        assert time.monotonic() - start < 2
+        stop.set()
+        thread.join()
+
+
+# ---- gRPC ----
+
+
+def grpc_answer(**outputs):
+    response = predict_pb2.PredictResponse()
+    for name, value in outputs.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
+    return response
+
+
+GRPC_NOTHING = grpc_answer(
+    item_ids=np.empty((1, 0), object),
+    predicted_ratings=np.empty((1, 0), np.float32),
+    num_known_items=np.array([0], np.int32),
+)
+
+
+def test_a_grpc_request_is_one_of_tensorflow_serving_s():
+    with canned_grpc_server(GRPC_NOTHING) as (url, requests):
+        for suffix in ("", "/versions/12", "/labels/stable"):
+            with Client(url + suffix, pads=False) as client:
+                client.recommend([("été", 1), ("b", 2.5)])
+    plain, versioned, labelled = requests
+    assert plain.model_spec.name == "m"
+    assert plain.model_spec.signature_name == "serving_default"
+    assert plain.model_spec.WhichOneof("version_choice") is None
+    assert versioned.model_spec.version.value == 12
+    assert labelled.model_spec.version_label == "stable"
+    item_ids, ratings = (
+        tf.make_ndarray(plain.inputs[name]) for name in ("item_ids", "ratings")
+    )
+    assert [item.decode() for item in item_ids[0]] == ["été", "b"]
+    assert (ratings.dtype, ratings.tolist()) == (np.float32, [[1.0, 2.5]])
+
+
+def test_without_ratings_a_grpc_request_has_empty_lists_of_the_right_type():
+    with canned_grpc_server(GRPC_NOTHING) as (url, requests):
+        Client(url, pads=False).recommend({})
+    for name, dtype in (("item_ids", tf.string), ("ratings", tf.float32)):
+        tensor = requests[0].inputs[name]
+        assert tensor.dtype == dtype.as_datatype_enum
+        assert [dim.size for dim in tensor.tensor_shape.dim] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED],
+    ids=str,
+)
+def test_a_busy_grpc_server_is_asked_again(code, pauses):
+    with canned_grpc_server((code, "busy"), (code, "busy"), GRPC_NOTHING) as (
+        url,
+        requests,
+    ):
+        Client(url, pads=False).recommend({})
+    assert len(requests) == 3
+    assert len(pauses) == 2
+
+
+def test_a_grpc_refusal_carries_status_and_text():
+    refusal = (grpc.StatusCode.INTERNAL, "broken")
+    with canned_grpc_server(refusal) as (url, requests):
+        with pytest.raises(ServingError) as caught:
+            Client(url, pads=False).recommend({})
+    assert len(requests) == 1
+    assert caught.value.status is Code.INTERNAL
+    assert str(caught.value) == "broken (gRPC status INTERNAL)"
+
+
+def test_a_grpc_server_that_is_not_there_is_reported_after_retries(pauses):
+    client = Client(f"grpc://127.0.0.1:{find_closed_port()}/m", max_retries=1)
+    with pytest.raises(ServingError) as caught:
+        client.recommend({})
+    assert caught.value.status is Code.UNAVAILABLE
+    assert len(pauses) == 1
+
+
+def test_a_grpc_server_that_does_not_answer_is_left_at_the_deadline():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"grpc://127.0.0.1:{listener.getsockname()[1]}/m"
+        with pytest.raises(
+            ServingError, match=r"^Timed out after 0\.3 seconds"
+        ) as caught:
+            Client(url, 0.3).recommend({})
+    assert caught.value.status is Code.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"num_known_items": np.array([[1], [2]], np.int32)},
+        {"num_known_items": np.array(1, np.int32)},
+        {"num_known_items": np.array([1], np.float64)},
+    ],
+    ids=["two rows", "a scalar", "another type"],
+)
+def test_a_grpc_answer_that_is_not_one_row_is_reported(outputs):
+    with canned_grpc_server(grpc_answer(**outputs)) as (url, _):
+        with pytest.raises(
+            ServingError,
+            match="did not answer with one row of 'num_known_items'",
+        ):
+            Client(url, pads=False).recommend({})
+
+
+def test_the_messages_are_those_of_tensorflow_serving():
+    def make(response):
+        version = response.model_version_status.add()
+        version.version = 2**40
+        version.state = 50
+        version.status.error_message = "why"
+        return response
+
+    theirs = get_model_status_pb2.GetModelStatusResponse()
+    ours = predict_messages.GetModelStatusResponse()
+    assert make(ours).SerializeToString() == make(theirs).SerializeToString()
+    enum = get_model_status_pb2.ModelVersionStatus.State
+    assert {
+        number: name for name, number in enum.items() if number
+    } == predict_messages.STATES
+    for name in ("FLOAT", "INT32", "STRING", "BOOL"):
+        assert getattr(predict_messages, name) == (
+            getattr(tf, name.lower()).as_datatype_enum
+        )
+
+
+def test_without_grpc_its_urls_say_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "serving.grpc_client", raising=False)
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ServingError, match="pip install grpcio protobuf"):
+        Client("grpc://localhost:8500/m")
 
 
 # ---- The library, against bad servers ----
@@ -198,7 +660,7 @@ def test_a_host_that_does_not_exist_is_reported():
 )
 def test_an_unexpected_answer_is_reported(body, status, message):
     with (
-        canned_server(body, status) as (url, _),
+        canned_server((body, status)) as (url, _),
         pytest.raises(ServingError, match=message) as caught,
     ):
         Client(url).recommend({"a": 1})
@@ -208,10 +670,12 @@ def test_an_unexpected_answer_is_reported(body, status, message):
 
 def test_the_request_is_one_row_of_the_signature():
     body = b'{"error": "enough"}'
-    with canned_server(body, 400) as (url, requests):
+    with canned_server((body, 400)) as (url, requests):
         for ask in (
-            lambda: Client(url).recommend([("é=", 1), ("é=", 2)]),
-            lambda: Client(url + "/labels/new").predict({"a": 0}, ["b"]),
+            lambda: Client(url, pads=False).recommend([("é=", 1), ("é=", 2)]),
+            lambda: Client(url + "/labels/new", pads=False).predict(
+                {"a": 0}, ["b"]
+            ),
         ):
             with pytest.raises(ServingError, match="enough"):
                 ask()
@@ -254,6 +718,9 @@ def test_the_request_is_one_row_of_the_signature():
         "http://localhost:8501/v1/models/m:predict",
         "http://localhost:8501/v1/models/m/",
         "http://localhost:8501/v1/models/m?x=1",
+        "grpc://localhost:8500",
+        "grpc://localhost:8500/m/versions/new",
+        "grpc:///m",
     ],
 )
 def test_a_url_that_is_no_models_is_refused(url):
@@ -287,131 +754,15 @@ def test_an_item_id_must_be_a_string_with_something_in_it(
         Client(closed_url).predict({"a": 1}, [item_id])
 
 
-# ---- The command line ----
-
-
-def test_recommend_prints_a_table(server):
-    run = run_command(
-        "serving.client",
-        *("recommend", "--url", server.url, "--num-items=2"),
-        *("--rating", "alien=4", "--rating", "a = b=3"),
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.splitlines() == [
-        "1 of 2 rated items are known to the model",
-        "",
-        "rank  predicted rating  item",
-        "   1             4.500  brazil",
-        "   2             4.000  été à 東京",
-    ]
-
-
-def test_predict_prints_a_table(server):
-    run = run_command(
-        "serving.client",
-        *("predict", "--url", server.url),
-        *("--candidate", "cube", "--candidate=nobody", "--rating=alien=4"),
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout.splitlines() == [
-        "1 of 1 rated items are known to the model",
-        "",
-        "predicted rating  known  item",
-        "           3.500  yes    cube",
-        "           4.000  no     nobody",
-    ]
-
-
-def test_json_is_printed_on_request(server, capsys):
-    ratings = [f"--rating={item}=4" for item in ("alien", "nobody", "nobody")]
-    client.main(
-        ["recommend", "--url", server.url, "--json", "--num_items=1", *ratings]
-    )
-    assert json.loads(capsys.readouterr().out) == {
-        "num_rated_items": 2,
-        "num_known_items": 1,
-        "items": [{"item_id": "brazil", "predicted_rating": 4.5}],
-    }
-    client.main(
-        ["predict", "--url", server.url, "--json", "--candidate", "été à 東京"]
-    )
-    printed = capsys.readouterr().out
-    assert "été à 東京" in printed
-    assert json.loads(printed)["items"] == [
-        {"item_id": "été à 東京", "predicted_rating": 3.0, "known": True}
-    ]
-
-
-def test_an_error_is_one_line(closed_url):
-    run = run_command("serving.client", "recommend", "--url", closed_url)
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == (
-        f"error: Nothing listens at {closed_url}. Is the server running?\n"
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "the following arguments are required: COMMAND"),
-        (["recommend"], "the following arguments are required: --url"),
-        (
-            ["recommend", "--url", "http://localhost"],
-            "`url` must be that of a model, such as"
-            " http://localhost:8501/v1/models/recommender. Received:"
-            " url='http://localhost'",
-        ),
-        (
-            ["recommend", "--url=x", "--ratings", "a=1"],
-            "unrecognized arguments: --ratings a=1",
-        ),
-        (
-            ["recommend", "--url=x", "--num_items=0"],
-            "argument --num_items: must be a positive whole number. Received:"
-            " '0'",
-        ),
-        (
-            ["predict", "--url=x"],
-            "the following arguments are required: --candidate",
-        ),
-        (
-            ["predict", "--url=x", "--candidate="],
-            "argument --candidate: must not be empty",
-        ),
-        *(
-            (
-                ["recommend", "--url=x", "--rating", rating],
-                "argument --rating: must be an item, '=' and a finite number,"
-                f" such as 'Heat (1995)=3.5'. Received: '{rating}'",
-            )
-            for rating in ("alien", "=5", "alien=", "a=nan", "a=inf", "a=five")
-        ),
-    ],
-)
-def test_a_bad_flag_is_one_line(capsys, arguments, message):
-    with pytest.raises(SystemExit) as caught:
-        client.main(arguments)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err == (
-        f"error: {message}. --help lists the flags.\n"
-    )
-
-
-@pytest.mark.parametrize("command", [[], ["recommend"], ["predict"]])
-def test_help_is_printed(capsys, command):
-    with pytest.raises(SystemExit) as caught:
-        client.main([*command, "--help"])
-    assert caught.value.code == 0
-    assert "python -m serving.client" in capsys.readouterr().out
-
-
 def test_the_client_needs_the_standard_library_only(server):
-    blocked = ["absl", "google", "keras", "numpy", "tensorflow", "uvicorn"]
+    blocked = [
+        *("absl", "google", "grpc", "keras", "numpy", "tensorflow", "uvicorn")
+    ]
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({blocked}))\n"
-        "from serving import client\n"
-        f"client.main(['recommend', '--url', {server.url!r}])\n"
+        "from serving.client_command import main\n"
+        f"main(['recommend', '--url', {server.url!r}])\n"
     )
     # Isolated from everything that is installed, too.
     run = subprocess.run(

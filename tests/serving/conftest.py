@@ -1,21 +1,18 @@
-"""A small model whose answers are known by hand, and a process serving it."""
+"""A process that serves a model whose answers are known by hand."""
 
+import grpc
 import pytest
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from tests.serving.processes import run_server
+from tests.serving.small_model import write_model
 
 
 @pytest.fixture(scope="session")
 def model_base_path(tmp_path_factory):
-    """A directory with version 3 of a model, and things to be ignored.
-
-    The items, with what is added to the mean of the user's ratings (3 if he
-    has none) to predict his rating:
-
-        alien +1, brazil +0.5, cube -0.5, "été à 東京" 0
-    """
+    """A directory with version 3 of a model, and things to be ignored."""
     base_path = tmp_path_factory.mktemp("export")
-    _write_model(str(base_path / "3"))
+    write_model(base_path / "3")
     (base_path / ".tmp-4").mkdir()
     (base_path / "5").write_text("A file is not a version.")
     return base_path
@@ -28,92 +25,26 @@ def server(model_base_path):
         yield running
 
 
-def _write_model(path):
-    # Imported late: the tests of the protocol need no TensorFlow.
-    import keras
-    import tensorflow as tf
+@pytest.fixture
+def ask(server):
+    """Sends one request and returns the response and its body."""
+    return server.ask
 
-    item_ids = tf.constant(["alien", "brazil", "cube", "été à 東京"])
-    offsets = tf.constant([1.0, 0.5, -0.5, 0.0])
-    num_recommendations = 3
-    index_of_item = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(
-            item_ids, tf.range(4, dtype=tf.int64)
-        ),
-        default_value=-1,
-    )
 
-    def read_history(ids, ratings):
-        with tf.control_dependencies(
-            [
-                tf.debugging.assert_equal(
-                    tf.shape(ids),
-                    tf.shape(ratings),
-                    message="`ratings` must have the shape of `item_ids`.",
-                )
-            ]
-        ):
-            indices = index_of_item.lookup(tf.ensure_shape(ids, [None, None]))
-        known = indices >= 0
-        num_known = tf.reduce_sum(tf.cast(known, tf.int32), axis=1)
-        total = tf.reduce_sum(tf.where(known, ratings, 0.0), axis=1)
-        mean = tf.where(
-            num_known > 0, total / tf.cast(tf.maximum(num_known, 1), "float"), 3
-        )
-        return indices, num_known, mean[:, tf.newaxis]
+@pytest.fixture
+def ask_json(server):
+    """Sends one request and returns the status and the decoded answer."""
+    return server.ask_json
 
-    def recommend(user_item_ids, ratings):
-        indices, num_known, mean = read_history(user_item_ids, ratings)
-        predictions = mean + offsets
-        seen = tf.reduce_any(
-            indices[:, :, tf.newaxis] == tf.range(4, dtype=tf.int64), axis=1
-        )
-        best, best_indices = tf.math.top_k(
-            tf.where(seen, -float("inf"), predictions), num_recommendations
-        )
-        unseen = best > -float("inf")
-        return {
-            "item_ids": tf.where(unseen, tf.gather(item_ids, best_indices), ""),
-            "predicted_ratings": tf.where(unseen, best, 0.0),
-            "num_known_items": num_known,
-        }
 
-    def predict(user_item_ids, ratings, candidate_item_ids):
-        _, num_known, mean = read_history(user_item_ids, ratings)
-        candidates = index_of_item.lookup(candidate_item_ids)
-        known = candidates >= 0
-        offset = tf.gather(offsets, tf.maximum(candidates, 0))
-        return {
-            "predicted_ratings": mean + tf.where(known, offset, 0.0),
-            "candidate_known": known,
-            "num_known_items": num_known,
-        }
+@pytest.fixture
+def channel(server):
+    """A connection to the server's gRPC port."""
+    with grpc.insecure_channel(server.grpc_address) as channel:
+        yield channel
 
-    def spec(name, dtype, rank):
-        return tf.TensorSpec([None] * rank, dtype, name)
 
-    history = [spec("item_ids", tf.string, 2), spec("ratings", tf.float32, 2)]
-    archive = keras.export.ExportArchive()
-    archive.track(index_of_item)
-    archive.add_endpoint("serving_default", recommend, history)
-    archive.add_endpoint(
-        "predict",
-        predict,
-        [*history, spec("candidate_item_ids", tf.string, 2)],
-    )
-    # The rest is what the protocol must also cope with.
-    archive.add_endpoint(
-        "half", lambda x: {"y": x / 2}, [spec("x", tf.float32, 1)]
-    )
-    archive.add_endpoint(
-        "successor", lambda x: {"y": x + 1}, [spec("x", tf.int64, 1)]
-    )
-    archive.add_endpoint(
-        "total", lambda x: {"y": tf.reduce_sum(x)}, [spec("x", tf.float32, 1)]
-    )
-    archive.add_endpoint(
-        "echo",
-        lambda text: {"text": text, "text_bytes": text},
-        [spec("text", tf.string, 1)],
-    )
-    archive.write_out(path, verbose=False)
+@pytest.fixture
+def predictions(channel):
+    """A stub of the server's PredictionService."""
+    return prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serving import protocol
-from serving.protocol import Code, RequestError, Tensor
+from serving.protocol import Code, RequestError, Tensor, VersionStatus
 
 HISTORY = {"item_ids": "string", "ratings": "float"}
 
@@ -39,6 +39,7 @@ def encode(outputs, key="instances"):
         ("GET", "/v1/models/m/versions/007", ("status", "m", 7, None)),
         ("GET", "/v1/models/m/labels/new", ("status", "m", None, "new")),
         ("GET", "/v1/models/m/metadata", ("metadata", "m", None, None)),
+        ("GET", "/v1/models/m/METADATA", ("status", "m", None, None)),
         (
             "GET",
             "/v1/models/m/versions/3/metadata",
@@ -155,8 +156,22 @@ def test_broken_json_is_reported_with_its_byte_offset(body, offset):
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 5000])
 def test_numbers_beyond_double_are_refused(number):
-    with pytest.raises(RequestError, match="Number too big to be stored"):
-        protocol.parse_predict_request(f'{{"inputs": {number}}}'.encode())
+    body = f'{{"é {number}": 1, "inputs": {number}}}'
+    offset = len(body.encode()) - len(number) - 1
+    message = f"Number too big to be stored in double. at offset: {offset}$"
+    with pytest.raises(RequestError, match=message):
+        protocol.parse_predict_request(body.encode())
+
+
+def test_infinity_has_a_short_name_too():
+    body = b'{"Inf": "Inf, -Inf", "inputs": [Inf, -Inf, Infinity]}'
+    request = protocol.parse_predict_request(body)
+    assert request.document["Inf"] == "Inf, -Inf"
+    assert request.decode_inputs({"x": "float"})["x"].values == [
+        math.inf,
+        -math.inf,
+        math.inf,
+    ]
 
 
 def test_what_rapidjson_takes_is_taken():
@@ -173,19 +188,19 @@ def test_what_rapidjson_takes_is_taken():
 @pytest.mark.parametrize(
     ("depth", "message"),
     [
-        (254, "Too many dimensions in tensor"),
+        (64, "Too many dimensions in tensor"),
         (1_000_000, r"JSON Parse error: Nested too deeply\."),
     ],
 )
-def test_nesting_beyond_tensorflow_is_refused(depth, message):
+def test_nesting_beyond_arrays_is_refused(depth, message):
     body = b'{"inputs": ' + b"[" * depth + b"]" * depth + b"}"
     with pytest.raises(RequestError, match=message):
         protocol.parse_predict_request(body).decode_inputs({"x": "float"})
 
 
-def test_nesting_that_tensorflow_takes_is_decoded():
+def test_nesting_that_arrays_take_is_decoded():
     values = []
-    for _ in range(252):
+    for _ in range(62):
         values = [values]
     for key in ("inputs", "instances"):
         assert decode({key: values}, {"x": "float"})["x"].values == values
@@ -542,10 +557,24 @@ def test_an_error_is_written_byte_by_byte_as_tensorflow_serving_does():
     )
 
 
-def test_versions_are_listed_newest_first():
-    answer = json.loads(protocol.encode_status([1, 10, 9]))
-    versions = [each["version"] for each in answer["model_version_status"]]
-    assert versions == ["10", "9", "1"]
+def test_a_status_has_a_state_and_an_error():
+    statuses = [
+        VersionStatus(10, "END", Code.DATA_LOSS, "broken"),
+        VersionStatus(9, "AVAILABLE", Code.OK, ""),
+    ]
+    answer = json.loads(protocol.encode_status(statuses))
+    assert answer["model_version_status"] == [
+        {
+            "version": "10",
+            "state": "END",
+            "status": {"error_code": "DATA_LOSS", "error_message": "broken"},
+        },
+        {
+            "version": "9",
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        },
+    ]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_an_optimizer_follows_pytorch_s_rule(name):
         )
         weight = rule(weight, gradient, learning_rate)
         np.testing.assert_allclose(
-            variable.numpy(), weight, rtol=1e-5, atol=1e-6
+            variable.numpy(), weight, rtol=1e-5, atol=1e-5
         )
 
 

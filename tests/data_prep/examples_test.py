@@ -1,0 +1,81 @@
+import hypothesis
+import numpy as np
+import pyarrow as pa
+import tensorflow as tf
+from hypothesis import strategies as st
+
+from data_prep.examples import encode_records
+from data_prep.groups import GROUPS
+from tests.data_prep.helpers import serialize_user
+
+RATINGS = st.lists(
+    st.tuples(
+        st.one_of(st.integers(0, 300), st.integers(0, 2**40)),
+        st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
+    max_size=40,
+)
+USERS = st.lists(
+    st.tuples(st.text(min_size=1, max_size=200), *[RATINGS] * len(GROUPS)),
+    max_size=6,
+)
+
+
+def write_with_tensorflow(users, path):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for user_id, *lists in users:
+            groups = {
+                group: tuple(zip(*ratings, strict=True)) or ((), ())
+                for group, ratings in zip(GROUPS, lists, strict=True)
+            }
+            writer.write(serialize_user(user_id, groups))
+    return path.read_bytes()
+
+
+def encode(users):
+    ratings = [pair for _, *lists in users for pairs in lists for pair in pairs]
+    counts = [[len(pairs) for pairs in lists] for _, *lists in users]
+    return encode_records(
+        pa.array([user_id for user_id, *_ in users], pa.string()),
+        np.array(counts, np.int64).reshape(-1, len(GROUPS)),
+        np.array([index for index, _ in ratings], np.int64),
+        np.array([rating for _, rating in ratings], np.float32),
+    ).tobytes()
+
+
+@hypothesis.given(users=USERS)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_bytes_are_those_of_tensorflow(users, tmp_path_factory):
+    path = tmp_path_factory.mktemp("records") / "users.tfrecord"
+    assert encode(users) == write_with_tensorflow(users, path)
+
+
+def test_users_with_thousands_of_ratings_are_encoded_alike(tmp_path):
+    rng = np.random.default_rng(0)
+    users = [
+        (
+            f"user-{size}",
+            *(
+                list(
+                    zip(
+                        np.sort(rng.integers(0, 20_000, number)).tolist(),
+                        rng.integers(1, 6, number).astype(float).tolist(),
+                        strict=True,
+                    )
+                )
+                for number in (size, size // 7, 0)
+            ),
+        )
+        for size in (1, 25, 26, 3_000, 20_000)
+    ]
+    path = tmp_path / "users.tfrecord"
+    assert encode(users) == write_with_tensorflow(users, path)
+
+
+def test_ids_may_be_a_slice_of_others():
+    ids = pa.array(["left out", "anna", "boris"]).slice(1)
+    counts = np.array([[1, 0, 0], [1, 0, 0]])
+    indices, ratings = np.array([3, 4]), np.array([1.0, 2.0], np.float32)
+    whole = encode_records(pa.array(ids.to_pylist()), counts, indices, ratings)
+    sliced = encode_records(ids, counts, indices, ratings)
+    assert whole.tobytes() == sliced.tobytes()

@@ -1,0 +1,307 @@
+import io
+import json
+
+import pytest
+
+from serving.client_command import main
+from tests.serving.canned import (
+    MODEL,
+    canned_server,
+    find_closed_port,
+)
+from tests.serving.processes import run_command
+
+
+def test_recommend_prints_a_table(server):
+    run = run_command(
+        "serving.client",
+        *("recommend", "--url", server.url, "--num-items=2"),
+        *("--rating", "alien=4", "--rating", "a = b=3"),
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "1 of 2 rated items are known to the model",
+        "",
+        "rank  predicted rating  item",
+        "   1             4.500  brazil",
+        "   2             4.000  été à 東京",
+    ]
+
+
+def test_predict_prints_a_table(server):
+    run = run_command(
+        "serving.client",
+        *("predict", "--url", server.url),
+        *("--candidate", "cube", "--candidate=nobody", "--rating=alien=4"),
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == [
+        "1 of 1 rated items are known to the model",
+        "",
+        "predicted rating  known  item",
+        "           3.500  yes    cube",
+        "           4.000  no     nobody",
+    ]
+
+
+def test_json_is_printed_on_request(server, capsys):
+    ratings = [f"--rating={item}=4" for item in ("alien", "nobody", "nobody")]
+    main(
+        ["recommend", "--url", server.url, "--json", "--num_items=1", *ratings]
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "num_rated_items": 2,
+        "num_known_items": 1,
+        "items": [{"item_id": "brazil", "predicted_rating": 4.5}],
+    }
+    main(
+        ["predict", "--url", server.url, "--json", "--candidate", "été à 東京"]
+    )
+    printed = capsys.readouterr().out
+    assert "été à 東京" in printed
+    assert json.loads(printed)["items"] == [
+        {"item_id": "été à 東京", "predicted_rating": 3.0, "known": True}
+    ]
+
+
+def canned_answer(**outputs):
+    """A model that publishes no length to pad to, and one answer of it."""
+    refusal = b'{"error": "no such signature"}', 400
+    answer = json.dumps({"predictions": [{**outputs, "num_known_items": 1}]})
+    return canned_server(refusal, (answer.encode(), 200))
+
+
+EXPLANATION = {
+    "reason_item_ids": [["a", "b"], ["", ""]],
+    "contributions": [[-0.25, 0.125], [0.0, 0.0]],
+    "target_known": [True, False],
+}
+EXPLAIN = ["explain", "--target=c", "--target=d", "--rating=a=5"]
+
+
+def test_explain_prints_the_reasons_for_each_target(capsys):
+    with canned_answer(**EXPLANATION) as (url, _):
+        main([*EXPLAIN, "--rating=b=2.5", "--url", url])
+    assert capsys.readouterr().out.splitlines() == [
+        "1 of 2 rated items are known to the model",
+        "",
+        "contribution  rating  item",
+        "c:",
+        "      -0.250       5  a",
+        "      +0.125     2.5  b",
+        "d: unknown to the model",
+    ]
+
+
+def test_explain_prints_json_on_request(capsys):
+    with canned_answer(**EXPLANATION) as (url, _):
+        main([*EXPLAIN, "--json", "--url", url])
+    assert json.loads(capsys.readouterr().out) == {
+        "num_rated_items": 1,
+        "num_known_items": 1,
+        "items": [
+            {
+                "item_id": "c",
+                "known": True,
+                "reasons": [
+                    {"item_id": "a", "contribution": -0.25},
+                    {"item_id": "b", "contribution": 0.125},
+                ],
+            },
+            {"item_id": "d", "known": False, "reasons": []},
+        ],
+    }
+
+
+def test_encode_prints_the_code(capsys):
+    for flags in ([], ["--json"]):
+        with canned_answer(code=[0.5, -1.25]) as (url, _):
+            main(["encode", "--url", url, "--rating=a=1", *flags])
+    table, _, document = capsys.readouterr().out.partition("{")
+    assert table.splitlines()[2:] == [
+        "unit       value",
+        "   0      0.5000",
+        "   1     -1.2500",
+    ]
+    assert json.loads("{" + document)["code"] == [0.5, -1.25]
+
+
+def test_status_prints_the_versions(server, capsys):
+    main(["status", "--url", server.url])
+    assert capsys.readouterr().out.splitlines() == [
+        "version  state      error",
+        "      3  AVAILABLE",
+    ]
+    main(["status", "--json", "--url", server.url])
+    assert json.loads(capsys.readouterr().out) == {
+        "versions": [{"version": 3, "state": "AVAILABLE", "error_message": ""}]
+    }
+
+
+def test_commands_work_over_grpc(server, capsys):
+    for command in ("recommend", "status"):
+        main([command, "--url", f"grpc://{server.grpc_address}/recommender"])
+    output = capsys.readouterr().out
+    assert "brazil" in output
+    assert "AVAILABLE" in output
+
+
+def test_recommendations_can_be_limited_to_candidates(capsys):
+    with canned_answer(item_ids=["b", ""], predicted_ratings=[4.0, 0.0]) as (
+        url,
+        requests,
+    ):
+        main(["recommend", "--url", url, "--candidate=b", "--candidate=z"])
+    assert requests[-1][1]["signature_name"] == "recommend_from"
+    assert requests[-1][1]["instances"][0]["candidate_item_ids"] == ["b", "z"]
+    assert "   1             4.000  b" in capsys.readouterr().out
+
+
+# ---- Ratings from files ----
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'a,5\n"b, c",2.5\n',
+        '\ufeffrating,time,item_id\r\n5,1,a\r\n\r\n2.5,2,"b, c"\r\n',
+        '{"a": 5, "b, c": 2.5}',
+        ' [["a", 5], ["b, c", 2.5]]',
+        '[{"item_id": "a", "rating": 5, "time": 1},'
+        ' {"item_id": "b, c", "rating": 2.5}]',
+    ],
+    ids=["CSV", "CSV with names", "object", "pairs", "objects"],
+)
+def test_ratings_are_read_from_files(text, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "ratings"
+    path.write_text(text, newline="")
+    monkeypatch.setattr("sys.stdin", io.StringIO(text.lstrip("\ufeff")))
+    with canned_answer(code=[1.0]) as (url, requests):
+        main(["encode", "--url", url, "--ratings", str(path), "--rating=d=1"])
+        main(["encode", "--url", url, "--ratings=-"])
+    of_file, of_input = (
+        request["instances"][0]
+        for _, request in requests
+        if request["signature_name"] == "encode"
+    )
+    assert of_file == {
+        "item_ids": ["a", "b, c", "d"],
+        "ratings": [5.0, 2.5, 1.0],
+    }
+    assert of_input == {"item_ids": ["a", "b, c"], "ratings": [5.0, 2.5]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"a,5\nb\n", ":2: expected an item id and a finite number."),
+        (b"a,five\n", ":1: expected an item id and a finite number."),
+        (b"a,nan\n", "Received: 'a' and 'nan'"),
+        (b",5\n", "Received: '' and '5'"),
+        (b"[1, 2]", ", rating 1: expected an item id"),
+        (b'[["a", "5"]]', ", rating 1: expected an item id"),
+        (b'{"a": true}', ", rating 1: expected an item id"),
+        (b'{"a": 1', " is no JSON: "),
+        (b"\xff\xfe", " is not UTF-8 text: "),
+    ],
+)
+def test_a_file_that_holds_no_ratings_is_one_line(
+    text, message, tmp_path, capsys
+):
+    path = tmp_path / "ratings"
+    path.write_bytes(text)
+    with pytest.raises(SystemExit) as caught:
+        main(["encode", "--url=x", "--ratings", str(path)])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {path}")
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+# ---- Errors ----
+
+
+def test_an_error_is_one_line():
+    closed_url = f"http://127.0.0.1:{find_closed_port()}{MODEL}"
+    run = run_command("serving.client", "recommend", "--url", closed_url)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        f"error: Nothing listens at {closed_url}. Is the server running?\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["recommend"], "the following arguments are required: --url"),
+        (
+            ["recommend", "--url", "http://localhost"],
+            "`url` must be that of a model, such as"
+            " http://localhost:8501/v1/models/recommender or"
+            " grpc://localhost:8500/recommender. Received:"
+            " url='http://localhost'",
+        ),
+        (
+            ["recommend", "--url=x", "--ratinsg", "a=1"],
+            "unrecognized arguments: --ratinsg a=1",
+        ),
+        (
+            ["status", "--url=x", "--rating", "a=1"],
+            "unrecognized arguments: --rating a=1",
+        ),
+        (
+            ["recommend", "--url=x", "--ratings", "/nowhere.csv"],
+            "cannot read /nowhere.csv: No such file or directory",
+        ),
+        (
+            ["recommend", "--url=x", "--timeout_seconds=0"],
+            "argument --timeout_seconds: must be a positive number. Received:"
+            " '0'",
+        ),
+        (
+            ["explain", "--url=x"],
+            "the following arguments are required: --target",
+        ),
+        (
+            ["recommend", "--url=x", "--num_items=0"],
+            "argument --num_items: must be a positive whole number. Received:"
+            " '0'",
+        ),
+        (
+            ["predict", "--url=x"],
+            "the following arguments are required: --candidate",
+        ),
+        (
+            ["predict", "--url=x", "--candidate="],
+            "argument --candidate: must not be empty",
+        ),
+        *(
+            (
+                ["recommend", "--url=x", "--rating", rating],
+                "argument --rating: must be an item, '=' and a finite number,"
+                f" such as 'Heat (1995)=3.5'. Received: '{rating}'",
+            )
+            for rating in ("alien", "=5", "alien=", "a=nan", "a=inf", "a=five")
+        ),
+    ],
+)
+def test_a_bad_flag_is_one_line(capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"error: {message}. --help lists the flags.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [[], ["recommend"], ["predict"], ["explain"], ["encode"], ["status"]],
+)
+def test_help_is_printed(capsys, command):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert "python -m serving.client" in capsys.readouterr().out

@@ -21,11 +21,14 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "duckdb>=2,<3",
+        "grpcio>=1.70",
         # tensorflow-datasets 4.9.10 imports it without requiring it.
         "importlib_resources>=6",
         "keras>=3.15,<4",
+        "numpy>=2",
         # The data sets of the package registry are fetched with pip.
         "pip>=23",
+        "protobuf>=6.31",
         "pyarrow>=18",
         # TensorFlow no longer brings it; its event files need it.
         "tensorboard>=2.20",
@@ -42,6 +45,7 @@ setup(
             "pre-commit>=4",
             "pytest>=9",
             "pytest-xdist>=3.6",
+            "PyYAML>=6",
             "ruff>=0.14",
         ],
     },

@@ -125,7 +125,8 @@ class CppSavedModel:
         return outputs
 
     def _to_tensor(self, value: np.ndarray) -> Any:
-        value = np.ascontiguousarray(value)
+        # Not `ascontiguousarray`, which makes a list of a scalar.
+        value = np.asarray(value, order="C")
         is_string = value.dtype.kind in "OUS"
         dtype = (
             _STRING

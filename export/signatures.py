@@ -4,6 +4,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from export import checks
+from export.examples import read_examples
+from export.explanations import Explainer
+from export.histories import Histories, ItemLookup, read_histories
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
@@ -14,18 +18,16 @@ Answer = dict[str, tf.Tensor]
 class Signatures:
     """The functions that a SavedModel offers, over one model and vocabulary.
 
-    All of them take the users' histories: `item_ids`, strings `(batch_size,
-    history)` padded with `""`, and `ratings`, float32 of the same shape. Ids
-    that the model does not know are ignored; an item named twice counts once,
-    with its last rating; a history without a known item gets the model's
-    answer to an empty one. A rating that is not finite or not on the rating
-    scale is refused, and so are shapes that do not fit together: TensorFlow
-    Serving enforces neither, and a mistaken shape would broadcast to
-    nonsense.
+    Nearly all of them take the users' histories: `item_ids`, strings
+    `(batch_size, history)` padded with `""`, and `ratings`, float32 of the
+    same shape. Ids that the model does not know are ignored; an item named
+    twice counts once, with its last rating; a history without a known item
+    gets the model's answer to an empty one. A rating that is not finite or not
+    on the rating scale is refused, and so are shapes that do not fit together.
 
-    All of them return `num_known_items`, int32 `(batch_size,)`: how many items
-    of the history the model knows. The first dimension of every input and
-    output is the batch.
+    They return `num_known_items`, int32 `(batch_size,)`: how many items of the
+    history the model knows. The first dimension of every input and output is
+    the batch, and no row depends on another.
 
     Args:
         model: a trained model.
@@ -33,9 +35,14 @@ class Signatures:
         rating_scale: lowest and highest rating that a user can give.
         mean_rating: prediction for an item that the model does not know.
         top_k: number of recommendations.
+        history_length: what clients should pad histories to.
+        clip_predictions: whether predicted ratings are clipped to the rating
+            scale; what ranks items is never clipped.
+        default: the signature that also answers requests that name none.
 
     Attributes:
         rating_scale: as given.
+        history_length: as given.
         functions: the signatures by name.
         input_specs: the arguments of each, by name.
         tables: the lookup tables that they use.
@@ -47,39 +54,51 @@ class Signatures:
         item_ids: Sequence[str],
         rating_scale: tuple[float, float],
         mean_rating: float,
+        *,
         top_k: int,
+        history_length: int,
+        clip_predictions: bool = False,
+        default: str = protocol.RECOMMEND,
     ) -> None:
         self._model = model
+        self._explainer = Explainer(model)
+        self._items = ItemLookup(item_ids)
         self.rating_scale = rating_scale
+        self.history_length = history_length
         self._mean_rating = mean_rating
         self._top_k = min(top_k, model.num_items)
-        ids = tf.constant(item_ids, tf.string)
-        indices = tf.range(len(item_ids), dtype=tf.int64)
-        self._index_of_id = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(ids, indices),
-            default_value=-1,
-        )
-        self._id_of_index = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(indices, ids),
-            default_value="",
-        )
-        self.tables = [self._index_of_id, self._id_of_index]
-        self.functions: dict[str, Callable[..., Answer]] = {
-            protocol.RECOMMEND: self.recommend,
-            protocol.PREDICT: self.predict,
-            protocol.ENCODE: self.encode,
-        }
+        self._clip_predictions = clip_predictions
+        self.tables = self._items.tables
+
+        item_ids_spec = _strings(protocol.ITEM_IDS, 2)
         history = [
-            tf.TensorSpec([None, None], tf.string, protocol.ITEM_IDS),
+            item_ids_spec,
             tf.TensorSpec([None, None], tf.float32, protocol.RATINGS),
         ]
-        candidates = tf.TensorSpec(
-            [None, None], tf.string, protocol.CANDIDATE_ITEM_IDS
-        )
+        candidates = _strings(protocol.CANDIDATE_ITEM_IDS, 2)
+        targets = _strings(protocol.TARGET_ITEM_IDS, 2)
+        examples = [_strings(protocol.EXAMPLES, 1)]
+        signatures: dict[
+            str, tuple[Callable[..., Answer], list[tf.TensorSpec]]
+        ] = {
+            protocol.RECOMMEND: (self.recommend, history),
+            protocol.RECOMMEND_FROM: (
+                self.recommend_from,
+                [*history, candidates],
+            ),
+            protocol.PREDICT: (self.predict, [*history, candidates]),
+            protocol.EXPLAIN: (self.explain, [*history, targets]),
+            protocol.ENCODE: (self.encode, history),
+            protocol.RECOMMEND_EXAMPLES: (self.recommend_examples, examples),
+            protocol.PREDICT_EXAMPLES: (self.predict_examples, examples),
+            protocol.DESCRIBE: (self.describe, [item_ids_spec]),
+        }
+        signatures[protocol.RECOMMEND] = signatures[default]
+        self.functions = {
+            name: function for name, (function, _) in signatures.items()
+        }
         self.input_specs = {
-            protocol.RECOMMEND: history,
-            protocol.PREDICT: [*history, candidates],
-            protocol.ENCODE: history,
+            name: specs for name, (_, specs) in signatures.items()
         }
 
     def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
@@ -89,23 +108,51 @@ class Signatures:
             `item_ids` and `predicted_ratings`, `(batch_size, k)`, best first.
             A user with fewer than k items left gets `""` and 0 at the end.
         """
-        histories, num_known_items = self._read(item_ids, ratings)
-        predictions = tf.tensor_scatter_nd_update(
-            self._model(histories, training=False),
-            histories.indices,
-            tf.fill(tf.shape(histories.values), -float("inf")),
+        histories = self._read(item_ids, ratings)
+        scores, indices = tf.math.top_k(
+            self._scores_of_unrated(histories), self._top_k
         )
-        predicted_ratings, indices = tf.math.top_k(predictions, self._top_k)
-        is_item = tf.math.is_finite(predicted_ratings)
-        return {
-            protocol.ITEM_IDS: self._id_of_index.lookup(
-                tf.where(is_item, tf.cast(indices, tf.int64), -1)
+        return self._ranking(scores, tf.cast(indices, tf.int64), histories)
+
+    def recommend_from(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        candidate_item_ids: tf.Tensor,
+    ) -> Answer:
+        """Ranks those of the candidates that each user did not rate.
+
+        Returns:
+            `item_ids` and `predicted_ratings`, `(batch_size, candidates)`,
+            best first. For candidates that are rated, unknown, `""` or named
+            before there are `""` and 0 at the end.
+        """
+        histories = self._read(item_ids, ratings)
+        candidate_item_ids = _check_columns(
+            candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
+        )
+        # Sorted, as equals then stand side by side.
+        candidates = tf.sort(self._items.index_of(candidate_item_ids), axis=1)
+        is_first = tf.concat(
+            [
+                tf.ones_like(candidates[:, :1], tf.bool),
+                candidates[:, 1:] != candidates[:, :-1],
+            ],
+            axis=1,
+        )
+        scores = tf.where(
+            is_first & (candidates >= 0),
+            tf.gather(
+                self._scores_of_unrated(histories),
+                tf.maximum(candidates, 0),
+                batch_dims=1,
             ),
-            protocol.PREDICTED_RATINGS: tf.where(
-                is_item, predicted_ratings, 0.0
-            ),
-            protocol.NUM_KNOWN_ITEMS: num_known_items,
-        }
+            -float("inf"),
+        )
+        scores, places = tf.math.top_k(scores, tf.shape(candidates)[1])
+        return self._ranking(
+            scores, tf.gather(candidates, places, batch_dims=1), histories
+        )
 
     def predict(
         self,
@@ -120,25 +167,60 @@ class Signatures:
             candidates)`. The prediction for an unknown candidate is the mean
             rating.
         """
-        tf.debugging.assert_equal(
-            tf.shape(candidate_item_ids)[0],
-            tf.shape(item_ids)[0],
-            "`candidate_item_ids` must have a row for each row of `item_ids`.",
+        histories = self._read(item_ids, ratings)
+        candidate_item_ids = _check_columns(
+            candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
         )
-        histories, num_known_items = self._read(item_ids, ratings)
-        candidates = self._index_of_id.lookup(candidate_item_ids)
+        candidates = self._items.index_of(candidate_item_ids)
         candidate_known = candidates >= 0
         predictions = tf.gather(
-            self._model(histories, training=False),
+            self._model(histories.ratings, training=False),
             tf.maximum(candidates, 0),
             batch_dims=1,
         )
         return {
-            protocol.PREDICTED_RATINGS: tf.where(
-                candidate_known, predictions, self._mean_rating
+            protocol.PREDICTED_RATINGS: self._to_ratings(
+                tf.where(candidate_known, predictions, self._mean_rating)
             ),
             protocol.CANDIDATE_KNOWN: candidate_known,
-            protocol.NUM_KNOWN_ITEMS: num_known_items,
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def explain(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        target_item_ids: tf.Tensor,
+    ) -> Answer:
+        """Says which of each user's ratings moved predictions most.
+
+        The contribution of a rating is the target's predicted rating minus
+        what would be predicted without that rating, neither of them clipped.
+        A target may be rated itself: its own rating then is one of them.
+
+        Returns:
+            `reason_item_ids` and `contributions`, `(batch_size, targets,
+            NUM_REASONS)`, what moved the prediction most first, filled up with
+            `""` and 0; and `target_known`, `(batch_size, targets)`. There is
+            no reason for an unknown target.
+        """
+        histories = self._read(item_ids, ratings)
+        target_item_ids = _check_columns(
+            target_item_ids, protocol.TARGET_ITEM_IDS, histories
+        )
+        targets = self._items.index_of(target_item_ids)
+        target_known = targets >= 0
+        reasons, contributions = self._explainer.explain(
+            histories.ratings, tf.maximum(targets, 0)
+        )
+        has_reasons = target_known[:, :, tf.newaxis]
+        return {
+            protocol.REASON_ITEM_IDS: self._items.id_of(
+                tf.where(has_reasons, reasons, -1)
+            ),
+            protocol.CONTRIBUTIONS: tf.where(has_reasons, contributions, 0.0),
+            protocol.TARGET_KNOWN: target_known,
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
         }
 
     def encode(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
@@ -147,67 +229,99 @@ class Signatures:
         Returns:
             `code`, float32 `(batch_size, code_units)`.
         """
-        histories, num_known_items = self._read(item_ids, ratings)
-        centred_ratings, _ = self._model.centring(histories)
+        histories = self._read(item_ids, ratings)
+        centred_ratings, _ = self._model.centring(histories.ratings)
         code = self._model.encode(centred_ratings)
         return {
             protocol.CODE: tf.cast(code, tf.float32),
-            protocol.NUM_KNOWN_ITEMS: num_known_items,
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
         }
 
-    def _read(
-        self, item_ids: tf.Tensor, ratings: tf.Tensor
-    ) -> tuple[tf.SparseTensor, tf.Tensor]:
-        """Turns histories into what the model takes.
+    def recommend_examples(self, examples: tf.Tensor) -> Answer:
+        """Answers as `recommend`, for serialized `tf.train.Example`s."""
+        return self.recommend(
+            **read_examples(examples, protocol.ITEM_IDS, protocol.RATINGS)
+        )
+
+    def predict_examples(self, examples: tf.Tensor) -> Answer:
+        """Answers as `predict`, for serialized `tf.train.Example`s.
+
+        Rows are as long as the longest list of candidates in the batch, which
+        may hold other callers' rows: what is beyond a user's own candidates
+        says nothing.
+        """
+        return self.predict(
+            **read_examples(
+                examples,
+                protocol.ITEM_IDS,
+                protocol.RATINGS,
+                protocol.CANDIDATE_ITEM_IDS,
+            )
+        )
+
+    def describe(self, item_ids: tf.Tensor) -> Answer:
+        """Says which items the model knows, and how to ask it.
 
         Returns:
-            SparseTensor `(batch_size, num_items)` and, int32 `(batch_size,)`,
-            the number of its ratings in each row.
+            `item_known`, of the shape of `item_ids`; and the same for every
+            row, `(batch_size,)`: `history_length`, what clients should pad
+            histories to, and `rating_min` and `rating_max`, the rating scale.
         """
-        self._check(item_ids, ratings)
-        batch_size = tf.shape(item_ids, out_type=tf.int64)[0]
-        num_items = self._model.num_items
-        indices = self._index_of_id.lookup(item_ids)
-        position = tf.where(indices >= 0)
-        user = position[:, 0]
-        item = tf.gather_nd(indices, position)
-        values = tf.gather_nd(ratings, position)
-        # A stable sort brings the ratings of one user and item together, the
-        # last one given at the end.
-        key = user * num_items + item
-        order = tf.argsort(key, stable=True)
-        key = tf.gather(key, order)
-        is_last = tf.concat(
-            [key[1:] != key[:-1], tf.ones_like(key[:1], tf.bool)], axis=0
+        item_ids = checks.with_dimensions(
+            item_ids, protocol.ITEM_IDS, "batch, items"
         )
-        order = tf.boolean_mask(order, is_last)
-        user = tf.gather(user, order)
-        histories = tf.SparseTensor(
-            tf.stack([user, tf.gather(item, order)], axis=1),
-            tf.gather(values, order),
-            [batch_size, num_items],
-        )
-        num_known_items = tf.math.unsorted_segment_sum(
-            tf.ones_like(user, tf.int32), user, batch_size
-        )
-        return histories, num_known_items
-
-    def _check(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> None:
-        tf.debugging.assert_equal(
-            tf.shape(item_ids),
-            tf.shape(ratings),
-            "`item_ids` and `ratings` must have the same shape.",
-        )
+        rows = tf.shape(item_ids)[:1]
         low, high = self.rating_scale
-        # Written so that NaN, which compares as false, is off the scale.
-        on_scale = (ratings >= low) & (ratings <= high)
-        refused = tf.where((item_ids != "") & ~on_scale)
-        tf.debugging.Assert(
-            tf.size(refused) == 0,
-            [
-                f"`ratings` must lie on the scale from {low:g} to {high:g}."
-                " Received, of items and their ratings:",
-                tf.gather_nd(item_ids, refused),
-                tf.gather_nd(ratings, refused),
-            ],
+        return {
+            protocol.ITEM_KNOWN: self._items.index_of(item_ids) >= 0,
+            protocol.HISTORY_LENGTH: tf.fill(rows, self.history_length),
+            protocol.RATING_MIN: tf.fill(rows, tf.cast(low, tf.float32)),
+            protocol.RATING_MAX: tf.fill(rows, tf.cast(high, tf.float32)),
+        }
+
+    def _read(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Histories:
+        return read_histories(item_ids, ratings, self._items, self.rating_scale)
+
+    def _scores_of_unrated(self, histories: Histories) -> tf.Tensor:
+        """Predicts the ratings of all items, -infinity for rated ones."""
+        return tf.tensor_scatter_nd_update(
+            self._model(histories.ratings, training=False),
+            histories.ratings.indices,
+            tf.fill(tf.shape(histories.ratings.values), -float("inf")),
         )
+
+    def _ranking(
+        self, scores: tf.Tensor, indices: tf.Tensor, histories: Histories
+    ) -> Answer:
+        """Makes an answer of items in order; infinite scores are fillers."""
+        is_item = tf.math.is_finite(scores)
+        return {
+            protocol.ITEM_IDS: self._items.id_of(
+                tf.where(is_item, indices, -1)
+            ),
+            protocol.PREDICTED_RATINGS: tf.where(
+                is_item, self._to_ratings(scores), 0.0
+            ),
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def _to_ratings(self, predictions: tf.Tensor) -> tf.Tensor:
+        if not self._clip_predictions:
+            return predictions
+        return tf.clip_by_value(predictions, *self.rating_scale)
+
+
+def _check_columns(
+    item_ids: tf.Tensor, name: str, histories: Histories
+) -> tf.Tensor:
+    """Checks lists of items that a request has beside the histories."""
+    return checks.with_rows_of(
+        checks.with_dimensions(item_ids, name, "batch, items"),
+        name,
+        histories.num_known_items,
+        protocol.ITEM_IDS,
+    )
+
+
+def _strings(name: str, rank: int) -> tf.TensorSpec:
+    return tf.TensorSpec([None] * rank, tf.string, name)

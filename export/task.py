@@ -1,12 +1,13 @@
 """Exports a trained job for TensorFlow Serving.
 
-python -m export.task --job-dir DIR [--export-dir DIR]
+python -m export.task --job-dir DIR [--export-dir DIR] [--top-k N] [...]
 """
 
 from absl import flags
 
 from data_prep import command_line
 from export.saved_model import export_job
+from export.settings import DEFAULT_SIGNATURES, ExportSettings
 from trainer.job_paths import JobPaths
 
 _JOB_DIR = flags.DEFINE_string(
@@ -23,6 +24,41 @@ _EXPORT_DIR = flags.DEFINE_string(
     "Parent of the numbered versions. Default: AIP_MODEL_DIR, or `export` in"
     " the job directory.",
 )
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "The prepared data that the job was trained on, to check the export on its"
+    " users. Default: that in the job directory; without any, users are made"
+    " up.",
+)
+_TOP_K = flags.DEFINE_integer(
+    "top_k", ExportSettings.top_k, "Recommendations in an answer."
+)
+_CLIP_PREDICTIONS = flags.DEFINE_boolean(
+    "clip_predictions",
+    ExportSettings.clip_predictions,
+    "Whether predicted ratings are put back on the rating scale; the ranking"
+    " stays.",
+)
+_HISTORY_LENGTH = flags.DEFINE_integer(
+    "history_length",
+    None,
+    "What the model tells clients to pad histories to. Default: the 99th"
+    " percentile of the training histories' lengths, rounded up.",
+)
+_DEFAULT_SIGNATURE = flags.DEFINE_enum(
+    "default_signature",
+    ExportSettings.default_signature,
+    list(DEFAULT_SIGNATURES),
+    "What answers requests that name no signature, as those of Vertex AI: for"
+    " batch prediction over TFRecords, one over examples. The clients of this"
+    " package expect `recommend`.",
+)
+_KEEP = flags.DEFINE_integer(
+    "keep",
+    None,
+    "Older versions to leave beside the new one. Default: all.",
+)
 
 
 def main() -> None:
@@ -32,7 +68,15 @@ def main() -> None:
             _JOB_DIR.value,
             checkpoint_dir=_CHECKPOINT_DIR.value,
             export_dir=_EXPORT_DIR.value,
-        )
+        ),
+        ExportSettings(
+            top_k=_TOP_K.value,
+            clip_predictions=_CLIP_PREDICTIONS.value,
+            history_length=_HISTORY_LENGTH.value,
+            default_signature=_DEFAULT_SIGNATURE.value,
+            keep=_KEEP.value,
+            data_dir=_DATA_DIR.value,
+        ),
     )
     print(f"Exported {version_dir}")
 

@@ -1,104 +1,79 @@
-"""Asks a served model for recommendations and predicted ratings.
+"""Asks a served model for recommendations, predictions and reasons.
 
     python -m serving.client recommend \
         --url http://localhost:8501/v1/models/recommender \
         --rating "Toy Story (1995)=5" --rating "Heat (1995)=3.5"
 
-It needs the standard library only.
+Over REST it needs the standard library only; over gRPC, the packages grpcio
+and protobuf.
 """
 
-import argparse
-import http.client
-import json
 import math
-import re
-import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
-from serving import protocol
-from serving.command_line import Parser, fail
+from serving import protocol, rest_client
+from serving.answers import (
+    Encoding,
+    Explanation,
+    Explanations,
+    Prediction,
+    Predictions,
+    Reason,
+    Recommendation,
+    Recommendations,
+)
+from serving.errors import ServingError
+from serving.protocol import Code
+from serving.retries import Deadline, call_with_retries
+from serving.transport import Answer, Row, Transport, VersionStatus
+
+__all__ = [
+    "Client",
+    "Encoding",
+    "Explanation",
+    "Explanations",
+    "Prediction",
+    "Predictions",
+    "Reason",
+    "Recommendation",
+    "Recommendations",
+    "ServingError",
+    "VersionStatus",
+]
 
 Ratings = Mapping[str, float] | Iterable[tuple[str, float]]
+_Result = TypeVar("_Result")
 
-_MODEL_URL = re.compile(
-    r"https?://[^/?#]+(/[^?#]*)?/v1/models/[^/:?#]+"
-    r"(/versions/[0-9]+|/labels/[^/:?#]+)?"
-)
+# Targets cost more than candidates: their lists are padded to less.
+_TARGETS_LENGTH = 16
 
-
-class ServingError(Exception):
-    """A model that could not be reached, refused, or answered nonsense.
-
-    Args:
-        message: the server's text where it sent one.
-        status: the HTTP status of the answer; None without an answer.
-    """
-
-    def __init__(self, message: str, status: int | None = None):
-        super().__init__(message)
-        self.message = message
-        self.status = status
-
-    def __str__(self) -> str:
-        if self.status is None:
-            return self.message
-        return f"{self.message} (HTTP status {self.status})"
-
-
-class Recommendation(NamedTuple):
-    """An item and the rating that the user would give it."""
-
-    item_id: str
-    predicted_rating: float
-
-
-class Prediction(NamedTuple):
-    """The rating that the user would give an item.
-
-    What is predicted for an item that is not `known` to the model says nothing
-    about that item.
-    """
-
-    item_id: str
-    predicted_rating: float
-    known: bool
-
-
-@dataclass(frozen=True)
-class Recommendations:
-    """What the user would like best, best first, without what he rated.
-
-    `num_known_items` counts the rated items that the model knows.
-    """
-
-    items: list[Recommendation]
-    num_known_items: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """A prediction for each candidate, in the order of the candidates.
-
-    `num_known_items` counts the rated items that the model knows.
-    """
-
-    items: list[Prediction]
-    num_known_items: int
+# What servers answer to a request that they understood and do not like, such
+# as one for a signature that the model does not have.
+_REFUSED = (400, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION)
 
 
 class Client:
-    """Talks to one model over REST.
+    """Talks to one model over REST or gRPC.
 
-    Threads may share it: every call opens a connection of its own.
+    Requests that a server may not have looked at are sent again (REST 429 and
+    503, gRPC UNAVAILABLE and RESOURCE_EXHAUSTED, refused connections), after
+    pauses that grow. Threads may share a client.
 
     Args:
-        url: the model's, such as `http://localhost:8501/v1/models/recommender`.
-            With `/versions/3` at its end that version answers, otherwise the
+        url: the model's, `http://localhost:8501/v1/models/recommender` (or
+            https) or `grpc://localhost:8500/recommender`. With `/versions/3`
+            or `/labels/stable` at its end that version answers, otherwise the
             newest.
-        timeout_seconds: how long to wait for a connection, and then for each
-            part of the answer.
+        timeout_seconds: how long a call may take, retries included.
+        max_retries: how often a request is sent again at most.
+        pads: whether histories are padded to the length that the model
+            publishes, for which the first call asks it. A server that puts
+            requests together in batches fails those of different lengths.
+
+    Raises:
+        ValueError: if `url` is not that of a model.
+        ServingError: if `url` is one for gRPC and that is not installed.
 
     Example:
         >>> client = Client("http://localhost:8501/v1/models/recommender")
@@ -106,32 +81,49 @@ class Client:
         Recommendation(item_id='Aladdin (1992)', predicted_rating=4.71)
     """
 
-    def __init__(self, url: str, timeout_seconds: float = 10):
-        if not _MODEL_URL.fullmatch(url):
-            raise ValueError(
-                "`url` must be that of a model, such as"
-                " http://localhost:8501/v1/models/recommender."
-                f" Received: url={url!r}"
-            )
+    def __init__(
+        self,
+        url: str,
+        timeout_seconds: float = 10,
+        *,
+        max_retries: int = 3,
+        pads: bool = True,
+    ):
         self._url = url
+        self._transport = _make_transport(url)
         self._timeout_seconds = timeout_seconds
+        self._max_retries = max_retries
+        # 0: lists are sent as they are; None: to be found out.
+        self._history_length = None if pads else 0
 
-    def recommend(self, ratings: Ratings) -> Recommendations:
+    def recommend(
+        self,
+        ratings: Ratings,
+        candidate_item_ids: Sequence[str] | None = None,
+    ) -> Recommendations:
         """Returns the items that a user would like best.
 
         Args:
             ratings: the user's ratings by item id, or pairs of the two.
                 Unknown items are ignored; no rating at all is fine.
+            candidate_item_ids: the items to choose from; None for all.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
             TypeError: if an item id is not a string.
             ValueError: if an item id is empty or a rating is not finite.
         """
-        answer = self._predict(protocol.RECOMMEND, _history(ratings))
-        item_ids = answer.values(protocol.ITEM_IDS, str)
-        predicted_ratings = answer.values(
-            protocol.PREDICTED_RATINGS, float, length=len(item_ids)
+        if candidate_item_ids is None:
+            outputs = self._ask(protocol.RECOMMEND, ratings)
+        else:
+            outputs = self._ask(
+                protocol.RECOMMEND_FROM,
+                ratings,
+                {protocol.CANDIDATE_ITEM_IDS: candidate_item_ids},
+            )
+        item_ids = outputs.values(protocol.ITEM_IDS, str)
+        predicted_ratings = outputs.values(
+            protocol.PREDICTED_RATINGS, float, len(item_ids)
         )
         return Recommendations(
             items=[
@@ -140,7 +132,7 @@ class Client:
                 # What fills the list of a user who rated nearly everything.
                 if pair[0] != ""
             ],
-            num_known_items=answer.value(protocol.NUM_KNOWN_ITEMS, int),
+            num_known_items=outputs.num_known_items,
         )
 
     def predict(
@@ -149,8 +141,7 @@ class Client:
         """Returns the ratings that a user would give to some items.
 
         Args:
-            ratings: the user's ratings by item id, or pairs of the two.
-                Unknown items are ignored; no rating at all is fine.
+            ratings: as for `recommend`.
             candidate_item_ids: the items whose ratings to predict.
 
         Raises:
@@ -158,100 +149,177 @@ class Client:
             TypeError: if an item id is not a string.
             ValueError: if an item id is empty or a rating is not finite.
         """
-        candidates = [_checked_item_id(each) for each in candidate_item_ids]
-        answer = self._predict(
+        outputs = self._ask(
             protocol.PREDICT,
-            {**_history(ratings), protocol.CANDIDATE_ITEM_IDS: candidates},
+            ratings,
+            {protocol.CANDIDATE_ITEM_IDS: candidate_item_ids},
         )
-        predicted_ratings = answer.values(
-            protocol.PREDICTED_RATINGS, float, length=len(candidates)
+        length = outputs.sent_length(protocol.CANDIDATE_ITEM_IDS)
+        predicted_ratings = outputs.values(
+            protocol.PREDICTED_RATINGS, float, length
         )
-        known = answer.values(
-            protocol.CANDIDATE_KNOWN, bool, length=len(candidates)
-        )
+        known = outputs.values(protocol.CANDIDATE_KNOWN, bool, length)
         return Predictions(
             items=[
                 Prediction(*triple)
+                # Not strict: the candidates may have been padded.
                 for triple in zip(
-                    candidates, predicted_ratings, known, strict=True
+                    candidate_item_ids, predicted_ratings, known, strict=False
                 )
             ],
-            num_known_items=answer.value(protocol.NUM_KNOWN_ITEMS, int),
+            num_known_items=outputs.num_known_items,
         )
+
+    def explain(
+        self, ratings: Ratings, target_item_ids: Sequence[str]
+    ) -> Explanations:
+        """Returns which of a user's ratings moved predictions most.
+
+        Args:
+            ratings: as for `recommend`.
+            target_item_ids: the items whose predicted ratings to explain.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one.
+            TypeError: if an item id is not a string.
+            ValueError: if an item id is empty or a rating is not finite.
+        """
+        outputs = self._ask(
+            protocol.EXPLAIN,
+            ratings,
+            {protocol.TARGET_ITEM_IDS: target_item_ids},
+        )
+        length = outputs.sent_length(protocol.TARGET_ITEM_IDS)
+        known = outputs.values(protocol.TARGET_KNOWN, bool, length)
+        reasons = outputs.lists(protocol.REASON_ITEM_IDS, str, length)
+        contributions = outputs.lists(protocol.CONTRIBUTIONS, float, length)
+        return Explanations(
+            items=[
+                Explanation(
+                    item_id,
+                    item_known,
+                    [
+                        Reason(*pair)
+                        for pair in zip(names, values, strict=False)
+                        if pair[0] != ""
+                    ],
+                )
+                # Not strict: the targets may have been padded.
+                for item_id, item_known, names, values in zip(
+                    target_item_ids, known, reasons, contributions, strict=False
+                )
+            ],
+            num_known_items=outputs.num_known_items,
+        )
+
+    def encode(self, ratings: Ratings) -> Encoding:
+        """Returns the code of a user.
+
+        Args:
+            ratings: as for `recommend`.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one.
+            TypeError: if an item id is not a string.
+            ValueError: if an item id is empty or a rating is not finite.
+        """
+        outputs = self._ask(protocol.ENCODE, ratings)
+        return Encoding(
+            code=outputs.values(protocol.CODE, float),
+            num_known_items=outputs.num_known_items,
+        )
+
+    def status(self) -> list[VersionStatus]:
+        """Returns what the server says of the versions of the model.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one.
+        """
+        return self._call(self._transport.read_status, self._new_deadline())
+
+    def close(self) -> None:
+        """Frees the connection, if there is one."""
+        self._transport.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _ask(
+        self,
+        signature_name: str,
+        ratings: Ratings,
+        lists: Mapping[str, Sequence[str]] | None = None,
+    ) -> "_Outputs":
+        """Runs a signature on a history and other lists of items."""
+        row = _read_history(ratings)
+        for name, item_ids in (lists or {}).items():
+            row[name] = [_checked_item_id(item_id) for item_id in item_ids]
+        deadline = self._new_deadline()
+        padded = _pad(row, self._find_history_length(deadline))
+        try:
+            answer = self._predict(signature_name, padded, deadline)
+        except ServingError as error:
+            if error.status in _REFUSED and self._history_length:
+                # A newer version may have come, with another length.
+                self._history_length = None
+            raise
+        return _Outputs(answer, self._url, padded)
+
+    def _find_history_length(self, deadline: Deadline) -> int:
+        """Asks the model what to pad histories to, once."""
+        if self._history_length is None:
+            row = {protocol.ITEM_IDS: [""]}
+            try:
+                answer = self._predict(protocol.DESCRIBE, row, deadline)
+            except ServingError as error:
+                if error.status not in _REFUSED:
+                    raise
+                self._history_length = 0
+            else:
+                outputs = _Outputs(answer, self._url, row)
+                self._history_length = outputs.value(
+                    protocol.HISTORY_LENGTH, int
+                )
+        return self._history_length
 
     def _predict(
-        self, signature_name: str, row: Mapping[str, list[Any]]
-    ) -> "_Answer":
-        """Runs a signature on one row."""
-        request = {"signature_name": signature_name, "instances": [row]}
-        status, body = self._post(json.dumps(request).encode())
-        try:
-            document = json.loads(body)
-        except ValueError as error:
-            text = body[:200].decode("utf-8", "replace")
-            raise ServingError(
-                f"{self._url} did not answer in JSON. Received: {text!r}",
-                status,
-            ) from error
-        match document:
-            case {"error": str(message)}:
-                raise ServingError(message, status)
-            case {"predictions": [dict(row)]}:
-                return _Answer(row, self._url, status)
-        raise ServingError(
-            f"{self._url} did not answer with one row of named predictions."
-            f" Received: {json.dumps(document)[:200]}",
-            status,
+        self, signature_name: str, row: Row, deadline: Deadline
+    ) -> Answer:
+        return self._call(
+            lambda before: self._transport.predict(signature_name, row, before),
+            deadline,
         )
 
-    def _post(self, body: bytes) -> tuple[int, bytes]:
-        url = urllib.parse.urlsplit(f"{self._url}:predict")
-        connection_type = (
-            http.client.HTTPSConnection
-            if url.scheme == "https"
-            else http.client.HTTPConnection
+    def _call(
+        self, call: Callable[[Deadline], _Result], deadline: Deadline
+    ) -> _Result:
+        return call_with_retries(
+            lambda: call(deadline), deadline, self._max_retries
         )
-        connection = connection_type(
-            url.netloc.rpartition("@")[2], timeout=self._timeout_seconds
-        )
-        waiting_for = "a connection to"
-        try:
-            connection.connect()
-            waiting_for = "an answer from"
-            connection.request(
-                "POST",
-                urllib.parse.quote(url.path, safe="/:%"),
-                body,
-                {"Content-Type": "application/json"},
-            )
-            response = connection.getresponse()
-            return response.status, response.read()
-        except TimeoutError as error:
-            raise ServingError(
-                f"Timed out after {self._timeout_seconds:g} seconds of waiting"
-                f" for {waiting_for} {self._url}"
-            ) from error
-        except ConnectionRefusedError as error:
-            raise ServingError(
-                f"Nothing listens at {self._url}. Is the server running?"
-            ) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise ServingError(
-                f"Cannot talk to {self._url}: {error or repr(error)}"
-            ) from error
-        finally:
-            connection.close()
+
+    def _new_deadline(self) -> Deadline:
+        return Deadline(self._timeout_seconds)
 
 
-class _Answer(NamedTuple):
-    """The outputs of a signature for one row."""
+class _Outputs(NamedTuple):
+    """An answer, whose form is yet to be checked, and what it answers."""
 
-    row: Mapping[str, Any]
+    answer: Answer
     url: str
-    status: int
+    sent: Row
+
+    @property
+    def num_known_items(self) -> int:
+        return int(self.value(protocol.NUM_KNOWN_ITEMS, int))
+
+    def sent_length(self, name: str) -> int:
+        return len(self.sent[name])
 
     def value(self, name: str, kind: type) -> Any:
-        value = self.row.get(name)
+        value = self.answer.row.get(name)
         if type(value) is not kind:
             raise self._error(name, f"a value of type {kind.__name__}")
         return value
@@ -259,25 +327,53 @@ class _Answer(NamedTuple):
     def values(
         self, name: str, kind: type, length: int | None = None
     ) -> list[Any]:
-        values = self.row.get(name)
-        if (
-            not isinstance(values, list)
-            or any(type(value) is not kind for value in values)
-            or length not in (None, len(values))
-        ):
+        values: Any = self.answer.row.get(name)
+        if not _is_list(values, kind) or length not in (None, len(values)):
             size = "a list of" if length is None else f"a list of {length}"
             raise self._error(name, f"{size} values of type {kind.__name__}")
-        return values
+        return list(values)
+
+    def lists(self, name: str, kind: type, length: int) -> list[list[Any]]:
+        lists: Any = self.answer.row.get(name)
+        if (
+            not _is_list(lists, list)
+            or len(lists) != length
+            or not all(_is_list(values, kind) for values in lists)
+        ):
+            raise self._error(
+                name, f"{length} lists of values of type {kind.__name__}"
+            )
+        return list(lists)
 
     def _error(self, name: str, expected: str) -> ServingError:
         return ServingError(
             f"{self.url} should answer with {name!r}: {expected}."
-            f" Received: {json.dumps(self.row)[:200]}",
-            self.status,
+            f" Received: {str(self.answer.row)[:200]}",
+            self.answer.status,
         )
 
 
-def _history(ratings: Ratings) -> dict[str, list[Any]]:
+def _make_transport(url: str) -> Transport:
+    if rest_client.URL.fullmatch(url):
+        return rest_client.RestTransport(url)
+    if url.startswith("grpc://"):
+        try:
+            from serving import grpc_client
+        except ImportError as error:
+            raise ServingError(
+                "A grpc:// URL needs the packages grpcio and protobuf: `pip"
+                f" install grpcio protobuf` ({error})."
+            ) from error
+        if grpc_client.URL.fullmatch(url):
+            return grpc_client.GrpcTransport(url)
+    raise ValueError(
+        "`url` must be that of a model, such as"
+        " http://localhost:8501/v1/models/recommender or"
+        f" grpc://localhost:8500/recommender. Received: url={url!r}"
+    )
+
+
+def _read_history(ratings: Ratings) -> dict[str, list[Any]]:
     pairs = ratings.items() if isinstance(ratings, Mapping) else ratings
     item_ids, values = [], []
     for item_id, rating in pairs:
@@ -300,129 +396,35 @@ def _checked_item_id(item_id: str) -> str:
     return item_id
 
 
-# ---- Command line ----
+def _pad(
+    row: dict[str, list[Any]], history_length: int
+) -> dict[str, list[Any]]:
+    """Pads lists so that nearly all requests have the same shapes.
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Asks once and prints the answer."""
-    parser = _parser()
-    flags = parser.parse(arguments)
-    try:
-        client = Client(flags.url)
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        if flags.command == "recommend":
-            recommendations = client.recommend(flags.rating)
-            items: list[Any] = recommendations.items[: flags.num_items]
-            num_known_items = recommendations.num_known_items
-        else:
-            predictions = client.predict(flags.rating, flags.candidate)
-            items = predictions.items
-            num_known_items = predictions.num_known_items
-    except ServingError as error:
-        fail(str(error), exit_code=1)
-    # The model counts an item that is named twice once.
-    num_rated_items = len({item_id for item_id, _ in flags.rating})
-    if flags.json:
-        answer = {
-            "num_rated_items": num_rated_items,
-            "num_known_items": num_known_items,
-            "items": [item._asdict() for item in items],
-        }
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
-        return
-    print(
-        f"{num_known_items} of {num_rated_items} rated items are known to the"
-        " model\n"
-    )
-    if flags.command == "recommend":
-        print("rank  predicted rating  item")
-        for rank, item in enumerate(items, start=1):
-            print(f"{rank:4}  {item.predicted_rating:16.3f}  {item.item_id}")
-    else:
-        print("predicted rating  known  item")
-        for item in items:
-            known = "yes" if item.known else "no"
-            print(f"{item.predicted_rating:16.3f}  {known:5}  {item.item_id}")
-
-
-def _parser() -> Parser:
-    parser = Parser(
-        prog="python -m serving.client",
-        description="Asks a served model about a user, given his ratings.",
-    )
-    commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True
-    )
-    recommend = commands.add_parser(
-        "recommend", help="prints the items that the user would like best"
-    )
-    predict = commands.add_parser(
-        "predict", help="prints the ratings that the user would give to items"
-    )
-    for command in (recommend, predict):
-        command.add_argument(
-            "--url",
-            required=True,
-            help="the model's, e.g. http://localhost:8501/v1/models/recommender",
+    A list that is longer goes to the next multiple.
+    """
+    if not history_length:
+        return row
+    padded = {}
+    for name, values in row.items():
+        length = (
+            _TARGETS_LENGTH
+            if name == protocol.TARGET_ITEM_IDS
+            else history_length
         )
-        command.add_argument(
-            "--rating",
-            type=_parse_rating,
-            action="append",
-            default=[],
-            metavar="ITEM=RATING",
-            help="a rating that the user gave; may be repeated",
-        )
-        command.add_argument(
-            "--json", action="store_true", help="print JSON, not a table"
-        )
-    recommend.add_argument(
-        "--num_items",
-        type=_parse_num_items,
-        default=10,
-        help="how many items to print at most (default: 10)",
+        filler = 0.0 if name == protocol.RATINGS else ""
+        num_missing = max(1, -(-len(values) // length)) * length - len(values)
+        padded[name] = values + [filler] * num_missing
+    return padded
+
+
+def _is_list(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(
+        type(value) is kind for value in values
     )
-    predict.add_argument(
-        "--candidate",
-        type=_parse_item_id,
-        action="append",
-        required=True,
-        metavar="ITEM",
-        help="an item whose rating to predict; may be repeated",
-    )
-    return parser
-
-
-def _parse_rating(text: str) -> tuple[str, float]:
-    # The last "=", because titles may hold one.
-    item_id, _, rating_text = text.rpartition("=")
-    try:
-        rating = float(rating_text)
-    except ValueError:
-        rating = math.nan
-    if not item_id or not math.isfinite(rating):
-        raise argparse.ArgumentTypeError(
-            "must be an item, '=' and a finite number, such as"
-            f" 'Heat (1995)=3.5'. Received: {text!r}"
-        )
-    return item_id, rating
-
-
-def _parse_item_id(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("must not be empty")
-    return text
-
-
-def _parse_num_items(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a positive whole number. Received: {text!r}"
-        )
-    return int(text)
 
 
 if __name__ == "__main__":
+    from serving.client_command import main
+
     main()

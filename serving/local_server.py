@@ -1,111 +1,396 @@
-"""Serves a SavedModel on one machine as TensorFlow Serving does, over REST.
+"""Serves SavedModels on one machine as TensorFlow Serving does.
 
     python -m serving.local_server --model_name recommender \
-        --model_base_path runs/quickstart/export --rest_api_port 8501
+        --model_base_path runs/quickstart/export \
+        --rest_api_port 8501 --port 8500
 
-It stops on SIGTERM or Ctrl-C, once the requests it has begun are answered.
+It speaks TensorFlow Serving's REST and gRPC protocols and takes its flags. New
+versions in the directory replace older ones without a gap. It stops on SIGTERM
+or Ctrl-C, once the requests it has begun are answered.
 """
 
 import argparse
+import asyncio
+import gc
+import logging
 import os
 import signal
 import socket
 import sys
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvicorn
 
+from serving import config_files
 from serving.command_line import Parser, fail
+from serving.config_files import BatchingParameters, ConfigError, ModelConfig
+
+if TYPE_CHECKING:
+    from grpc.aio import Server as GrpcServer  # type: ignore[import-untyped]
+
+    from serving.rest import RestApi
+    from serving.versions import Models
 
 # TensorFlow's start-up remarks about the processor say nothing to a user.
 # Read by the library when it is loaded, so it is set before that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+_LOGGER = logging.getLogger(__name__)
+
+# Clients keep connections to use them again; they should not find them closed.
+_KEEP_ALIVE_SECONDS = 600
+# Calls that watch or wait must not keep the server from stopping.
+_GRACE_SECONDS = 30
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Loads the newest version of the model and serves it until stopped."""
-    flags = _parser().parse(arguments)
+    """Loads the models and serves them until stopped."""
+    parser = _parser()
+    flags = parser.parse(arguments)
+    if bool(flags.model_base_path) == bool(flags.model_config_file):
+        parser.error("give either --model_base_path or --model_config_file")
     # To be stopped, while loading or while serving, is no failure.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: sys.exit(0))
-    host, port = flags.rest_api_host, flags.rest_api_port
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("serving").setLevel(logging.INFO)
     try:
-        listener = _bind(host, port)
+        configs, batching, prometheus_path = _read_files(flags)
+        listener = _bind(flags.host, flags.rest_api_port)
+    except ConfigError as error:
+        fail(str(error), exit_code=1)
     except OSError as error:
-        fail(f"cannot listen on {host}:{port}: {error.strerror}", exit_code=1)
+        fail(
+            f"cannot listen on {flags.host}:{flags.rest_api_port}:"
+            f" {error.strerror}",
+            exit_code=1,
+        )
+    asyncio.run(_serve(flags, configs, batching, prometheus_path, listener))
 
+
+def _read_files(
+    flags: argparse.Namespace,
+) -> tuple[list[ModelConfig], BatchingParameters | None, str | None]:
+    if flags.model_config_file:
+        configs = config_files.read_models(flags.model_config_file)
+    else:
+        configs = [ModelConfig(flags.model_name, flags.model_base_path)]
+    batching = None
+    if flags.enable_batching:
+        batching = BatchingParameters()
+        if flags.batching_parameters_file:
+            batching = config_files.read_batching_parameters(
+                flags.batching_parameters_file
+            )
+    prometheus_path = None
+    if flags.monitoring_config_file:
+        prometheus_path = config_files.read_prometheus_path(
+            flags.monitoring_config_file
+        )
+    return configs, batching, prometheus_path
+
+
+async def _serve(
+    flags: argparse.Namespace,
+    configs: Sequence[ModelConfig],
+    batching: BatchingParameters | None,
+    prometheus_path: str | None,
+    listener: socket.socket,
+) -> None:
     # Imported late: mistakes in flags and --help should not wait for
     # TensorFlow.
-    from serving import model
+    from serving import grpc_api
+    from serving.batching import Batcher
+    from serving.model import ModelLoadError
+    from serving.monitoring import Metrics
+    from serving.protocol import RequestError
     from serving.rest import RestApi
+    from serving.runner import Runner
+    from serving.versions import Models
 
+    # Loading models must not keep requests waiting for long.
+    sys.setswitchinterval(0.001)
     try:
-        number, path = model.find_newest_version(flags.model_base_path)
-        versions = {number: model.ModelVersion(path)}
-    except model.ModelLoadError as error:
-        fail(f"--model_base_path: {error}", exit_code=1)
+        models = Models(
+            configs,
+            poll_wait_seconds=flags.file_system_poll_wait_seconds,
+            max_num_load_retries=flags.max_num_load_retries,
+            load_retry_interval_seconds=flags.load_retry_interval_micros / 1e6,
+            allow_labels_for_unavailable=(
+                flags.allow_version_labels_for_unavailable_models
+            ),
+            with_digests=flags.check_digests,
+        )
+    except RequestError as error:
+        fail(
+            f"{error.message}. At the start no version is:"
+            " --allow_version_labels_for_unavailable_models permits it.",
+            exit_code=1,
+        )
+    runner = Runner(
+        None if batching is None else Batcher(batching),
+        flags.max_concurrent_requests,
+    )
+    metrics = Metrics()
+    grpc_server = grpc_api.create_server(
+        models,
+        runner,
+        metrics,
+        max_body_bytes=flags.max_body_bytes,
+        as_tensor_content=flags.enable_serialization_as_tensor_content,
+        with_healthcheck=flags.enable_grpc_healthcheck_service,
+    )
+    grpc_port = _bind_grpc(grpc_server, flags.host, flags.port)
+    # What is there by now stays: only models come and go.
+    gc.freeze()
+    try:
+        models.start()
+    except ModelLoadError as error:
+        fail(str(error), exit_code=1)
 
-    app = RestApi(model.Models({flags.model_name: versions}))
-    name_in_url = urllib.parse.quote(flags.model_name, safe="")
-    url = f"http://{_netloc(listener)}/v1/models/{name_in_url}"
-    _Server(
-        uvicorn.Config(
-            app,
-            # Not what happens to be installed.
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-        ),
-        greeting=(
-            f"Serving model '{flags.model_name}' version {number} at {url}"
-        ),
-    ).run([listener])
+    rest_api = RestApi(
+        models,
+        runner,
+        metrics,
+        prometheus_path=prometheus_path,
+        timeout_seconds=flags.rest_api_timeout_in_ms / 1e3,
+        max_body_bytes=flags.max_body_bytes,
+        with_cors=flags.rest_api_enable_cors_support,
+    )
+    following = asyncio.create_task(_follow_config_file(flags, configs, models))
+    try:
+        await _Server(rest_api, grpc_server, models, grpc_port).serve(
+            [listener]
+        )
+    finally:
+        following.cancel()
 
 
 class _Server(uvicorn.Server):
-    """Says when it can be reached."""
+    """Serves both protocols, says where, and stops both gracefully."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str):
-        super().__init__(config)
-        self._greeting = greeting
+    def __init__(
+        self,
+        rest_api: "RestApi",
+        grpc_server: "GrpcServer",
+        models: "Models",
+        grpc_port: int,
+    ):
+        super().__init__(
+            uvicorn.Config(
+                rest_api,
+                # Not what happens to be installed.
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                # Malformed requests are the business of those who send them.
+                log_level="error",
+                access_log=False,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            )
+        )
+        self._grpc_server = grpc_server
+        self._grpc_port = grpc_port
+        self._models = models
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        print(self._greeting, flush=True)
+        await self._grpc_server.start()
+        (listener,) = sockets or []
+        host, port = listener.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
+        for name, versions in self._models.served().items():
+            url = (
+                f"http://{host}:{port}/v1/models/"
+                f"{urllib.parse.quote(name, safe='')}"
+            )
+            numbers = " and ".join(map(str, versions))
+            print(f"Serving model '{name}' version {numbers} at {url}")
+        print(f"Serving gRPC at {host}:{self._grpc_port}", flush=True)
+
+    async def shutdown(
+        self, sockets: list[socket.socket] | None = None
+    ) -> None:
+        await asyncio.gather(
+            super().shutdown(sockets), self._grpc_server.stop(_GRACE_SECONDS)
+        )
+        await asyncio.to_thread(self._models.stop)
+
+
+async def _follow_config_file(
+    flags: argparse.Namespace, followed: Sequence[ModelConfig], models: "Models"
+) -> None:
+    """Serves what --model_config_file says from now on."""
+    path = flags.model_config_file
+    if not (path and flags.model_config_file_poll_wait_seconds):
+        return
+    from serving.protocol import RequestError
+
+    complaint = ""
+    while True:
+        await asyncio.sleep(flags.model_config_file_poll_wait_seconds)
+        try:
+            configs = await asyncio.to_thread(config_files.read_models, path)
+            if configs == followed:
+                continue
+            await asyncio.to_thread(models.reconfigure, configs)
+            followed = configs
+            _LOGGER.info("Following the new %s.", path)
+        except (ConfigError, RequestError) as error:
+            # Once is enough.
+            if str(error) != complaint:
+                _LOGGER.warning("%s is not followed: %s", path, error)
+            complaint = str(error)
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="python -m serving.local_server",
         description=(
-            "Serves the newest version of a SavedModel as TensorFlow Serving"
-            " does, over REST."
+            "Serves SavedModels as TensorFlow Serving does, over REST and gRPC."
         ),
     )
-    parser.add_argument(
-        "--model_name", required=True, help="the model's name in URLs"
+    models = parser.add_argument_group("models")
+    models.add_argument(
+        "--model_name",
+        default="default",
+        help="the model's name in requests (default: default)",
     )
-    parser.add_argument(
+    models.add_argument(
         "--model_base_path",
-        required=True,
         help="the directory that holds the numbered versions of the model",
     )
-    parser.add_argument(
+    models.add_argument(
+        "--model_config_file",
+        help=(
+            "instead of the two above, a ModelServerConfig in text format:"
+            " several models, version policies, version labels"
+        ),
+    )
+    models.add_argument(
+        "--model_config_file_poll_wait_seconds",
+        type=_number_from(0),
+        default=0,
+        help="time between two looks at that file (default: 0, one look)",
+    )
+    models.add_argument(
+        "--allow_version_labels_for_unavailable_models",
+        action="store_true",
+        help=(
+            "allow a new label for a version that is not loaded yet, as none is"
+            " at the start"
+        ),
+    )
+    models.add_argument(
+        "--file_system_poll_wait_seconds",
+        type=_number_from(0),
+        default=1,
+        help="time between two looks for versions; 0 for one look (default: 1)",
+    )
+    models.add_argument(
+        "--max_num_load_retries",
+        type=_number_from(0),
+        default=5,
+        help="how often a load that failed is tried again (default: 5)",
+    )
+    models.add_argument(
+        "--load_retry_interval_micros",
+        type=_number_from(0),
+        default=60_000_000,
+        help="time between two tries (default: 60000000, a minute)",
+    )
+
+    network = parser.add_argument_group("network")
+    network.add_argument(
         "--rest_api_port",
         type=_port,
         default=8501,
-        help="the port to listen on; 0 picks a free one (default: 8501)",
+        help="the port of REST; 0 picks a free one (default: 8501)",
     )
-    parser.add_argument(
-        "--rest_api_host",
+    network.add_argument(
+        "--port",
+        type=_port,
+        default=8500,
+        help="the port of gRPC; 0 picks a free one (default: 8500)",
+    )
+    network.add_argument(
+        "--rest_api_timeout_in_ms",
+        type=_number_from(1),
+        default=30_000,
+        help="how long a REST request may take (default: 30000)",
+    )
+    network.add_argument(
+        "--rest_api_enable_cors_support",
+        action="store_true",
+        help="let web pages from elsewhere read the answers",
+    )
+    network.add_argument(
+        "--enable_grpc_healthcheck_service",
+        action="store_true",
+        help="answer grpc.health.v1.Health/Check",
+    )
+    network.add_argument(
+        "--enable_serialization_as_tensor_content",
+        action="store_true",
+        help="write the numbers of gRPC answers as tensor_content",
+    )
+    network.add_argument(
+        "--monitoring_config_file",
+        help="a MonitoringConfig in text format, which turns the metrics on",
+    )
+
+    batching = parser.add_argument_group("batching")
+    batching.add_argument(
+        "--enable_batching",
+        action="store_true",
+        help="run requests that wait at the same time as one",
+    )
+    batching.add_argument(
+        "--batching_parameters_file", help="BatchingParameters in text format"
+    )
+
+    own = parser.add_argument_group("not TensorFlow Serving's")
+    own.add_argument(
+        "--host",
         default="127.0.0.1",
         help="the address to listen on (default: 127.0.0.1, this machine only)",
     )
+    own.add_argument(
+        "--check_digests",
+        action="store_true",
+        help="load only versions whose files are those in their SHA256SUMS",
+    )
+    own.add_argument(
+        "--max_body_bytes",
+        type=_number_from(1),
+        default=2**27,
+        help=(
+            "the size of the largest request, also once unpacked"
+            f" (default: {2**27})"
+        ),
+    )
+    own.add_argument(
+        "--max_concurrent_requests",
+        type=_number_from(1),
+        default=1000,
+        help="how many requests may be under way (default: 1000)",
+    )
     return parser
+
+
+def _number_from(minimum: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isdecimal() and minimum <= int(text) < 2**31):
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {minimum}. Received: {text!r}"
+            )
+        return int(text)
+
+    return parse
 
 
 def _port(text: str) -> int:
@@ -127,9 +412,12 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _netloc(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _bind_grpc(server: "GrpcServer", host: str, port: int) -> int:
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError:
+        fail(f"cannot listen on {address}: is the port in use?", exit_code=1)
 
 
 if __name__ == "__main__":

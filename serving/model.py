@@ -1,9 +1,9 @@
-"""SavedModels: the versions on disk and the ones that are served."""
+"""A SavedModel in memory."""
 
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -13,86 +13,127 @@ from google.protobuf.message import (  # type: ignore[import-untyped]
 )
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.protocol import Code, RequestError, Tensor
+from serving import tensor_messages
+from serving.protocol import RECOMMEND, Code, RequestError
+
+# Tensors by name. Strings are arrays of `bytes` objects.
+Arrays = Mapping[str, np.ndarray]
+
+_WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+_MAX_WARMUP_RECORDS = 1000
+# A file on the own disk: what it holds may be large.
+_MAX_WARMUP_BYTES = 2**31 - 1
 
 
 class ModelLoadError(ValueError):
-    """A model that cannot be found or loaded."""
+    """A model that cannot be found or loaded.
+
+    Args:
+        message: why.
+        code: the canonical code of the failure.
+    """
+
+    def __init__(self, message: str, code: Code = Code.NOT_FOUND):
+        super().__init__(message)
+        self.code = code
+
+
+class Signature(NamedTuple):
+    """The types of a signature's tensors, by name."""
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
 
 
 class ModelVersion:
     """One loaded version of a model.
 
+    It has answered the warm-up requests that the SavedModel brings along.
+
     Args:
         path: the directory of the SavedModel.
 
     Raises:
-        ModelLoadError: if it does not hold a SavedModel that can be loaded.
+        ModelLoadError: if it does not hold a SavedModel that can be loaded
+            and that answers its warm-up requests.
     """
 
     def __init__(self, path: str):
         try:
-            self._signature_defs = _read_signature_defs(path)
+            self.signature_defs = _read_signature_defs(path)
             # The functions do not keep alive what they use.
             self._saved_model = tf.saved_model.load(path)
-        except (
-            DecodeError,
-            OSError,
-            RuntimeError,
-            ValueError,
-            tf.errors.OpError,
-        ) as error:
+        except Exception as error:
+            # The loader trips over broken files in many ways.
             reason = str(error).partition("\n")[0]
             raise ModelLoadError(
                 f"{path} does not hold a SavedModel that can be loaded:"
-                f" {reason}"
+                f" {reason}",
+                Code(getattr(error, "error_code", Code.UNKNOWN)),
             ) from error
-
-    def input_dtypes(self, signature_name: str) -> dict[str, str]:
-        """Returns the type of each input of a signature.
-
-        Raises:
-            RequestError: if the model has no such signature.
-        """
-        if signature_name not in self._signature_defs:
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
-                f'Serving signature name: "{signature_name}" not found in'
-                " signature def",
+        self._signatures = dict(self._saved_model.signatures)
+        self._dtypes = {
+            name: Signature(
+                _dtype_names(each.inputs), _dtype_names(each.outputs)
             )
-        inputs = self._signature_defs[signature_name].inputs
-        return {name: _dtype_name(info.dtype) for name, info in inputs.items()}
+            for name, each in self.signature_defs.items()
+        }
+        self._warm_up(os.path.join(path, _WARMUP_FILE))
+
+    def signature(self, name: str) -> Signature | None:
+        """Returns the types of a signature, or None if there is none."""
+        return self._dtypes.get(name)
 
     def run(
-        self, signature_name: str, inputs: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+        self, signature_name: str, inputs: Arrays, output_names: Sequence[str]
+    ) -> Arrays:
         """Runs a signature on all of its inputs.
 
         Raises:
             RequestError: if the model refuses or fails.
         """
-        signature = self._saved_model.signatures[signature_name]
+        dtypes = self._dtypes[signature_name]
         try:
-            outputs = signature(
+            outputs = self._signatures[signature_name](
                 **{
-                    name: tf.constant(tensor.values, _dtype(tensor.dtype))
-                    for name, tensor in inputs.items()
+                    name: tf.constant(array, _dtype(dtypes.inputs[name]))
+                    for name, array in inputs.items()
                 }
             )
+            return {name: _to_array(outputs[name]) for name in output_names}
         except tf.errors.OpError as error:
             raise RequestError(
                 Code(error.error_code), _without_python_frames(error.message)
             ) from error
-        return {
-            name: Tensor(
-                _dtype_name(tensor.dtype.as_datatype_enum),
-                np.asarray(tensor).tolist(),
-            )
-            for name, tensor in sorted(outputs.items())
-        }
 
-    def signature_defs(self) -> dict[str, Any]:
+    def decode(
+        self, request: predict_pb2.PredictRequest, max_bytes: int
+    ) -> tuple[str, Arrays, Sequence[str]]:
+        """Reads a PredictRequest.
+
+        Returns:
+            The name of the signature, its inputs and the outputs wanted.
+
+        Raises:
+            RequestError: if the request does not fit the signature.
+        """
+        name = request.model_spec.signature_name or RECOMMEND
+        if name not in self._signatures:
+            raise RequestError(
+                Code.FAILED_PRECONDITION,
+                f'Serving signature key "{name}" not found.',
+            )
+        inputs = tensor_messages.decode_inputs(
+            request, self.signature_defs[name], max_bytes
+        )
+        output_names = tensor_messages.check_output_filter(
+            request, self.signature_defs[name]
+        )
+        return name, inputs, output_names
+
+    def signature_defs_as_json(self) -> dict[str, Any]:
         """Returns every SignatureDef in protobuf's JSON mapping."""
         return {
             name: json_format.MessageToDict(
@@ -100,100 +141,50 @@ class ModelVersion:
                 always_print_fields_with_no_presence=True,
                 preserving_proto_field_name=True,
             )
-            for name, signature_def in sorted(self._signature_defs.items())
+            for name, signature_def in sorted(self.signature_defs.items())
         }
 
-
-class Models:
-    """The models of a server, each in one or more versions.
-
-    Args:
-        versions: by model name and version number.
-    """
-
-    def __init__(self, versions: Mapping[str, Mapping[int, ModelVersion]]):
-        self._versions = versions
-
-    def find(
-        self, name: str, version: int | None, label: str | None
-    ) -> tuple[int, ModelVersion]:
-        """Returns the version asked for, the newest if none is.
-
-        Raises:
-            RequestError: if it is not served.
-        """
-        if label is not None:
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
-                f"Unrecognized servable version label: {label}",
-            )
-        versions = self._versions.get(name, {})
-        number = max(versions, default=None) if version is None else version
-        if number is None or number not in versions:
-            wanted = (
-                f"Latest({name})"
-                if version is None
-                else f"Specific({name}, {version})"
-            )
-            raise RequestError(
-                Code.NOT_FOUND, f"Servable not found for request: {wanted}"
-            )
-        return number, versions[number]
-
-    def served_versions(self, name: str, version: int | None) -> list[int]:
-        """Returns the served versions of a model, or the one asked for.
-
-        Raises:
-            RequestError: if there is none.
-        """
-        versions = self._versions.get(name, {})
-        if not versions:
-            raise RequestError(
-                Code.NOT_FOUND, f"Could not find any versions of model {name}"
-            )
-        if version is None:
-            return list(versions)
-        if version not in versions:
-            raise RequestError(
-                Code.NOT_FOUND,
-                f"Could not find version {version} of model {name}",
-            )
-        return [version]
+    def _warm_up(self, path: str) -> None:
+        """Runs the recorded requests, as TensorFlow Serving does."""
+        num_requests = 0
+        try:
+            for request in _read_warmup_requests(path):
+                num_requests += 1
+                self.run(*self.decode(request, _MAX_WARMUP_BYTES))
+        except ModelLoadError:
+            raise
+        except Exception as error:
+            # Whatever it is, clients would meet it too.
+            raise ModelLoadError(
+                f"{path}: warm-up request {num_requests} fails: {error}",
+                getattr(error, "code", Code.UNKNOWN),
+            ) from error
 
 
-def find_newest_version(base_path: str) -> tuple[int, str]:
-    """Returns the number and the directory of the newest version of a model.
-
-    A version is a directory whose name is a number; anything else in
-    `base_path` is ignored.
-
-    Raises:
-        ModelLoadError: if `base_path` holds none or cannot be read.
-    """
-    if not tf.io.gfile.isdir(base_path):
-        raise ModelLoadError(f"{base_path} is not a directory.")
+def _read_warmup_requests(path: str) -> Iterator[predict_pb2.PredictRequest]:
+    if not tf.io.gfile.exists(path):
+        return
+    records = tf.data.TFRecordDataset(path).as_numpy_iterator()
     try:
-        names = tf.io.gfile.listdir(base_path)
-    except tf.errors.OpError as error:
+        for position, record in enumerate(records):
+            if position == _MAX_WARMUP_RECORDS:
+                raise ModelLoadError(
+                    f"{path} holds more than {_MAX_WARMUP_RECORDS} records.",
+                    Code.INVALID_ARGUMENT,
+                )
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if log.WhichOneof("log_type") != "predict_log":
+                raise ModelLoadError(
+                    f"{path}: record {position + 1} is no predict request.",
+                    Code.UNIMPLEMENTED,
+                )
+            yield log.predict_log.request
+    except (DecodeError, tf.errors.OpError) as error:
         raise ModelLoadError(
-            f"{base_path} cannot be listed: {error.message}"
+            f"{path} does not hold warm-up requests:"
+            f" {str(error).partition(chr(10))[0]}",
+            Code.DATA_LOSS,
         ) from error
-    # Object stores list directories with a trailing slash.
-    names = [name.rstrip("/") for name in names]
-    paths = {
-        int(name): os.path.join(base_path, name)
-        for name in names
-        if re.fullmatch("[0-9]+", name)
-        and tf.io.gfile.isdir(os.path.join(base_path, name))
-    }
-    if not paths:
-        raise ModelLoadError(
-            f"{base_path} holds no version of a model. A version is a"
-            " directory whose name is a number, such as"
-            f" {os.path.join(base_path, '1')}."
-        )
-    newest = max(paths)
-    return newest, paths[newest]
 
 
 def _read_signature_defs(
@@ -203,16 +194,34 @@ def _read_signature_defs(
         saved_model = saved_model_pb2.SavedModel.FromString(file.read())
     for meta_graph in saved_model.meta_graphs:
         if tf.saved_model.SERVING in meta_graph.meta_info_def.tags:
-            return meta_graph.signature_def
+            # Not the map itself, which keeps all of the graph alive.
+            return {
+                name: meta_graph_pb2.SignatureDef.FromString(
+                    signature_def.SerializeToString()
+                )
+                for name, signature_def in meta_graph.signature_def.items()
+            }
     raise ValueError("no graph is tagged 'serve'.")
 
 
-def _dtype_name(datatype: int) -> str:
-    return types_pb2.DataType.Name(datatype).removeprefix("DT_").lower()
+def _dtype_names(
+    tensors: Mapping[str, meta_graph_pb2.TensorInfo],
+) -> dict[str, str]:
+    return {
+        name: types_pb2.DataType.Name(info.dtype).removeprefix("DT_").lower()
+        for name, info in tensors.items()
+    }
 
 
 def _dtype(name: str) -> tf.DType:
     return tf.as_dtype(types_pb2.DataType.Value(f"DT_{name.upper()}"))
+
+
+def _to_array(tensor: tf.Tensor) -> np.ndarray:
+    if tensor.dtype == tf.string:
+        # One string alone would become an array of a fixed number of bytes.
+        return np.array(tensor.numpy(), object)
+    return np.asarray(tensor)
 
 
 def _without_python_frames(message: str) -> str:

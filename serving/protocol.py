@@ -11,41 +11,69 @@ so that a client cannot tell one server from the other.
 
 import base64
 import enum
+import functools
 import json
 import math
 import re
 import struct
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-# Signatures of the served model. All of them take ITEM_IDS and RATINGS, a
-# user's history padded with "" and of shape (batch_size, history_length), and
-# return NUM_KNOWN_ITEMS of shape (batch_size,).
+# Signatures of the served model. Unless it says otherwise, one takes ITEM_IDS
+# and RATINGS, a user's history padded with "" and of shape (batch_size,
+# history_length), and returns NUM_KNOWN_ITEMS of shape (batch_size,). The first
+# dimension of every tensor is the batch.
 
 # Returns ITEM_IDS and PREDICTED_RATINGS, (batch_size, k), best first; a row
 # that runs out of unseen items is padded with "".
 RECOMMEND = "serving_default"
 # Also takes CANDIDATE_ITEM_IDS, (batch_size, num_candidates), and returns
+# ITEM_IDS and PREDICTED_RATINGS of that shape: the candidates, best first.
+# What is rated, unknown, "" or there twice leaves a "" at the end.
+RECOMMEND_FROM = "recommend_from"
+# Also takes CANDIDATE_ITEM_IDS, (batch_size, num_candidates), and returns
 # PREDICTED_RATINGS and CANDIDATE_KNOWN of that shape.
 PREDICT = "predict"
+# Also takes TARGET_ITEM_IDS, (batch_size, num_targets), and returns
+# TARGET_KNOWN of that shape, REASON_ITEM_IDS and CONTRIBUTIONS, (batch_size,
+# num_targets, num_reasons): the ratings that moved the prediction most.
+EXPLAIN = "explain"
 # Returns CODE, (batch_size, code_units).
 ENCODE = "encode"
+# RECOMMEND and PREDICT over EXAMPLES alone, (batch_size,), each a serialized
+# tf.train.Example with the features ITEM_IDS, RATINGS and CANDIDATE_ITEM_IDS.
+RECOMMEND_EXAMPLES = "recommend_examples"
+PREDICT_EXAMPLES = "predict_examples"
+# Takes ITEM_IDS alone, (batch_size, num_items), and returns ITEM_KNOWN of that
+# shape and what requests should look like: HISTORY_LENGTH, the length to pad
+# histories to, RATING_MIN and RATING_MAX, (batch_size,).
+DESCRIBE = "describe"
 
 # Tensors of the signatures.
 ITEM_IDS = "item_ids"
 RATINGS = "ratings"
 CANDIDATE_ITEM_IDS = "candidate_item_ids"
+TARGET_ITEM_IDS = "target_item_ids"
+EXAMPLES = "examples"
 PREDICTED_RATINGS = "predicted_ratings"
 CANDIDATE_KNOWN = "candidate_known"
+TARGET_KNOWN = "target_known"
+REASON_ITEM_IDS = "reason_item_ids"
+CONTRIBUTIONS = "contributions"
 NUM_KNOWN_ITEMS = "num_known_items"
 CODE = "code"
+ITEM_KNOWN = "item_known"
+HISTORY_LENGTH = "history_length"
+RATING_MIN = "rating_min"
+RATING_MAX = "rating_max"
 
 
 class Code(enum.IntEnum):
-    """The canonical error codes that TensorFlow and gRPC share."""
+    """The canonical status codes that TensorFlow and gRPC share."""
 
+    OK = 0
     CANCELLED = 1
     UNKNOWN = 2
     INVALID_ARGUMENT = 3
@@ -107,7 +135,7 @@ _POST_TARGET = re.compile(
     rf"(?i:/v1/models/)([^/:]+){_VERSION_OR_LABEL}:(predict|classify|regress)"
 )
 _GET_TARGET = re.compile(
-    rf"(?i:/v1/models)(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/(metadata))?"
+    rf"(?i:/v1/models)(?:/([^/:]+))?{_VERSION_OR_LABEL}(?:/((?i:metadata)))?"
 )
 
 
@@ -148,8 +176,11 @@ def parse_route(method: str, target: str) -> Route:
     if version is not None and int(version) >= 2**63:
         # TensorFlow Serving answers this one with an empty body.
         _refuse("")
+    if method == "GET" and verb != "metadata":
+        # `/METADATA` is matched, as all of the path, and then not recognised.
+        verb = "status"
     return Route(
-        verb=verb or "status",
+        verb=verb,
         model_name=urllib.parse.unquote(model_name),
         version=None if version is None else int(version),
         label=None if label is None else urllib.parse.unquote(label),
@@ -232,15 +263,48 @@ def parse_predict_request(body: bytes) -> PredictRequest:
         RequestError: if it is not a JSON object or names no signature.
     """
     document = _parse_json(body)
+    return PredictRequest(_signature_name(document), document)
+
+
+def parse_examples_request(body: bytes) -> str:
+    """Reads the JSON of a classify or regress request.
+
+    Returns:
+        The name of the signature that it names; its examples are not read.
+
+    Raises:
+        RequestError: if it holds no list of examples.
+    """
+    document = _parse_json(body)
+    signature_name = _signature_name(document)
+    examples = document.get("examples")
+    if "examples" not in document:
+        _refuse(
+            f"JSON Value: {_quote(document)} When method is classify, key"
+            " 'examples' is expected and was not found"
+        )
+    if not isinstance(examples, list):
+        _refuse(
+            f"JSON Value: {_quote(document)} Expecting 'examples' value to be"
+            " an list/array"
+        )
+    if not examples:
+        _refuse(
+            f"JSON Value: {_quote(document)} 'examples' value is an empty array"
+        )
+    return signature_name
+
+
+def _signature_name(document: Any) -> str:
     if not isinstance(document, dict):
         _refuse(f"JSON Value: {_quote(document)} Is not object")
-    signature_name = document.get("signature_name", "")
-    if not isinstance(signature_name, str):
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
         _refuse(
             f"JSON Value: {_quote(document)} not formatted correctly."
             " 'signature_name' key must be a string value."
         )
-    return PredictRequest(signature_name or RECOMMEND, document)
+    return name or RECOMMEND
 
 
 def _parse_json(body: bytes) -> Any:
@@ -252,13 +316,40 @@ def _parse_json(body: bytes) -> Any:
     if start == len(text):
         _refuse(f"JSON Parse error: The document is empty. at offset: {start}")
     try:
-        document, _ = _DECODER.raw_decode(text, start)
+        try:
+            document, _ = _DECODER.raw_decode(text, start)
+        except json.JSONDecodeError as error:
+            if not _INF.match(text, error.pos):
+                raise
+            text = _spell_infinities_out(text)
+            document, _ = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        before = text[: error.pos].encode("utf-8", "surrogateescape")
-        _refuse(f"JSON Parse error: {error.msg}. at offset: {len(before)}")
+        before = text[: error.pos].replace(_SPELT_OUT, "Inf")
+        offset = len(before.encode("utf-8", "surrogateescape"))
+        _refuse(f"JSON Parse error: {error.msg}. at offset: {offset}")
+    except _NumberTooBigError as error:
+        before = _before(text, error.number)
+        offset = len(before.encode("utf-8", "surrogateescape"))
+        _refuse(
+            "JSON Parse error: Number too big to be stored in double. at"
+            f" offset: {offset}"
+        )
     except RecursionError:
         _refuse("JSON Parse error: Nested too deeply.")
     return document
+
+
+# rapidjson also knows infinity by a short name. Python's decoder does not: it
+# is given the long one, with white space behind that tells it from others.
+_INF = re.compile(r"-?Inf(?!inity)")
+_STRING_OR_INF = re.compile(r'"(?:[^"\\]|\\.)*"|Inf(?!inity)', re.DOTALL)
+_SPELT_OUT = "Infinity\r\t"
+
+
+def _spell_infinities_out(text: str) -> str:
+    return _STRING_OR_INF.sub(
+        lambda match: _SPELT_OUT if match[0] == "Inf" else match[0], text
+    )
 
 
 def _first_of_each_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -268,10 +359,22 @@ def _first_of_each_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
+class _NumberTooBigError(Exception):
+    def __init__(self, number: str):
+        super().__init__(number)
+        self.number = number
+
+
+def _before(text: str, number: str) -> str:
+    """Returns what precedes a number in a JSON document."""
+    tokens = re.finditer(r'"(?:[^"\\]|\\.)*"|[-+.0-9eE]+', text, re.DOTALL)
+    return text[: next(each.start() for each in tokens if each[0] == number)]
+
+
 def _parse_float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        _refuse("JSON Parse error: Number too big to be stored in double.")
+        raise _NumberTooBigError(text)
     return number
 
 
@@ -392,8 +495,8 @@ def _is_base64(value: dict[str, Any]) -> bool:
     return value.keys() == {"b64"} and isinstance(value["b64"], str)
 
 
-# TensorFlow ends the process at a rank above 254. A row is one dimension less.
-_MAX_RANK = 253
+# NumPy's limit is 64 dimensions, TensorFlow's 254. A row is one dimension less.
+_MAX_RANK = 63
 
 
 def _shape_of(value: Any) -> list[int]:
@@ -532,17 +635,36 @@ def encode_error(message: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def encode_status(versions: Sequence[int]) -> bytes:
-    """Encodes the status of a model whose `versions` are all served."""
-    statuses = [
+class VersionStatus(NamedTuple):
+    """How far a version of a model has come.
+
+    `state` is one of START, LOADING, AVAILABLE, UNLOADING and END; a version
+    that could not be loaded has ended with an error.
+    """
+
+    version: int
+    state: str
+    code: Code
+    message: str
+
+
+def encode_status(statuses: Sequence[VersionStatus]) -> bytes:
+    """Encodes the status of a model, in the order given."""
+    return _encode_message(
         {
-            "version": str(version),
-            "state": "AVAILABLE",
-            "status": {"error_code": "OK", "error_message": ""},
+            "model_version_status": [
+                {
+                    "version": str(each.version),
+                    "state": each.state,
+                    "status": {
+                        "error_code": each.code.name,
+                        "error_message": each.message,
+                    },
+                }
+                for each in statuses
+            ]
         }
-        for version in sorted(versions, reverse=True)
-    ]
-    return _encode_message({"model_version_status": statuses})
+    )
 
 
 def encode_metadata(
@@ -643,22 +765,37 @@ def _encode_named(texts: Mapping[str, str], indent: int) -> str:
 
 
 def _encode_tensor(name: str, dtype: str, values: Any) -> str:
-    if isinstance(values, list):
-        items = [_encode_tensor(name, dtype, item) for item in values]
-        return f"[{', '.join(items)}]"
+    return _encode_values(_encoder(name, dtype), values)
+
+
+def _encode_values(encode: Callable[[Any], str], values: Any) -> str:
+    if not isinstance(values, list):
+        return encode(values)
+    if values and isinstance(values[0], list):
+        return f"[{', '.join(_encode_values(encode, row) for row in values)}]"
+    return f"[{', '.join(map(encode, values))}]"
+
+
+def _encoder(name: str, dtype: str) -> Callable[[Any], str]:
+    """Returns what writes one value of a tensor."""
     if dtype == "string":
-        if name.endswith("_bytes"):
-            return f'{{"b64": "{base64.b64encode(values).decode()}"}}'
-        return _encode_string(values.decode("utf-8", "surrogateescape"))
+        return _encode_base64 if name.endswith("_bytes") else _encode_bytes
     if dtype in ("float", "double"):
-        return format_float(values, dtype)
+        return functools.partial(format_float, dtype=dtype)
     if dtype == "bool" or dtype in _INTEGERS:
-        return json.dumps(values)
-    return _refuse(f"Failed to write JSON value for tensor type: {dtype}")
+        return json.dumps
+    _refuse(f"Failed to write JSON value for tensor type: {dtype}")
 
 
-def _encode_string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _encode_base64(value: bytes) -> str:
+    return f'{{"b64": "{base64.b64encode(value).decode()}"}}'
+
+
+def _encode_bytes(value: bytes) -> str:
+    return _encode_string(value.decode("utf-8", "surrogateescape"))
+
+
+_encode_string = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _to_bytes(text: str) -> bytes:

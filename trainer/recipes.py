@@ -28,8 +28,11 @@ PAPER = Config(
 
 #: For catalogues of some thousand items, found on the validation ratings of
 #: MovieLens-1M: what the biases explain is taken off, the layers are small,
-#: and Adam gets in a minute where the paper's recipe takes hours. Re-feeding
-#: and heavy dropout stay: without re-feeding it overfits from the first epoch.
+#: and Adam gets in two minutes where the paper's schedule takes a hundred
+#: epochs. Re-feeding and heavy dropout stay: without re-feeding it overfits
+#: from the first epochs. The weight decay hardly moves the error, but decides
+#: what is recommended: without it the best predictions go to items of two or
+#: three ratings, whose weights nothing holds back.
 QUICKSTART = Config(
     hidden_units=(256, 64),
     activation="selu",
@@ -38,7 +41,7 @@ QUICKSTART = Config(
     tie_weights=False,
     num_refeeds=1,
     refeed_noise_rate=0.0,
-    weight_decay=0.0,
+    weight_decay=1e-4,
     centring="user_item",
     optimizer="adam",
     learning_rate=0.001,

@@ -17,7 +17,9 @@ from data_prep.errors import UserError
 from data_prep.sources import make_source
 from data_prep.splits import make_split
 from export.sample import recommend_to_first_user
-from export.saved_model import export_job, list_versions
+from export.saved_model import export_job
+from export.settings import ExportSettings
+from export.versions import list_versions
 from trainer.config import Config
 from trainer.distribution import create_strategy
 from trainer.job_paths import JobPaths
@@ -99,7 +101,7 @@ def main() -> None:
         version_dir = os.path.join(paths.export_dir, str(versions[-1]))
         logging.info("%s is exported already.", version_dir)
     else:
-        version_dir = export_job(paths)
+        version_dir = export_job(paths, ExportSettings(data_dir=data_dir))
     _print_sample(version_dir, data_dir)
     print(f"\nMetrics: {paths.metrics_file}\nSavedModel: {version_dir}")
 

@@ -50,9 +50,11 @@ def canned_server(*answers):
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}{MODEL}", requests
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}{MODEL}", requests
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @contextlib.contextmanager
@@ -65,7 +67,7 @@ def canned_grpc_server(*answers):
     requests = []
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def Predict(self, request, context):
+        def Predict(self, request, context):  # noqa: N802
             requests.append(request)
             answer = answers[min(len(requests), len(answers)) - 1]
             if isinstance(answer, tuple):
@@ -79,6 +81,8 @@ def canned_grpc_server(*answers):
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    yield f"grpc://127.0.0.1:{port}/m", requests
-    server.stop(None).wait()
-    executor.shutdown()
+    try:
+        yield f"grpc://127.0.0.1:{port}/m", requests
+    finally:
+        server.stop(None).wait()
+        executor.shutdown()

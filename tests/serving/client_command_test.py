@@ -172,18 +172,16 @@ def test_recommendations_can_be_limited_to_candidates(capsys):
     ],
     ids=["CSV", "CSV with names", "object", "pairs", "objects"],
 )
-def test_ratings_are_read_from_files(text, tmp_path, monkeypatch, capsys):
+def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
     path = tmp_path / "ratings"
     path.write_text(text, newline="")
     monkeypatch.setattr("sys.stdin", io.StringIO(text.lstrip("\ufeff")))
-    with canned_answer(code=[1.0]) as (url, requests):
-        main(["encode", "--url", url, "--ratings", str(path), "--rating=d=1"])
-        main(["encode", "--url", url, "--ratings=-"])
-    of_file, of_input = (
-        request["instances"][0]
-        for _, request in requests
-        if request["signature_name"] == "encode"
-    )
+    asked = []
+    for flags in (["--ratings", str(path), "--rating=d=1"], ["--ratings=-"]):
+        with canned_answer(code=[1.0]) as (url, requests):
+            main(["encode", "--url", url, *flags])
+        asked.append(requests[-1][1]["instances"][0])
+    of_file, of_input = asked
     assert of_file == {
         "item_ids": ["a", "b, c", "d"],
         "ratings": [5.0, 2.5, 1.0],

@@ -1,3 +1,4 @@
+import base64
 import json
 import random
 import socket
@@ -16,8 +17,10 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
+from export.requests import to_examples
 from export.saved_model import export_job
 from export.settings import ExportSettings
+from export.users import User
 from serving import predict_messages
 from serving.client import (
     Client,
@@ -66,6 +69,7 @@ def real_server(trained_job, tmp_path_factory):
     config = REPOSITORY / "serving/deploy/config/batching-cpu.config"
     with run_server(
         export_dir,
+        "--check_digests",
         "--enable_batching",
         *("--batching_parameters_file", config),
     ) as running:
@@ -244,6 +248,34 @@ def test_histories_of_any_length_go_together_in_batches(real_url):
         assert_close(answer, [item])
 
 
+def test_examples_are_asked_in_base64_as_batch_prediction_asks(real_server):
+    ids = np.array(["item-1", "item-2"], object)
+    users = [
+        User(np.array([0, 1]), np.array([9, 0], "f")),
+        User(np.array([1]), np.array([4], "f")),
+    ]
+    status, document = real_server.ask_json(
+        "POST",
+        "/v1/models/recommender:predict",
+        {
+            "signature_name": "recommend_examples",
+            "instances": [
+                {"b64": base64.b64encode(example).decode()}
+                for example in to_examples(users, ids)
+            ],
+        },
+    )
+    assert status == 200
+    client = Client(real_server.url)
+    for user, answer in zip(users, document["predictions"], strict=True):
+        ratings = zip(ids[user.items], user.ratings, strict=True)
+        expected = client.recommend(ratings)
+        assert answer["num_known_items"] == expected.num_known_items
+        items = [item.item_id for item in expected.items]
+        # Then what fills the list up.
+        assert answer["item_ids"][: len(items)] == items
+
+
 # ---- Padding ----
 
 
@@ -358,9 +390,11 @@ def test_a_busy_server_is_asked_again_after_pauses_that_grow(status, pauses):
 
 
 def test_a_busy_server_is_given_up_in_the_end(pauses):
-    with canned_server(BUSY) as (url, requests):
-        with pytest.raises(ServingError, match="^busy") as caught:
-            Client(url, pads=False, max_retries=7).recommend({})
+    with (
+        canned_server(BUSY) as (url, requests),
+        pytest.raises(ServingError, match="busy") as caught,
+    ):
+        Client(url, pads=False, max_retries=7).recommend({})
     assert caught.value.status == 503
     assert caught.value.is_retriable
     assert len(requests) == 8
@@ -375,9 +409,11 @@ def test_a_proxy_s_503_without_json_is_retried(pauses):
 
 @pytest.mark.parametrize("status", [400, 404, 409, 499, 500, 501, 504])
 def test_an_answer_that_would_not_change_is_not_asked_for_again(status):
-    with canned_server((b'{"error": "no"}', status)) as (url, requests):
-        with pytest.raises(ServingError, match="^no"):
-            Client(url, pads=False).recommend({})
+    with (
+        canned_server((b'{"error": "no"}', status)) as (url, requests),
+        pytest.raises(ServingError, match="no"),
+    ):
+        Client(url, pads=False).recommend({})
     assert len(requests) == 1
 
 
@@ -402,7 +438,7 @@ def test_retries_end_before_the_deadline(monkeypatch):
     with canned_server(BUSY) as (url, requests):
         client = Client(url, 0.5, pads=False, max_retries=99)
         start = time.monotonic()
-        with pytest.raises(ServingError, match="^busy"):
+        with pytest.raises(ServingError, match="busy"):
             client.recommend({})
     # After 0.1 and 0.3 seconds; not after 0.7.
     assert len(requests) == 3
@@ -497,9 +533,11 @@ def test_a_busy_grpc_server_is_asked_again(code, pauses):
 
 def test_a_grpc_refusal_carries_status_and_text():
     refusal = (grpc.StatusCode.INTERNAL, "broken")
-    with canned_grpc_server(refusal) as (url, requests):
-        with pytest.raises(ServingError) as caught:
-            Client(url, pads=False).recommend({})
+    with (
+        canned_grpc_server(refusal) as (url, requests),
+        pytest.raises(ServingError) as caught,
+    ):
+        Client(url, pads=False).recommend({})
     assert len(requests) == 1
     assert caught.value.status is Code.INTERNAL
     assert str(caught.value) == "broken (gRPC status INTERNAL)"
@@ -533,12 +571,14 @@ def test_a_grpc_server_that_does_not_answer_is_left_at_the_deadline():
     ids=["two rows", "a scalar", "another type"],
 )
 def test_a_grpc_answer_that_is_not_one_row_is_reported(outputs):
-    with canned_grpc_server(grpc_answer(**outputs)) as (url, _):
-        with pytest.raises(
+    with (
+        canned_grpc_server(grpc_answer(**outputs)) as (url, _),
+        pytest.raises(
             ServingError,
             match="did not answer with one row of 'num_known_items'",
-        ):
-            Client(url, pads=False).recommend({})
+        ),
+    ):
+        Client(url, pads=False).recommend({})
 
 
 def test_the_messages_are_those_of_tensorflow_serving():
@@ -556,14 +596,18 @@ def test_the_messages_are_those_of_tensorflow_serving():
     assert {
         number: name for name, number in enum.items() if number
     } == predict_messages.STATES
-    for name in ("FLOAT", "INT32", "STRING", "BOOL"):
-        assert getattr(predict_messages, name) == (
-            getattr(tf, name.lower()).as_datatype_enum
-        )
+    for number, dtype in (
+        (predict_messages.FLOAT, tf.float32),
+        (predict_messages.INT32, tf.int32),
+        (predict_messages.STRING, tf.string),
+        (predict_messages.BOOL, tf.bool),
+    ):
+        assert number == dtype.as_datatype_enum
 
 
 def test_without_grpc_its_urls_say_what_to_install(monkeypatch):
     monkeypatch.delitem(sys.modules, "serving.grpc_client", raising=False)
+    monkeypatch.delattr("serving.grpc_client", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(ServingError, match="pip install grpcio protobuf"):
         Client("grpc://localhost:8500/m")
@@ -663,7 +707,7 @@ def test_an_unexpected_answer_is_reported(body, status, message):
         canned_server((body, status)) as (url, _),
         pytest.raises(ServingError, match=message) as caught,
     ):
-        Client(url).recommend({"a": 1})
+        Client(url, pads=False).recommend({"a": 1})
     assert caught.value.status == status
     assert url in caught.value.message
 

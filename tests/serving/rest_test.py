@@ -1,3 +1,4 @@
+import asyncio
 import concurrent.futures
 import gzip
 import http.client
@@ -7,6 +8,12 @@ import statistics
 import time
 
 import pytest
+
+from serving.config_files import ModelConfig
+from serving.monitoring import Metrics
+from serving.rest import RestApi
+from serving.runner import Runner
+from serving.versions import Models
 
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}
 PREDICT = "/v1/models/recommender:predict"
@@ -307,3 +314,45 @@ def test_a_request_that_breaks_off_does_not_harm_the_others(server, ask_json):
         )
     status, _ = ask_json("POST", PREDICT, {"instances": [ALIEN]})
     assert status == 200
+
+
+def test_an_answer_that_takes_too_long_is_given_up(model_base_path):
+    class SlowRunner(Runner):
+        async def run(self, *_):
+            await asyncio.sleep(30)
+
+    models = Models([ModelConfig("recommender", str(model_base_path))])
+    models.start()
+    metrics = Metrics()
+    rest_api = RestApi(
+        models,
+        SlowRunner(None, max_concurrent_requests=1),
+        metrics,
+        prometheus_path=None,
+        timeout_seconds=0.05,
+        max_body_bytes=1000,
+        with_cors=False,
+    )
+    sent = []
+
+    async def receive():
+        body = json.dumps({"instances": [ALIEN]}).encode()
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "method": "POST",
+        "raw_path": PREDICT.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    # The second finds the place of the first free.
+    for _ in range(2):
+        sent.clear()
+        asyncio.run(rest_api(scope, receive, send))
+        assert sent[0]["status"] == 504
+        assert b"Timed out" in sent[1]["body"]
+    models.stop()
+    assert b'status="DEADLINE_EXCEEDED"} 2' in metrics.page()

@@ -1,0 +1,462 @@
+"""Measures how fast the local server answers, over loopback.
+
+    python -m benchmarks.serving [--num_items 17768] [--seconds 10] [...]
+
+A model of the paper's size with random weights is exported and served by
+processes of `serving.local_server`. Measured are: one user's recommendations
+from the model itself, in Python's and in TensorFlow Serving's C++ loader; over
+REST at a low rate; and over gRPC with as many callers as saturate the server,
+with and without batching. The same requests then go to the same server with
+`keras.Model.predict` in the place of the exported model. Prints JSON lines: one
+a measurement, with milliseconds or answers per second and the server's memory,
+and what follows from them last.
+
+With a large catalogue (--num_items 1000000) --nosaturate measures the latency
+and the memory only.
+"""
+
+import asyncio
+import contextlib
+import gc
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import grpc
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from export.cpp_loader import CppSavedModel
+from export.signatures import Signatures
+from serving import local_server, protocol, versions
+from serving.model import Arrays, ModelVersion
+from trainer.autoencoder import AutoEncoder
+
+_NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")
+_SECONDS = flags.DEFINE_float(
+    "seconds", 10, "How long each measurement takes.", lower_bound=1
+)
+_RATE = flags.DEFINE_float(
+    "rate", 25, "Requests per second at low load.", upper_bound=1000
+)
+_CALLERS = flags.DEFINE_integer(
+    "callers", 64, "Callers at once that saturate.", upper_bound=1000
+)
+_SATURATE = flags.DEFINE_boolean("saturate", True, "Whether to saturate.")
+_PREDICT_MODEL = flags.DEFINE_string(
+    "predict_model", None, "Used by the benchmark itself: a model to serve."
+)
+
+_HIDDEN_UNITS = (512, 512, 1024)
+_NUM_RATED = 100
+_TOP_K = 100
+_MODEL = "recommender"
+_BATCHING = """
+max_batch_size { value: 64 }
+max_enqueued_batches { value: 1000 }
+num_batch_threads { value: 1 }
+"""
+_METHOD = "/tensorflow.serving.PredictionService/Predict"
+
+
+def main(arguments: list[str]) -> None:
+    """Measures one thing after the other."""
+    if _PREDICT_MODEL.value:
+        _serve_keras_model(_PREDICT_MODEL.value, arguments[1:])
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        base_path = os.path.join(directory, "export")
+        keras_path = os.path.join(directory, "model.keras")
+        _write_models(os.path.join(base_path, "1"), keras_path)
+        _measure(directory, base_path, keras_path)
+
+
+def _measure(directory: str, base_path: str, keras_path: str) -> None:
+    path = os.path.join(base_path, "1")
+    model = _measure_python_loader(path)
+    gc.collect()
+    _measure_cpp_loader(path)
+    gc.collect()
+    server = ["serving.local_server"]
+    batching_file = os.path.join(directory, "batching.txt")
+    with open(batching_file, "w", encoding="utf-8") as file:
+        file.write(_BATCHING)
+    batched_server = [
+        *server,
+        "--enable_batching",
+        f"--batching_parameters_file={batching_file}",
+    ]
+    predict_server = [
+        "benchmarks.serving",
+        f"--predict_model={keras_path}",
+        "--",
+    ]
+
+    rest = _measure_rest("unbatched", server, base_path)
+    summary = {
+        "benchmark": "serving",
+        "measurement": "summary",
+        "num_items": _NUM_ITEMS.value,
+        "model_p50_ms": model["p50_ms"],
+        "rest_p50_ms": rest["p50_ms"],
+        "rest_p99_ms": rest["p99_ms"],
+    }
+    if _SATURATE.value:
+        unbatched = _measure_grpc("unbatched", server, base_path)
+        batched = _measure_grpc("batched", batched_server, base_path)
+        _measure_rest("keras predict", predict_server, base_path)
+        predict = _measure_grpc("keras predict", predict_server, base_path)
+        for name, slower in (("unbatched", unbatched), ("predict", predict)):
+            ratio = batched["answers_per_second"] / slower["answers_per_second"]
+            summary[f"batched_over_{name}"] = round(ratio, 2)
+    print(json.dumps(summary), flush=True)
+
+
+# ---- The models ----
+
+
+def _write_models(path: str, keras_path: str) -> None:
+    keras.utils.set_random_seed(2017)
+    model = AutoEncoder(
+        num_items=_NUM_ITEMS.value,
+        hidden_units=_HIDDEN_UNITS,
+        last_layer_activation=False,
+    )
+    signatures = Signatures(
+        model,
+        _item_ids(),
+        rating_scale=(1.0, 5.0),
+        mean_rating=3.5,
+        top_k=_TOP_K,
+        history_length=_NUM_RATED,
+    )
+    archive = keras.export.ExportArchive()
+    for table in signatures.tables:
+        archive.track(table)
+    name = protocol.RECOMMEND
+    archive.add_endpoint(
+        name, signatures.functions[name], signatures.input_specs[name]
+    )
+    archive.write_out(path, verbose=False)
+    if _SATURATE.value:
+        model.save(keras_path)
+    del model, signatures, archive
+    gc.collect()
+
+
+def _item_ids() -> list[str]:
+    return [f"item {index}" for index in range(_NUM_ITEMS.value)]
+
+
+def _make_inputs(count: int) -> list[Arrays]:
+    """Makes users who rated items at random."""
+    generator = np.random.default_rng(2017)
+    item_ids = np.array(_item_ids(), object)
+    inputs: list[Arrays] = []
+    for _ in range(count):
+        rated = generator.choice(len(item_ids), _NUM_RATED, replace=False)
+        ratings = generator.integers(1, 6, _NUM_RATED).astype(np.float32)
+        inputs.append(
+            {
+                protocol.ITEM_IDS: item_ids[np.newaxis, rated],
+                protocol.RATINGS: ratings[np.newaxis],
+            }
+        )
+    return inputs
+
+
+def _serve_keras_model(keras_path: str, arguments: Sequence[str]) -> None:
+    """Is the local server, with `predict` in the place of the SavedModel."""
+    keras_model = keras.models.load_model(keras_path)
+    index_of_id = {
+        item_id.encode(): index for index, item_id in enumerate(_item_ids())
+    }
+    ids = np.array([item_id.encode() for item_id in _item_ids()], object)
+    one_at_a_time = threading.Lock()
+
+    class PredictVersion(ModelVersion):
+        def run(
+            self,
+            signature_name: str,
+            inputs: Arrays,
+            output_names: Sequence[str],
+        ) -> Arrays:
+            rows = inputs[protocol.ITEM_IDS]
+            indices = np.array(
+                [[index_of_id[item_id] for item_id in row] for row in rows]
+            )
+            users = np.repeat(np.arange(len(rows)), indices.shape[1])
+            order = np.lexsort([indices.ravel(), users])
+            positions = np.stack([users, indices.ravel()], axis=1)[order]
+            histories = tf.SparseTensor(
+                positions,
+                inputs[protocol.RATINGS].ravel()[order],
+                [len(rows), len(ids)],
+            )
+            with one_at_a_time:
+                predictions = keras_model.predict(histories, verbose=0)
+            predictions[positions[:, 0], positions[:, 1]] = -np.inf
+            best = np.argpartition(-predictions, _TOP_K)[:, :_TOP_K]
+            ratings = np.take_along_axis(predictions, best, axis=1)
+            by_rating = np.argsort(-ratings)
+            best = np.take_along_axis(best, by_rating, axis=1)
+            outputs = {
+                protocol.ITEM_IDS: ids[best],
+                protocol.PREDICTED_RATINGS: np.take_along_axis(
+                    ratings, by_rating, axis=1
+                ),
+                protocol.NUM_KNOWN_ITEMS: np.full(
+                    len(rows), rows.shape[1], np.int32
+                ),
+            }
+            return {name: outputs[name] for name in output_names}
+
+    # Everything else is the server as it is.
+    versions.ModelVersion = PredictVersion
+    local_server.main(arguments)
+
+
+# ---- Measurements ----
+
+
+def _measure_python_loader(path: str) -> dict[str, float]:
+    """Measures the model alone, as the server runs it."""
+    version = ModelVersion(path)
+    names = sorted(version.signature_defs[protocol.RECOMMEND].outputs)
+    seconds = _time_calls(
+        lambda inputs: version.run(protocol.RECOMMEND, inputs, names)
+    )
+    return _report_latencies("model alone", "python loader", seconds)
+
+
+def _measure_cpp_loader(path: str) -> None:
+    """Measures the model alone, as TensorFlow Serving loads it."""
+    with tf.io.gfile.GFile(os.path.join(path, "saved_model.pb"), "rb") as file:
+        saved_model = saved_model_pb2.SavedModel.FromString(file.read())
+    signature = saved_model.meta_graphs[0].signature_def[protocol.RECOMMEND]
+    fetches = [info.name for info in signature.outputs.values()]
+    with contextlib.closing(CppSavedModel(path)) as loaded:
+        seconds = _time_calls(
+            lambda inputs: loaded.run(
+                {
+                    signature.inputs[name].name: array
+                    for name, array in inputs.items()
+                },
+                fetches,
+            )
+        )
+    _report_latencies("model alone", "c++ loader through ctypes", seconds)
+
+
+def _time_calls(call: Callable[[Arrays], object]) -> list[float]:
+    inputs = _make_inputs(20)
+    for each in inputs:
+        call(each)
+    seconds: list[float] = []
+    end = time.monotonic() + _SECONDS.value / 2
+    while time.monotonic() < end:
+        start = time.perf_counter()
+        call(inputs[len(seconds) % len(inputs)])
+        seconds.append(time.perf_counter() - start)
+        # As at low load, when caches have gone cold between requests.
+        time.sleep(0.01)
+    return seconds
+
+
+def _measure_rest(
+    name: str, command: Sequence[str], base_path: str
+) -> dict[str, float]:
+    """Asks over REST, one request at a time, at a steady rate."""
+    bodies = [
+        json.dumps(
+            {
+                "instances": [
+                    {
+                        protocol.ITEM_IDS: each[protocol.ITEM_IDS][0].tolist(),
+                        protocol.RATINGS: each[protocol.RATINGS][0].tolist(),
+                    }
+                ]
+            }
+        )
+        for each in _make_inputs(20)
+    ]
+    with _run_server(command, base_path) as (server, port, _):
+        connection = http.client.HTTPConnection("127.0.0.1", port, 60)
+        seconds = []
+        start = time.monotonic()
+        num_warmups = 20
+        for number in range(num_warmups + int(_RATE.value * _SECONDS.value)):
+            delay = start + number / _RATE.value - time.monotonic()
+            time.sleep(max(0, delay))
+            begin = time.perf_counter()
+            connection.request(
+                "POST",
+                f"/v1/models/{_MODEL}:predict",
+                bodies[number % len(bodies)],
+            )
+            answer = connection.getresponse()
+            content = answer.read()
+            seconds.append(time.perf_counter() - begin)
+            if answer.status != 200:
+                raise RuntimeError(f"the server answered {content!r}")
+        connection.close()
+        return _report_latencies(
+            "REST at low load",
+            name,
+            seconds[num_warmups:],
+            requests_per_second=_RATE.value,
+            server_megabytes=_peak_megabytes(server),
+        )
+
+
+def _measure_grpc(
+    name: str, command: Sequence[str], base_path: str
+) -> dict[str, float]:
+    """Asks over gRPC, as fast as the server answers."""
+    requests = []
+    for each in _make_inputs(200):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = _MODEL
+        for key, array in each.items():
+            request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
+        requests.append(request.SerializeToString())
+    with _run_server(command, base_path) as (server, _, address):
+        cpu_before = _cpu_seconds(server)
+        seconds, elapsed, own_cpu = asyncio.run(_saturate(address, requests))
+        return _report(
+            "gRPC saturated",
+            name,
+            callers=_CALLERS.value,
+            answers_per_second=round(len(seconds) / elapsed, 1),
+            p50_ms=_percentile(seconds, 50),
+            p99_ms=_percentile(seconds, 99),
+            server_cpus=round((_cpu_seconds(server) - cpu_before) / elapsed, 2),
+            client_cpus=round(own_cpu / elapsed, 2),
+            server_megabytes=_peak_megabytes(server),
+        )
+
+
+async def _saturate(
+    address: str, requests: Sequence[bytes]
+) -> tuple[list[float], float, float]:
+    seconds: list[float] = []
+    async with grpc.aio.insecure_channel(address) as channel:
+        # Messages go as bytes: the callers have the same processors.
+        predict = channel.unary_unary(_METHOD)
+        await asyncio.gather(*map(predict, requests[: _CALLERS.value]))
+        start, cpu = time.perf_counter(), time.process_time()
+
+        async def ask_on(number: int) -> None:
+            while time.perf_counter() - start < _SECONDS.value:
+                begin = time.perf_counter()
+                answer = await predict(requests[number % len(requests)])
+                seconds.append(time.perf_counter() - begin)
+                number += 1
+                if number % 100 == 0:
+                    _check(answer)
+
+        await asyncio.gather(*map(ask_on, range(_CALLERS.value)))
+    return (
+        seconds,
+        time.perf_counter() - start,
+        time.process_time() - cpu,
+    )
+
+
+def _check(answer: bytes) -> None:
+    response = predict_pb2.PredictResponse.FromString(answer)
+    ratings = response.outputs[protocol.PREDICTED_RATINGS].float_val
+    if len(ratings) != _TOP_K or list(ratings) != sorted(ratings, reverse=True):
+        raise RuntimeError(f"the server answered {response}")
+
+
+# ---- Processes ----
+
+
+@contextlib.contextmanager
+def _run_server(
+    command: Sequence[str], base_path: str
+) -> Iterator[tuple[int, int, str]]:
+    """Yields the process id, the REST port and the gRPC address."""
+    module, *flags_ = command
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", module),
+            *flags_,
+            f"--model_name={_MODEL}",
+            f"--model_base_path={base_path}",
+            "--rest_api_port=0",
+            "--port=0",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            if process.stdout is None:
+                raise RuntimeError("the server has no output")
+            url = process.stdout.readline().split()[-1]
+            address = process.stdout.readline().split()[-1]
+            yield process.pid, int(url.split("/")[2].split(":")[1]), address
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _peak_megabytes(process_id: int) -> int:
+    with open(f"/proc/{process_id}/status", encoding="utf-8") as file:
+        (line,) = [line for line in file if line.startswith("VmHWM:")]
+    return round(int(line.split()[1]) / 1024)
+
+
+def _cpu_seconds(process_id: int) -> float:
+    with open(f"/proc/{process_id}/stat", encoding="utf-8") as file:
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# ---- Results ----
+
+
+def _report_latencies(
+    measurement: str, name: str, seconds: Sequence[float], **others: float
+) -> dict[str, float]:
+    return _report(
+        measurement,
+        name,
+        requests=len(seconds),
+        p50_ms=_percentile(seconds, 50),
+        p99_ms=_percentile(seconds, 99),
+        **others,
+    )
+
+
+def _percentile(seconds: Sequence[float], percent: float) -> float:
+    return round(1e3 * float(np.percentile(seconds, percent)), 2)
+
+
+def _report(measurement: str, name: str, **values: float) -> dict[str, float]:
+    line = {
+        "benchmark": "serving",
+        "measurement": measurement,
+        "of": name,
+        "num_items": _NUM_ITEMS.value,
+        **values,
+    }
+    print(json.dumps(line), flush=True)
+    return values
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,235 @@
+"""The page that says what a published model is, beside the model."""
+
+import base64
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep.json_files import read_json
+from data_prep.manifest import Manifest
+from export.requests import to_examples
+from export.settings import ExportSettings
+from export.signatures import Signatures
+from export.users import User
+from serving import protocol
+from trainer.job_paths import JobPaths
+from trainer.job_record import TrainedJob
+
+FILE_NAME = "assets.extra/model_card.md"
+
+_INTRODUCTION = """\
+# Recommender
+
+A deep autoencoder (Kuchaiev and Ginsburg, 2017, https://arxiv.org/abs/1708.01715).
+It reads the ratings that a user gave and predicts his rating of every item; a
+user whom it never saw is served like any other. Exported with TensorFlow
+{tensorflow} and Keras {keras}.
+"""
+
+_LIMITS = """\
+- It knows the {num_items:,} items that had training ratings, and no others.
+  Unknown items in a history are ignored (`num_known_items` counts the others);
+  an unknown candidate is predicted the mean rating, {rating_mean:.4g}.
+- Ratings must lie on the scale from {rating_min:g} to {rating_max:g}; others
+  are refused. {clipping}
+- A user without a known rating gets the answer to an empty history, the same
+  for all of them.
+- The errors above are over the test ratings that users chose to give: they say
+  little of items that users do not choose, nor of how much a list of
+  recommendations pleases. Items with few ratings are predicted worse.
+- Pad histories to {history_length} items with `""` and 0.0 where a server puts
+  requests together in batches. Never set `pad_variable_length_inputs` there:
+  it pads with another user's rating.
+- A contribution in `explain` is what a rating does to this model's prediction.
+  It is no cause in the world.
+"""
+
+
+def write_model_card(
+    version_dir: str,
+    paths: JobPaths,
+    job: TrainedJob,
+    settings: ExportSettings,
+    signatures: Signatures,
+    signature_defs: Mapping[str, Any],
+) -> None:
+    """Writes the card.
+
+    Args:
+        version_dir: a SavedModel.
+        paths: the places of the job.
+        job: what was trained.
+        settings: how it was exported.
+        signatures: what it offers.
+        signature_defs: the same, as the SavedModel describes it.
+    """
+    low, high = signatures.rating_scale
+    facts = {
+        **dataclasses.asdict(job.data),
+        "history_length": signatures.history_length,
+        "clipping": "Predicted ratings are clipped to it; the ranking is not."
+        if settings.clip_predictions
+        else "Predicted ratings may lie beyond it.",
+    }
+    sections = {
+        "Data": _list(_describe_data(job.data)),
+        "Metrics": _describe_metrics(paths),
+        "Training settings": _list(_training_settings(paths)),
+        "Export settings": _list(
+            {
+                "top_k": settings.top_k,
+                "clip_predictions": settings.clip_predictions,
+                "history_length": signatures.history_length,
+                "default_signature": settings.default_signature,
+            }
+        ),
+        "Signatures": "\n".join(
+            _describe_signature(name, signature_defs[name], row)
+            for name, row in example_rows(
+                signatures, job.items.item_ids, (high, low)
+            )
+        ),
+        "Limits": _LIMITS.format(**facts),
+    }
+    text = _INTRODUCTION.format(
+        tensorflow=tf.__version__, keras=keras.__version__
+    )
+    for title, content in sections.items():
+        text += f"\n## {title}\n\n{content}"
+    path = os.path.join(version_dir, FILE_NAME)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(text)
+
+
+def example_rows(
+    signatures: Signatures, item_ids: Sequence[str], ratings: Sequence[float]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Makes a row of a request for each signature, in JSON's types.
+
+    Args:
+        signatures: what to ask.
+        item_ids: the raw id of each item index.
+        ratings: what the user gave to the first items.
+
+    Yields:
+        The name of a signature and its inputs by name.
+    """
+    rated = np.arange(min(len(item_ids), len(ratings)))
+    user = User(rated, np.array(ratings, np.float32)[rated])
+    ids = np.array(item_ids, object)
+    others = ids[-2:]
+    (example,) = to_examples([user], ids, [others])
+    inputs = {
+        protocol.ITEM_IDS: ids[rated].tolist(),
+        protocol.RATINGS: user.ratings.tolist(),
+        protocol.CANDIDATE_ITEM_IDS: others.tolist(),
+        protocol.TARGET_ITEM_IDS: others.tolist(),
+        protocol.EXAMPLES: {"b64": base64.b64encode(example).decode()},
+    }
+    for name, specs in signatures.input_specs.items():
+        yield name, {spec.name: inputs[spec.name] for spec in specs}
+
+
+def _describe_data(data: Manifest) -> dict[str, Any]:
+    return {
+        "source": data.source,
+        "split": data.split,
+        "seed of the split": data.seed,
+        "users": f"{data.num_users:,}",
+        "items": f"{data.num_items:,}",
+        "ratings": ", ".join(
+            f"{count:,} {name}" for name, count in data.num_ratings.items()
+        ),
+        "rating scale": f"{data.rating_min:g} to {data.rating_max:g}",
+        "mean training rating": f"{data.rating_mean:.4g}",
+        "fingerprint": data.fingerprint,
+    }
+
+
+def _describe_metrics(paths: JobPaths) -> str:
+    if not tf.io.gfile.exists(paths.metrics_file):
+        return "The job was exported before it was evaluated.\n"
+    metrics = read_json(paths.metrics_file)
+    rows = {
+        f"{name} ratings": metrics[name]
+        for name in ("test", "validation")
+        if name in metrics
+    }
+    for name, baseline in metrics.get("baselines", {}).items():
+        rows[f"test ratings, by {name} alone"] = baseline
+    # Whatever is a number, as the metrics of a job may grow.
+    names = sorted(
+        {
+            name
+            for row in rows.values()
+            for name, value in row.items()
+            if isinstance(value, int | float)
+        }
+    )
+    return _table(
+        ["", *names],
+        (
+            [title, *(_format_number(row.get(name)) for name in names)]
+            for title, row in rows.items()
+        ),
+    )
+
+
+def _training_settings(paths: JobPaths) -> dict[str, Any]:
+    return dict(sorted(read_json(paths.config_file).items()))
+
+
+def _describe_signature(
+    name: str, signature_def: Any, row: dict[str, Any]
+) -> str:
+    tensors = _table(
+        ["", "name", "type", "shape"],
+        (
+            [kind, tensor, *_describe_tensor(info)]
+            for kind, infos in (
+                ("input", signature_def.inputs),
+                ("output", signature_def.outputs),
+            )
+            for tensor, info in sorted(infos.items())
+        ),
+    )
+    request = json.dumps(
+        {"signature_name": name, "instances": [row]}, ensure_ascii=False
+    )
+    return f"### {name}\n\n{tensors}\n```json\n{request}\n```\n"
+
+
+def _describe_tensor(info: Any) -> tuple[str, str]:
+    sizes = [
+        "any" if dim.size < 0 else str(dim.size)
+        for dim in info.tensor_shape.dim
+    ]
+    return tf.as_dtype(info.dtype).name, f"[{', '.join(['batch', *sizes[1:]])}]"
+
+
+def _format_number(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _list(facts: Mapping[str, Any]) -> str:
+    return "".join(
+        f"- {name}: {_format_fact(value)}\n" for name, value in facts.items()
+    )
+
+
+def _format_fact(value: Any) -> str:
+    return value if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,196 @@
+"""Compares a SavedModel, run as TensorFlow Serving runs it, with its model."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export.cpp_loader import CppSavedModel
+from export.requests import Arrays, Request, pad_histories, to_examples
+from export.signatures import Signatures
+from export.users import User
+from serving import protocol
+from trainer.autoencoder import AutoEncoder
+
+#: Largest difference between the model and what was written, as the same
+#: float32 operations run through another executor.
+_TOLERANCE = 1e-5
+
+# Items whose predictions are compared, a user.
+_MAX_CANDIDATES = 1000
+
+
+class ServedModel(contextlib.AbstractContextManager["ServedModel"]):
+    """A SavedModel in the loader that TensorFlow Serving uses.
+
+    Args:
+        path: its directory.
+
+    Attributes:
+        signature_defs: its SignatureDefs by name.
+
+    Raises:
+        RuntimeError: the loader refuses it.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.signature_defs = _read_signature_defs(path)
+        self._loaded = CppSavedModel(path)
+
+    def answer(self, request: Request) -> Arrays:
+        """Answers a request.
+
+        Raises:
+            RuntimeError: it refuses the request.
+        """
+        tensors = self.signature_defs[request.signature_name]
+        outputs = self._loaded.run(
+            {
+                tensors.inputs[name].name: value
+                for name, value in request.inputs.items()
+            },
+            [info.name for info in tensors.outputs.values()],
+        )
+        return dict(zip(tensors.outputs, outputs, strict=True))
+
+    def __exit__(self, *_: object) -> None:
+        self._loaded.close()
+
+
+def check_answers(
+    served: ServedModel, signatures: Signatures, requests: Iterable[Request]
+) -> None:
+    """Compares answers with those of the functions that were saved.
+
+    Raises:
+        RuntimeError: an answer differs, or is not a finite number.
+    """
+    for request in requests:
+        expected = signatures.functions[request.signature_name](
+            **{key: tf.constant(value) for key, value in request.inputs.items()}
+        )
+        answer = served.answer(request)
+        for name, value in expected.items():
+            _compare(request, name, answer[name], value.numpy())
+
+
+def check_predictions(
+    served: ServedModel,
+    model: AutoEncoder,
+    item_ids: Sequence[str],
+    users: Sequence[User],
+    *,
+    scale: tuple[float, float] | None,
+) -> None:
+    """Compares predictions and recommendations with the model's own.
+
+    What is compared with takes no part in the export: the model's predictions
+    for the users' ratings, ranked by NumPy.
+
+    Args:
+        served: what was written.
+        model: the model that was trained.
+        item_ids: the raw id of each item index.
+        users: who asks.
+        scale: what predictions are clipped to, if they are.
+
+    Raises:
+        RuntimeError: an answer differs, or is not a finite number.
+    """
+    ids = np.array(item_ids, object)
+    ratings = _to_sparse(users, len(ids))
+    predictions = model(ratings, training=False).numpy()
+    chosen = np.linspace(0, len(ids) - 1, _MAX_CANDIDATES).astype(int)
+    candidates = np.tile(ids[chosen], (len(users), 1))
+    request = Request(
+        protocol.PREDICT,
+        {
+            **pad_histories(users, ids),
+            protocol.CANDIDATE_ITEM_IDS: candidates,
+        },
+    )
+    _compare(
+        request,
+        protocol.PREDICTED_RATINGS,
+        served.answer(request)[protocol.PREDICTED_RATINGS],
+        _clip(predictions[:, chosen], scale),
+    )
+
+    predictions[tuple(ratings.indices.numpy().T)] = -np.inf
+    request = Request(
+        protocol.RECOMMEND_EXAMPLES,
+        {protocol.EXAMPLES: to_examples(users, ids)},
+    )
+    answer = served.answer(request)
+    num_items = answer[protocol.ITEM_IDS].shape[1]
+    best = np.sort(predictions, axis=1)[:, ::-1][:, :num_items]
+    is_item = np.isfinite(best)
+    expected = np.where(is_item, _clip(best, scale), 0)
+    _compare(
+        request,
+        protocol.PREDICTED_RATINGS,
+        answer[protocol.PREDICTED_RATINGS],
+        expected,
+    )
+    # Near ties may change places: an item is right if its prediction is.
+    index_of_id = {item_id.encode(): i for i, item_id in enumerate(item_ids)}
+    rows, columns = np.nonzero(is_item)
+    indices = [
+        index_of_id.get(item_id, -1)
+        for item_id in answer[protocol.ITEM_IDS][rows, columns]
+    ]
+    _compare(
+        request,
+        protocol.ITEM_IDS,
+        _clip(predictions[rows, indices], scale),
+        expected[rows, columns],
+    )
+
+
+def _to_sparse(users: Sequence[User], num_items: int) -> tf.SparseTensor:
+    rows = np.repeat(range(len(users)), [len(user.items) for user in users])
+    items = np.concatenate([user.items for user in users])
+    return tf.SparseTensor(
+        np.stack([rows, items], axis=1).astype(np.int64),
+        np.concatenate([user.ratings for user in users]),
+        (len(users), num_items),
+    )
+
+
+def _clip(
+    predictions: np.ndarray, scale: tuple[float, float] | None
+) -> np.ndarray:
+    return predictions if scale is None else np.clip(predictions, *scale)
+
+
+def _compare(
+    request: Request, name: str, actual: np.ndarray, expected: np.ndarray
+) -> None:
+    if not _agree(actual, expected):
+        raise RuntimeError(
+            f"The SavedModel answers {request.signature_name!r} with other"
+            f" {name} than the model: {actual} instead of {expected}. It is not"
+            " published."
+        )
+
+
+def _agree(actual: np.ndarray, expected: np.ndarray) -> bool:
+    if actual.shape != expected.shape:
+        return False
+    if expected.dtype == np.float32:
+        # Written so that a number that is not finite differs from itself.
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(actual - expected)
+        return bool(np.all(difference <= _TOLERANCE * (1 + np.abs(expected))))
+    return bool(np.all(actual == expected))
+
+
+def _read_signature_defs(path: str) -> Mapping[str, Any]:
+    saved_model = saved_model_pb2.SavedModel()
+    with tf.io.gfile.GFile(os.path.join(path, "saved_model.pb"), "rb") as file:
+        saved_model.ParseFromString(file.read())
+    return saved_model.meta_graphs[0].signature_def

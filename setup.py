@@ -21,6 +21,7 @@ setup(
     install_requires=[
         "absl-py>=2.1",
         "duckdb>=2,<3",
+        "google-crc32c>=1.5",
         "grpcio>=1.70",
         # tensorflow-datasets 4.9.10 imports it without requiring it.
         "importlib_resources>=6",
@@ -38,6 +39,8 @@ setup(
         "uvicorn>=0.30",
     ],
     extras_require={
+        # Needs an older protobuf and pyarrow: an environment of its own.
+        "beam": ["apache-beam>=2.77,<3"],
         "dev": [
             "build>=1.2",
             "hypothesis>=6.100",

@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 _PACKAGES = ("data_prep", "trainer", "export", "serving")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
     """Parses the flags, runs `main` and exits as a command should.
 
     Flag names take `-` and `_` alike; an unknown flag is an error. A mistake
@@ -27,10 +27,15 @@ def run(main: Callable[[], None]) -> None:
 
     Args:
         main: what the command does, once the flags are parsed.
+        rest: takes the arguments that no flag takes, for a command that
+            hands them on. Without it they are errors.
     """
     flags.FLAGS.set_default("verbosity", logging.INFO)
     logging.get_absl_handler().addFilter(_is_for_the_user)
-    app.run(lambda _: _run_main(main), flags_parser=_parse_flags)
+    app.run(
+        lambda _: _run_main(main),
+        flags_parser=lambda argv: _parse_flags(argv, rest),
+    )
 
 
 def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
@@ -39,14 +44,21 @@ def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
     return package in _PACKAGES or record.levelno >= stdlib_logging.WARNING
 
 
-def _parse_flags(argv: Sequence[str]) -> list[str]:
+def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
     normalised = [_with_underscores(argument) for argument in argv[1:]]
+    hands_on = rest is not None
+    # Values of flags that are handed on stand among those that are not.
+    flags.FLAGS.set_gnu_getopt(hands_on)
     try:
-        positional = flags.FLAGS([argv[0], *normalised])[1:]
+        positional = flags.FLAGS([argv[0], *normalised], known_only=hands_on)[
+            1:
+        ]
     except flags.Error as error:
         message = " ".join(str(error).split()).rstrip(".")
         _fail(f"{message}. --help lists the flags.", exit_code=2)
-    if positional:
+    if rest is not None:
+        rest += positional
+    elif positional:
         _fail(
             f"unexpected argument {positional[0]!r}: every value belongs to a"
             " flag. --help lists the flags.",

@@ -36,6 +36,10 @@ class Manifest:
         rating_max: the highest rating of the source, kept or not.
         rating_mean: the mean training rating.
         digests: SHA-256 of every other file, by its path in the directory.
+        options: what else was asked for, where it is not the default.
+        rows_rejected: rows that could not be used, by reason.
+        published_counts: for a split whose counts are published, what was
+            `expected` and what is `actual`.
         schema_version: the version of this description and of the records.
     """
 
@@ -52,6 +56,11 @@ class Manifest:
     rating_max: float
     rating_mean: float
     digests: dict[str, str]
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows_rejected: dict[str, int] = dataclasses.field(default_factory=dict)
+    published_counts: dict[str, dict[str, int]] = dataclasses.field(
+        default_factory=dict
+    )
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -59,6 +68,14 @@ class Manifest:
         """Sixteen hexadecimal digits that change whenever the data does."""
         content = to_json(dataclasses.asdict(self))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+_ALL = {field.name for field in dataclasses.fields(Manifest)}
+_REQUIRED = {
+    field.name
+    for field in dataclasses.fields(Manifest)
+    if field.default is field.default_factory is dataclasses.MISSING
+}
 
 
 def is_prepared(data_dir: str) -> bool:
@@ -87,11 +104,10 @@ def read_manifest(data_dir: str) -> Manifest:
             f"{path} is not readable JSON ({error}). Remove it and prepare"
             " the data again."
         ) from error
-    names = {field.name for field in dataclasses.fields(Manifest)}
-    if (
-        not isinstance(fields, dict)
-        or fields.get("schema_version") != SCHEMA_VERSION
-        or fields.keys() != names
+    if not (
+        isinstance(fields, dict)
+        and fields.get("schema_version") == SCHEMA_VERSION
+        and _REQUIRED <= fields.keys() <= _ALL
     ):
         raise UserError(
             f"{path} was not written by this version, which writes"

@@ -4,26 +4,13 @@
 the groups of ratings that it wants, and gets no others.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from data_prep.errors import UserError
+from data_prep.groups import GROUPS, USER_ID
 from data_prep.manifest import read_manifest
-
-# Group of ratings -> the features of its item indices and of its ratings.
-GROUPS = {
-    "train": ("item_index", "rating"),
-    "validation": ("validation_item_index", "validation_rating"),
-    "test": ("test_item_index", "test_rating"),
-}
-
-
-def shard_name(shard: int, num_shards: int) -> str:
-    """Returns the path of a shard inside the directory."""
-    return f"users/part-{shard:05d}-of-{num_shards:05d}.tfrecord"
 
 
 def list_shards(data_dir: str) -> list[str]:
@@ -45,32 +32,6 @@ def list_shards(data_dir: str) -> list[str]:
                 f" {data_dir} and prepare the data again."
             )
     return shards
-
-
-def serialize_user(
-    user_id: str,
-    groups: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
-) -> bytes:
-    """Encodes one user.
-
-    Args:
-        user_id: the raw id.
-        groups: for `train`, `validation` and `test`, the item indices in
-            ascending order and the ratings in the same order.
-
-    Returns:
-        A serialized `tf.train.Example`; equal arguments give equal bytes.
-    """
-    example = tf.train.Example()
-    feature = example.features.feature
-    feature["user_id"].bytes_list.value.append(user_id.encode())
-    for group, (indices, ratings) in groups.items():
-        index_key, rating_key = GROUPS[group]
-        feature[index_key].int64_list.value.extend(np.asarray(indices).tolist())
-        feature[rating_key].float_list.value.extend(
-            np.asarray(ratings).tolist()
-        )
-    return bytes(example.SerializeToString(deterministic=True))
 
 
 def parse_users(
@@ -111,5 +72,5 @@ def parse_users(
 
 def parse_user_ids(serialized: tf.Tensor) -> tf.Tensor:
     """Decodes the raw ids of a batch of users, string `(batch_size,)`."""
-    features = {"user_id": tf.io.FixedLenFeature([], tf.string)}
-    return tf.io.parse_example(serialized, features)["user_id"]
+    features = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_example(serialized, features)[USER_ID]

@@ -1,26 +1,41 @@
 """Named, seeded splits of ratings into training, validation and test.
 
-Each split is one class, and its definition is the SQL in it: it reads the
-table `ratings(user_id, item_id, rating, timestamp)` and gives every row its
-`split`: `train`, `validation`, `test`, or the reason why the row is dropped.
+Each split is one class, and its definition is the `assign` in it. It sees
+ratings of whole users, sorted by user and item and without duplicates, and
+gives each its outcome: `train`, `validation`, `test`, or the reason why it is
+dropped. It never sees how the users were divided among files and workers.
 
-Where chance decides, the MD5 digest of the ids and the seed does: the same
-rating falls on the same side whatever the order of the rows, the number of
-shards, or the engine. Digests are compared as text, which for hexadecimal
-digits of equal length is their order as numbers.
+Where chance decides, digests of the ids and the seed do: the same rating
+falls on the same side whatever the order of the rows, the number of shards,
+or the engine.
 """
 
 import abc
 import dataclasses
 import datetime
 import fractions
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-import duckdb
+import numpy as np
+import numpy.typing as npt
 
+from data_prep.coins import to_threshold, toss
 from data_prep.errors import UserError
+from data_prep.groups import GROUPS
+from data_prep.rows import Rows
 
 USER_TOO_SHORT = "user_with_fewer_than_2_ratings"
+OUTSIDE_DATES = "outside_the_dates_of_the_split"
+
+#: For each rating the position of its outcome in the split's `outcomes`.
+Outcomes = npt.NDArray[np.int8]
+
+#: Returns the timestamp that follows each share of all timestamps.
+QuantileFinder = Callable[[Sequence[fractions.Fraction]], Sequence[float]]
+
+TRAIN, VALIDATION, TEST, DROPPED = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +44,12 @@ class Split(abc.ABC):
 
     name: ClassVar[str]
     needs_timestamps: ClassVar[bool]
-    # What the user can change when a part comes out empty.
+    #: What the user can change when a part comes out empty.
     advice: ClassVar[str]
+    #: The groups, then the reasons to drop a rating.
+    outcomes: ClassVar[tuple[str, ...]] = tuple(GROUPS)
+    #: Counts that others have published of this split, by what is counted.
+    published_counts: ClassVar[dict[str, int]] = {}
 
     def describe(self) -> dict[str, Any]:
         """Returns the name and the parameters, for the manifest."""
@@ -41,18 +60,19 @@ class Split(abc.ABC):
             if value is not None
         }
 
-    def find_cuts(
-        self, connection: duckdb.DuckDBPyConnection
-    ) -> dict[str, float]:
+    def find_cuts(self, find_quantiles: QuantileFinder) -> dict[str, float]:
         """Returns the first timestamps of `validation` and `test`, in seconds.
 
-        Empty for a split that does not cut time.
+        Empty for a split that does not find its cuts in the data.
+
+        Args:
+            find_quantiles: looks at all ratings, which takes time.
         """
         return {}
 
     @abc.abstractmethod
-    def to_sql(self, seed: int, cuts: dict[str, float]) -> str:
-        """Returns the query of `user_id, item_id, rating, split`."""
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        """Returns the outcome of each rating."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,31 +82,49 @@ class UserTime(Split):
     All that is held out of one user belongs to the same part, validation or
     test, each with probability one half. This is the MovieLens converter of
     the paper's reference code, made repeatable: equal timestamps go by item
-    id, and a digest takes the place of an unseeded coin.
+    id, and a digest takes the place of an unseeded coin. It is also known as
+    `movielens-user-time`.
     """
 
     name = "user-time"
     needs_timestamps = True
     advice = "--seed or --split (few users have two ratings or more)"
+    outcomes = (*GROUPS, USER_TOO_SHORT)
 
-    def to_sql(self, seed: int, cuts: dict[str, float]) -> str:
-        return f"""
-            SELECT user_id, item_id, rating, CASE
-                WHEN num_ratings < 2 THEN '{USER_TOO_SHORT}'
-                WHEN position <= num_ratings * 7 // 10 THEN 'train'
-                WHEN md5('{seed}:' || user_id) < '8' THEN 'validation'
-                ELSE 'test'
-            END AS split
-            FROM (
-                SELECT
-                    user_id, item_id, rating,
-                    count(*) OVER (PARTITION BY user_id) AS num_ratings,
-                    row_number() OVER (
-                        PARTITION BY user_id ORDER BY timestamp, item_id
-                    ) AS position
-                FROM ratings
-            )
-        """
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        positions, counts = _rank_by_time(rows)
+        held_out = np.array(
+            [
+                VALIDATION if _is_heads(seed, user_id) else TEST
+                for user_id in rows.user_ids.to_pylist()
+            ],
+            np.int8,
+        )
+        return np.select(
+            [counts < 2, positions < counts * 7 // 10],
+            [DROPPED, TRAIN],
+            held_out[rows.users],
+        ).astype(np.int8)
+
+
+@dataclasses.dataclass(frozen=True)
+class LeaveLastOut(Split):
+    """Each user's last rating is for the test, the one before it validates.
+
+    Equal timestamps go by item id. Users with one or two ratings only train.
+    """
+
+    name = "leave-last-out"
+    needs_timestamps = True
+    advice = "--split (few users have three ratings or more)"
+
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        positions, counts = _rank_by_time(rows)
+        return np.select(
+            [counts < 3, positions == counts - 1, positions == counts - 2],
+            [TRAIN, TEST, VALIDATION],
+            TRAIN,
+        ).astype(np.int8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,29 +190,17 @@ class GlobalTime(Split):
             "test": _to_seconds("--test-from", self.test_from),
         }
 
-    def find_cuts(
-        self, connection: duckdb.DuckDBPyConnection
-    ) -> dict[str, float]:
+    def find_cuts(self, find_quantiles: QuantileFinder) -> dict[str, float]:
         if self.validation_from is not None:
             return self._dates()
         test = 1 - _to_fraction(self.test_fraction)
         validation = test - _to_fraction(self.validation_fraction)
-        return {
-            "validation": _find_quantile(connection, validation),
-            "test": _find_quantile(connection, test),
-        }
+        first, second = find_quantiles([validation, test])
+        return {"validation": first, "test": second}
 
-    def to_sql(self, seed: int, cuts: dict[str, float]) -> str:
-        return f"""
-            SELECT user_id, item_id, rating, CASE
-                WHEN timestamp < CAST('{cuts["validation"]!r}' AS DOUBLE)
-                    THEN 'train'
-                WHEN timestamp < CAST('{cuts["test"]!r}' AS DOUBLE)
-                    THEN 'validation'
-                ELSE 'test'
-            END AS split
-            FROM ratings
-        """
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        later = (rows.timestamps >= cuts["validation"]).astype(np.int8)
+        return later + (rows.timestamps >= cuts["test"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,28 +225,169 @@ class Random(Split):
     def __post_init__(self) -> None:
         _check_fractions(self.validation_fraction, self.test_fraction)
 
-    def to_sql(self, seed: int, cuts: dict[str, float]) -> str:
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
         test = _to_fraction(self.test_fraction)
         held_out = test + _to_fraction(self.validation_fraction)
-        # The length keeps ('1', '23') and ('12', '3') apart.
-        return f"""
-            SELECT user_id, item_id, rating, CASE
-                WHEN digest < '{_to_digits(test)}' THEN 'test'
-                WHEN digest < '{_to_digits(held_out)}' THEN 'validation'
-                ELSE 'train'
-            END AS split
-            FROM (
-                SELECT user_id, item_id, rating, md5(concat(
-                    '{seed}:', length(user_id), ':', user_id, ':', item_id
-                )) AS digest
-                FROM ratings
-            )
-        """
+        coins = toss(rows, seed)
+        return np.select(
+            [coins < to_threshold(test), coins < to_threshold(held_out)],
+            [TEST, VALIDATION],
+            TRAIN,
+        ).astype(np.int8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fold(Split):
+    """What others published as training and test files, such as u1.base.
+
+    The rows of `--test-ratings` are the test; each of the other ratings
+    validates with a small probability, and trains otherwise.
+
+    Args:
+        validation_fraction: probability of validation.
+
+    Raises:
+        UserError: for a fraction that leaves no training ratings.
+    """
+
+    validation_fraction: float = 0.05
+
+    name = "fold"
+    needs_timestamps = False
+    advice = "--validation-fraction or --test-ratings"
+
+    def __post_init__(self) -> None:
+        _check_fractions(self.validation_fraction, 0)
+
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        share = to_threshold(_to_fraction(self.validation_fraction))
+        return np.select(
+            [rows.is_test, toss(rows, seed) < share], [TEST, VALIDATION], TRAIN
+        ).astype(np.int8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Netflix(Split):
+    """Trains on months of the Netflix Prize data, holds the next one out.
+
+    Each rating of the evaluation days goes to validation or test with
+    probability one half. All dates are meant inclusive, in UTC.
+
+    The counts were published with the splits; those of the held-out ratings
+    are of validation and test together. They count what is left without the
+    users and items that have no training ratings.
+
+    Reference:
+        Kuchaiev and Ginsburg, 2017, "Training Deep AutoEncoders for
+        Collaborative Filtering" (https://arxiv.org/abs/1708.01715), table 2
+        and the converter that was published with it.
+    """
+
+    training_days: ClassVar[tuple[str, str]]
+    evaluation_days: ClassVar[tuple[str, str]]
+
+    needs_timestamps = True
+    advice = "--split (the data are not the Netflix Prize's)"
+    outcomes = (*GROUPS, OUTSIDE_DATES)
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "training_days": list(self.training_days),
+            "evaluation_days": list(self.evaluation_days),
+        }
+
+    def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
+        outcomes = np.full(len(rows), DROPPED, np.int8)
+        outcomes[_is_within(rows, self.training_days)] = TRAIN
+        held_out = np.flatnonzero(_is_within(rows, self.evaluation_days))
+        coins = toss(rows.take(held_out), seed)
+        half = to_threshold(fractions.Fraction(1, 2))
+        outcomes[held_out] = np.where(coins < half, VALIDATION, TEST)
+        return outcomes
+
+
+class NetflixFull(Netflix):
+    """All of the Netflix Prize data but its first month."""
+
+    name = "netflix-full"
+    training_days = ("1999-12-01", "2005-11-30")
+    evaluation_days = ("2005-12-01", "2005-12-31")
+    published_counts: ClassVar = {
+        "train_ratings": 98_074_901,
+        "train_users": 477_412,
+        "train_items": 17_768,
+        "held_out_ratings": 2_250_481,
+        "held_out_users": 173_482,
+        "held_out_items": 17_305,
+    }
+
+
+class Netflix3Months(Netflix):
+    """Three months of the Netflix Prize data."""
+
+    name = "netflix-3m"
+    training_days = ("2005-09-01", "2005-11-30")
+    evaluation_days = ("2005-12-01", "2005-12-31")
+    published_counts: ClassVar = {
+        "train_ratings": 13_675_402,
+        "train_users": 311_315,
+        "train_items": 17_736,
+        "held_out_ratings": 2_082_559,
+        "held_out_users": 160_906,
+        "held_out_items": 17_261,
+    }
+
+
+class Netflix6Months(Netflix):
+    """Six months of the Netflix Prize data."""
+
+    name = "netflix-6m"
+    training_days = ("2005-06-01", "2005-11-30")
+    evaluation_days = ("2005-12-01", "2005-12-31")
+    published_counts: ClassVar = {
+        "train_ratings": 29_179_009,
+        "train_users": 390_795,
+        "train_items": 17_757,
+        "held_out_ratings": 2_175_535,
+        "held_out_users": 169_541,
+        "held_out_items": 17_290,
+    }
+
+
+class Netflix1Year(Netflix):
+    """A year of the Netflix Prize data."""
+
+    name = "netflix-1y"
+    training_days = ("2004-06-01", "2005-05-31")
+    evaluation_days = ("2005-06-01", "2005-06-30")
+    published_counts: ClassVar = {
+        "train_ratings": 41_451_832,
+        "train_users": 345_855,
+        "train_items": 16_907,
+        "held_out_ratings": 3_888_684,
+        "held_out_users": 197_951,
+        "held_out_items": 16_506,
+    }
 
 
 SPLITS: dict[str, type[Split]] = {
-    split.name: split for split in (UserTime, GlobalTime, Random)
+    split.name: split
+    for split in (
+        UserTime,
+        LeaveLastOut,
+        GlobalTime,
+        Random,
+        Fold,
+        NetflixFull,
+        Netflix3Months,
+        Netflix6Months,
+        Netflix1Year,
+    )
 }
+
+#: Other names of splits.
+ALIASES = {"movielens-user-time": "user-time"}
 
 
 def make_split(
@@ -234,7 +401,7 @@ def make_split(
     """Returns the split of that name.
 
     Args:
-        name: a key of `SPLITS`.
+        name: a key of `SPLITS` or `ALIASES`.
         validation_fraction: see the splits that take it.
         test_fraction: see the splits that take it.
         validation_from: see `GlobalTime`.
@@ -244,9 +411,11 @@ def make_split(
         UserError: for an unknown name, a parameter that the split does not
             take, or a value it cannot use.
     """
-    if name not in SPLITS:
+    split = SPLITS.get(ALIASES.get(name, name))
+    if split is None:
         raise UserError(
-            f"unknown split {name!r}. The splits are: {', '.join(SPLITS)}."
+            f"unknown split {name!r}. The splits are:"
+            f" {', '.join([*SPLITS, *ALIASES])}."
         )
     given = {
         "validation_fraction": validation_fraction,
@@ -255,13 +424,41 @@ def make_split(
         "test_from": test_from,
     }
     given = {key: value for key, value in given.items() if value is not None}
-    split = SPLITS[name]
     taken = {field.name for field in dataclasses.fields(split)}
     for parameter in given:
         if parameter not in taken:
             flag = "--" + parameter.replace("_", "-")
             raise UserError(f"split {name} does not use {flag}.")
     return split(**given)
+
+
+def _rank_by_time(
+    rows: Rows,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns each rating's position in its user's history, and its length."""
+    # Rows are sorted by user and item, which decides among equal timestamps.
+    order = np.lexsort((rows.timestamps, rows.users))
+    counts = np.bincount(rows.users, minlength=len(rows.user_ids))
+    starts = np.cumsum(counts) - counts
+    positions = np.empty(len(rows), np.int64)
+    positions[order] = np.arange(len(rows)) - starts[rows.users]
+    return positions, counts[rows.users]
+
+
+def _is_heads(seed: int, user_id: str) -> bool:
+    text = f"{seed}:{user_id}".encode()
+    return hashlib.md5(text, usedforsecurity=False).digest()[0] < 0x80
+
+
+def _is_within(rows: Rows, days: tuple[str, str]) -> npt.NDArray[np.bool_]:
+    first, last = (datetime.date.fromisoformat(day) for day in days)
+    start, end = (
+        datetime.datetime.combine(day, datetime.time(), datetime.UTC)
+        for day in (first, last + datetime.timedelta(days=1))
+    )
+    return (rows.timestamps >= start.timestamp()) & (
+        rows.timestamps < end.timestamp()
+    )
 
 
 def _check_fractions(validation: float, test: float) -> None:
@@ -287,22 +484,3 @@ def _to_seconds(flag: str, text: str | None) -> float:
 def _to_fraction(share: float | None) -> fractions.Fraction:
     # As it is written: 0.1 is a tenth, and not the nearest binary number.
     return fractions.Fraction(str(share))
-
-
-def _to_digits(fraction: fractions.Fraction) -> str:
-    # 13 hexadecimal digits: 52 bits. Less than 1, so the width is enough.
-    return f"{int(fraction * 16**13):013x}"
-
-
-def _find_quantile(
-    connection: duckdb.DuckDBPyConnection, fraction: fractions.Fraction
-) -> float:
-    """Returns the timestamp that follows the first `fraction` of them."""
-    (num_ratings,) = connection.execute(
-        "SELECT count(*) FROM ratings"
-    ).fetchall()[0]
-    rows = connection.execute(
-        "SELECT timestamp FROM ratings ORDER BY timestamp LIMIT 1 OFFSET ?",
-        [int(num_ratings * fraction)],
-    ).fetchall()
-    return float(rows[0][0]) if rows else float("inf")

@@ -1,375 +1,302 @@
 """Rating files as people keep them: CSV, TSV, `::` and Parquet.
 
-The format is recognised in the first line of each file, the columns in its
-header. All values are read as text, so the id `007` stays what it is.
+DuckDB reads them. Of text files all values are read as text, so the id `007`
+stays what it is.
 """
 
+import collections
 import csv
-import dataclasses
-import itertools
-import os
-import shutil
+import functools
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import duckdb
-import tensorflow as tf
+import pyarrow as pa
 
 from data_prep.errors import UserError
+from data_prep.files import InputFile
+from data_prep.formats import Layout
+from data_prep.parts import Part
+from data_prep.rejects import Rejected, Rejects
+from data_prep.validation import (
+    MALFORMED,
+    Scale,
+    explain,
+    find_bad_field,
+    select_rows,
+)
 
-_ROLES = ("user", "item", "rating", "timestamp")
-
-# Headers as people write them, without case, spaces, `_`, `-` and `:type`.
-_HEADERS = {
-    "user": {"user", "userid", "uid"},
-    "item": {"item", "itemid", "iid", "movie", "movieid"},
-    "rating": {"rating", "ratings", "score", "userrating", "stars"},
-    "timestamp": {"timestamp", "time", "ts", "date", "datetime"},
-}
-
-# A valid rating fits float32, as which it is stored. NaN compares greater.
-_RATING = """CASE
-    WHEN abs(TRY_CAST({0} AS DOUBLE)) <= 3.4e38
-    THEN TRY_CAST({0} AS DOUBLE) + 0.0
-END"""
-# Seconds since 1970 from seconds, milliseconds (1e11 seconds would be the
-# year 5138) or an ISO date, which is UTC unless it says otherwise.
-_TIMESTAMP = """CASE
-    WHEN abs(TRY_CAST({0} AS DOUBLE)) < 1e11 THEN TRY_CAST({0} AS DOUBLE)
-    WHEN abs(TRY_CAST({0} AS DOUBLE)) < 1e14
-    THEN TRY_CAST({0} AS DOUBLE) / 1000
-    WHEN isfinite(TRY_CAST({0} AS TIMESTAMPTZ))
-    THEN epoch(TRY_CAST({0} AS TIMESTAMPTZ))
-END"""
-_VALUES = {
-    "user": "nullif({0}, '')",
-    "item": "nullif({0}, '')",
-    "rating": _RATING,
-    "timestamp": _TIMESTAMP,
-}
-_EXPECTED = {
-    "user": "must not be empty",
-    "item": "must not be empty",
-    "rating": "must be a finite number",
-    "timestamp": (
-        "must be Unix seconds, Unix milliseconds or an ISO date such as"
-        " 2005-12-01"
-    ),
-}
+# How the errors of DuckDB's reader of text files are said here.
+_QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
 
 
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """The headers of the columns, `None` where the usual ones are tried."""
-
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    timestamp: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Layout:
-    """Where a file keeps what.
-
-    Args:
-        delimiter: what separates the fields of a text file; `None` for
-            Parquet.
-        has_header: whether the first line names the columns.
-        headers: the columns' names, or their positions from 1.
-        positions: role -> position in `headers`.
-    """
-
-    delimiter: str | None
-    has_header: bool
-    headers: tuple[str, ...]
-    positions: tuple[tuple[str, int], ...]
-
-
-def load_tables(
+def read_tables(
     connection: duckdb.DuckDBPyConnection,
-    paths: Sequence[str],
-    columns: Columns,
-    temp_dir: str,
-) -> None:
-    """Creates `source_ratings(user_id, item_id, rating, timestamp)`.
+    files: Sequence[InputFile],
+    layout: Layout,
+    rejects: Rejects,
+    scale: Scale | None,
+    rows_per_part: int,
+) -> Iterator[Part]:
+    """Yields the ratings of files of one layout, in order.
 
     Args:
-        connection: where the table is created.
-        paths: the files, local or remote; they may differ in format.
-        columns: the headers to look for.
-        temp_dir: a local directory that remote files are copied to.
+        connection: what reads them.
+        files: the files.
+        layout: where they keep what.
+        rejects: takes the rows that cannot be used.
+        scale: the ratings that may be, if that is known.
+        rows_per_part: rows of a part, about.
 
     Raises:
-        UserError: for the first file, column or row that cannot be read,
-            naming the place, the value and what was expected.
+        UserError: when a file cannot be read to its end.
     """
-    connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(
-        "CREATE TABLE source_ratings (user_id VARCHAR, item_id VARCHAR,"
-        " rating DOUBLE, timestamp DOUBLE)"
-    )
-    # Local path -> the name that the user knows.
-    names = {_fetch(path, temp_dir): path for path in paths}
-    layouts = {
-        path: _recognise(connection, path, name, columns)
-        for path, name in names.items()
-    }
-    for layout, group in itertools.groupby(names, key=layouts.__getitem__):
-        _load(connection, list(group), layout, names)
-
-
-def _fetch(path: str, temp_dir: str) -> str:
-    if tf.io.gfile.isdir(path):
-        raise UserError(
-            f"{path} is a directory. Name its files, such as {path}/*.csv."
-        )
-    if "://" not in path:
-        return path
-    number = len(os.listdir(temp_dir))
-    local = os.path.join(temp_dir, f"{number}-{os.path.basename(path)}")
-    with tf.io.gfile.GFile(path, "rb") as remote, open(local, "wb") as copy:
-        shutil.copyfileobj(remote, copy, 1 << 24)
-    return local
-
-
-def _recognise(
-    connection: duckdb.DuckDBPyConnection,
-    path: str,
-    name: str,
-    columns: Columns,
-) -> _Layout:
-    with open(path, "rb") as file:
-        first_line = file.readline()
-    if not first_line.strip():
-        raise UserError(f"{name} is empty, or starts with an empty line.")
-    if first_line.startswith(b"PAR1"):
-        try:
-            relation = connection.read_parquet(path)
-        except duckdb.Error as error:
-            raise UserError(f"{name}: {_first_line(error)}") from error
-        headers = tuple(relation.columns)
-        return _Layout(None, True, headers, _find(headers, columns, name))
-    text = next(_decode([first_line], name)).rstrip("\r\n")
-    delimiter = next((d for d in ("\t", "::", ",") if d in text), ",")
-    fields = tuple(_split(text, delimiter))
-    is_named = dataclasses.astuple(columns) != (None,) * len(_ROLES)
-    if not is_named and len(fields) in (3, 4) and _is_number(fields[2]):
-        headers = tuple(str(i + 1) for i in range(len(fields)))
-        positions = tuple(zip(_ROLES, range(len(fields)), strict=False))
-        return _Layout(delimiter, False, headers, positions)
-    return _Layout(delimiter, True, fields, _find(fields, columns, name))
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    if delimiter == ",":
-        return next(csv.reader([line]))
-    return line.split(delimiter)
-
-
-def _is_number(text: str) -> bool:
+    reader = _Reader(files, layout, rejects, scale)
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _find(
-    headers: Sequence[str], columns: Columns, name: str
-) -> tuple[tuple[str, int], ...]:
-    found = []
-    for role in _ROLES:
-        wanted = getattr(columns, role)
-        if wanted is None:
-            matches = [
-                i for i, h in enumerate(headers) if _plain(h) in _HEADERS[role]
-            ]
-        else:
-            matches = [i for i, h in enumerate(headers) if h == wanted]
-        if len(matches) == 1:
-            found.append((role, matches[0]))
-        elif len(matches) > 1:
-            raise UserError(
-                f"{name} has several {role} columns:"
-                f" {', '.join(headers[i] for i in matches)}. Choose one with"
-                f" --{role}-column, or rename the others."
-            )
-        elif wanted is not None or role != "timestamp":
-            raise UserError(
-                f"{name} has no {role} column"
-                + (f" {wanted!r}" if wanted is not None else "")
-                + f". Its columns are: {', '.join(headers)}. Name the right"
-                f" one with --{role}-column; a file without a header must"
-                " hold user, item, rating and, if known, timestamp in this"
-                " order."
-            )
-    return tuple(found)
-
-
-def _plain(header: str) -> str:
-    kept = header.partition(":")[0].lower()
-    return kept.translate(str.maketrans("", "", " _-"))
-
-
-def _load(
-    connection: duckdb.DuckDBPyConnection,
-    paths: list[str],
-    layout: _Layout,
-    names: dict[str, str],
-) -> None:
-    scan = _to_scan(paths, layout)
-    values = {
-        role: _VALUES[role].format(_to_text(layout, position))
-        for role, position in layout.positions
-    }
-    try:
-        connection.execute(
-            "INSERT INTO source_ratings SELECT"
-            f" {', '.join(values.get(role, 'NULL') for role in _ROLES)}"
-            f" FROM {scan}"
+        stream = connection.sql(reader.to_query()).to_arrow_reader(
+            rows_per_part // 4
         )
-    except duckdb.InvalidInputException as error:
-        if layout.delimiter is not None:
-            for path in paths:
-                _raise_malformed(path, names[path], layout)
-                _raise_mixed_line_ends(path, names[path])
-        raise UserError(
-            f"{', '.join(names[path] for path in paths)}: {_first_line(error)}"
-        ) from error
-    (has_nulls,) = connection.execute(
-        "SELECT count(*) > 0 FROM source_ratings WHERE user_id IS NULL OR"
-        " item_id IS NULL OR rating IS NULL OR timestamp IS NULL"
-    ).fetchall()[0]
-    if has_nulls:
-        _raise_first_bad_row(connection, scan, layout, values, names)
+        for table in _regroup(stream, rows_per_part):
+            # What is rejected is known once this part is worked on.
+            yield functools.partial(reader.keep_good, table)
+        reader.reject_malformed(connection)
+    except duckdb.Error as error:
+        raise reader.explain_error(error) from error
 
 
-def _to_scan(paths: list[str], layout: _Layout) -> str:
-    files = ", ".join(_quote(path) for path in paths)
-    if layout.delimiter is None:
+def _regroup(
+    stream: Iterable[pa.RecordBatch], rows_per_part: int
+) -> Iterator[pa.Table]:
+    """Joins batches into tables of about the size of a part."""
+    batches: list[pa.RecordBatch] = []
+    for batch in stream:
+        batches.append(batch)
+        if sum(map(len, batches)) >= rows_per_part:
+            yield pa.Table.from_batches(batches)
+            batches = []
+    if batches:
+        yield pa.Table.from_batches(batches)
+
+
+class _Reader:
+    """Reads files of one layout."""
+
+    def __init__(
+        self,
+        files: Sequence[InputFile],
+        layout: Layout,
+        rejects: Rejects,
+        scale: Scale | None,
+    ) -> None:
+        self._files = {file.path: file for file in files}
+        self._layout = layout
+        self._rejects = rejects
+        self._scale = scale
+
+    def to_query(self) -> str:
+        layout = self._layout
+        columns = {}
+        for role, position in layout.positions:
+            header = layout.headers[position].replace('"', '""')
+            field = (
+                f'"{header}"' if layout.kind == "parquet" else f"c{position}"
+            )
+            columns[role] = field, layout.types[position]
+        row = "file_row_number" if layout.kind == "parquet" else "NULL"
+        place = f"{{'path': filename, 'row': {row} + 1}}"
+        return select_rows(columns, self._scale, place, self._to_scan())
+
+    def _to_scan(self) -> str:
+        paths = ", ".join(map(_quote, self._files))
+        layout = self._layout
+        if layout.kind == "parquet":
+            return (
+                f"read_parquet([{paths}], filename = true,"
+                " file_row_number = true)"
+            )
+        types = ", ".join(
+            f"c{i}: 'VARCHAR'" for i in range(len(layout.headers))
+        )
+        # Only in comma-separated files do quotes protect what they enclose.
+        quote = '"' if layout.delimiter == "," else ""
         return (
-            f"read_parquet([{files}], filename = true, file_row_number = true)"
+            f"read_csv([{paths}], filename = true, auto_detect = false,"
+            f" header = {layout.has_header}, delim = '{layout.delimiter}',"
+            f" quote = '{quote}', escape = '{quote}', columns = {{{types}}},"
+            f" compression = '{layout.compression or 'none'}',"
+            " store_rejects = true)"
         )
-    types = ", ".join(f"c{i}: 'VARCHAR'" for i in range(len(layout.headers)))
-    # Only in comma-separated files do quotes protect what they enclose.
-    quote = '"' if layout.delimiter == "," else ""
-    return (
-        f"read_csv([{files}], filename = true, auto_detect = false,"
-        f" header = {layout.has_header}, delim = '{layout.delimiter}',"
-        f" quote = '{quote}', escape = '{quote}', columns = {{{types}}})"
-    )
 
+    def keep_good(self, table: pa.Table) -> pa.Table:
+        """Returns the rows that can be used, and rejects the others."""
+        if table["reason"].null_count < len(table):
+            self._reject(table.filter(table["reason"].is_valid()))
+            table = table.filter(table["reason"].is_null())
+        return table.select(["user_id", "item_id", "rating", "timestamp"])
 
-def _to_text(layout: _Layout, position: int) -> str:
-    if layout.delimiter is not None:
-        return f"c{position}"
-    header = layout.headers[position].replace('"', '""')
-    return f'CAST("{header}" AS VARCHAR)'
+    def _reject(self, rows: pa.Table) -> None:
+        wanted = collections.defaultdict(list)
+        for row in rows.select(["reason", "texts", "place"]).to_pylist():
+            self._rejects.count(row["reason"])
+            file = self._files[row["place"]["path"]]
+            if self._rejects.may_keep(row["reason"], file.number):
+                wanted[file].append(row)
+        for file, bad in wanted.items():
+            lines = self._find_lines(file, bad)
+            self._rejects.keep(
+                self._describe(file, line, row)
+                for line, row in zip(lines, bad, strict=True)
+            )
+
+    def _describe(
+        self, file: InputFile, line: int, row: dict[str, Any]
+    ) -> Rejected:
+        reason = row["reason"]
+        texts = [text or "" for text in row["texts"]]
+        roles = [role for role, _ in self._layout.positions]
+        bad = roles.index(find_bad_field(reason))
+        header = self._layout.headers[self._layout.positions[bad][1]]
+        separator = ", row " if self._layout.kind == "parquet" else ":"
+        place = f"{file.name}{separator}{line}" if line else file.name
+        return Rejected(
+            file.number,
+            line,
+            reason,
+            file.name,
+            (self._layout.delimiter or ",").join(texts),
+            f"{place}: {explain(reason, header, texts[bad], self._scale)}",
+        )
+
+    def _find_lines(
+        self, file: InputFile, rows: Sequence[dict[str, Any]]
+    ) -> list[int]:
+        """Returns the line of each row, of equal rows one after the other."""
+        if self._layout.kind == "parquet":
+            return [row["place"]["row"] for row in rows]
+        wanted: dict[tuple[str, ...], collections.deque[int]] = (
+            collections.defaultdict(collections.deque)
+        )
+        for number, row in enumerate(rows):
+            wanted[tuple(text or "" for text in row["texts"])].append(number)
+        lines = [0] * len(rows)
+        for line, fields in self._read_records(file):
+            texts = tuple(
+                fields[position] if position < len(fields) else ""
+                for _, position in self._layout.positions
+            )
+            if texts in wanted:
+                lines[wanted[texts].popleft()] = line
+                if not wanted[texts]:
+                    del wanted[texts]
+                if not wanted:
+                    break
+        return lines
+
+    def reject_malformed(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Rejects the lines that do not divide into the right fields."""
+        if self._layout.kind == "parquet":
+            return
+        rows = connection.execute(
+            "SELECT file_path, line, min(error_type),"
+            " rtrim(any_value(csv_line), chr(10) || chr(13))"
+            " FROM reject_errors JOIN reject_scans USING (scan_id, file_id)"
+            " GROUP BY file_path, line ORDER BY file_path, line"
+        ).fetchall()
+        connection.execute("DROP TABLE reject_errors")
+        connection.execute("DROP TABLE reject_scans")
+        for path, line, kind, text in rows:
+            file = self._files[path]
+            if kind in _QUOTING and "\n" in text:
+                # Where the quote should have ended nobody knows.
+                raise UserError(
+                    f"{file.name}:{line}: a quote is not closed (quoting)"
+                )
+            self._rejects.count(MALFORMED)
+            if self._rejects.may_keep(MALFORMED, file.number):
+                self._rejects.keep(
+                    [self._describe_line(file, line, kind, text)]
+                )
+
+    def _describe_line(
+        self, file: InputFile, line: int, kind: str, text: str
+    ) -> Rejected:
+        headers = self._layout.headers
+        if kind == "INVALID ENCODING":
+            message = "must be UTF-8 text"
+        elif kind in _QUOTING:
+            message = "letters follow a closed quote (quoting)"
+        else:
+            fields = self._split(text)
+            message = (
+                f"expected {len(headers)} fields ({', '.join(headers)})."
+                f" Received {len(fields)}: {fields}"
+            )
+        return Rejected(
+            file.number,
+            line,
+            MALFORMED,
+            file.name,
+            text,
+            f"{file.name}:{line}: {message}",
+        )
+
+    def explain_error(self, error: duckdb.Error) -> Exception:
+        """Returns the error that the user can mend."""
+        if self._layout.kind == "text" and self._layout.compression is None:
+            for file in self._files.values():
+                _raise_mixed_line_ends(file)
+        message = str(error).partition("\n")[0]
+        for path, file in self._files.items():
+            message = message.replace(path, file.name)
+        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
+            names = [file.name for file in self._files.values()]
+            known = any(name in message for name in names)
+            return UserError(message if known else f"{names[0]}: {message}")
+        return error
+
+    def _split(self, text: str) -> list[str]:
+        if self._layout.delimiter == ",":
+            return next(csv.reader([text]), [])
+        return text.split(self._layout.delimiter)
+
+    def _read_records(self, file: InputFile) -> Iterator[tuple[int, list[str]]]:
+        """Yields line number and fields of each record, header apart."""
+        with file.open() as stream:
+            lines = (
+                line.decode("utf-8-sig" if k == 0 else "utf-8", "replace")
+                for k, line in enumerate(stream)
+            )
+            if self._layout.delimiter == ",":
+                records = _read_quoted(lines)
+            else:
+                records = (
+                    (number, self._split(line.rstrip("\r\n")))
+                    for number, line in enumerate(lines, start=1)
+                )
+            for number, fields in records:
+                is_header = self._layout.has_header and number == 1
+                if not is_header and fields not in ([], [""]):
+                    yield number, fields
 
 
 def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _raise_first_bad_row(
-    connection: duckdb.DuckDBPyConnection,
-    scan: str,
-    layout: _Layout,
-    values: dict[str, str],
-    names: dict[str, str],
-) -> None:
-    """Raises for the first row that has a value of no use, if there is one."""
-    row_number = "NULL" if layout.delimiter else "file_row_number + 1"
-    texts = [_to_text(layout, position) for _, position in layout.positions]
-    rows = connection.execute(
-        f"SELECT filename, {row_number}, [{', '.join(texts)}],"
-        f" [{', '.join(f'{value} IS NULL' for value in values.values())}]"
-        f" AS is_bad FROM {scan} WHERE list_contains(is_bad, true) LIMIT 1"
-    ).fetchall()
-    for path, row, fields, is_bad in rows:
-        bad = is_bad.index(True)
-        role, position = layout.positions[bad]
-        place = f", row {row}" if row else _find_line(path, layout, fields)
-        raise UserError(
-            f"{names[path]}{place}: the {role} (column"
-            f" {layout.headers[position]}) {_EXPECTED[role]}. Received:"
-            f" {fields[bad] or ''!r}"
-        )
-
-
-def _find_line(path: str, layout: _Layout, wanted: list[str | None]) -> str:
-    """Returns `:LINE` of the first record with these fields."""
-    texts = [text or "" for text in wanted]
-    for line, fields in _read_records(path, path, layout):
-        if [fields[position] for _, position in layout.positions] == texts:
-            return f":{line}"
-    return ""
-
-
-def _raise_malformed(path: str, name: str, layout: _Layout) -> None:
-    """Raises for the first line that does not divide into its columns."""
-    num_columns = len(layout.headers)
-    for line, fields in _read_records(path, name, layout):
-        if len(fields) != num_columns:
-            raise UserError(
-                f"{name}:{line}: expected {num_columns} fields"
-                f" ({', '.join(layout.headers)}). Received {len(fields)}:"
-                f" {fields}"
-            )
-
-
-def _raise_mixed_line_ends(path: str, name: str) -> None:
-    with open(path, "rb") as file:
-        first_has_return = file.readline().endswith(b"\r\n")
-        for number, line in enumerate(file, start=2):
+def _raise_mixed_line_ends(file: InputFile) -> None:
+    with file.open() as stream:
+        first_has_return = stream.readline().endswith(b"\r\n")
+        for number, line in enumerate(stream, start=2):
             if line.endswith(b"\r\n") != first_has_return:
                 raise UserError(
-                    f"{name}:{number}: lines must all end alike, in \\n or in"
-                    f" \\r\\n. Received: {line!r}"
+                    f"{file.name}:{number}: lines must all end alike, in \\n"
+                    f" or in \\r\\n. Received: {line!r}"
                 )
 
 
-def _read_records(
-    path: str, name: str, layout: _Layout
-) -> Iterator[tuple[int, list[str]]]:
-    """Yields the line number and the fields of each record, header apart."""
-    with open(path, "rb") as file:
-        lines = _decode(file, name)
-        if layout.delimiter == ",":
-            records = _read_quoted(lines, name)
-        else:
-            records = (
-                (number, line.rstrip("\r\n").split(str(layout.delimiter)))
-                for number, line in enumerate(lines, start=1)
-            )
-        for number, fields in records:
-            is_header = layout.has_header and number == 1
-            if not is_header and fields not in ([], [""]):
-                yield number, fields
-
-
-def _read_quoted(
-    lines: Iterator[str], name: str
-) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, strict=True)
+def _read_quoted(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(lines)
     number = 1
-    try:
-        for fields in reader:
-            yield number, fields
-            number = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{name}:{number}: {error} (quoting)") from error
-
-
-def _decode(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{name}:{number}: must be UTF-8 text. Received: {line!r}"
-            ) from None
-
-
-def _first_line(error: duckdb.Error) -> str:
-    return str(error).partition("\n")[0]
+    for fields in reader:
+        yield number, fields
+        number = reader.line_num + 1

@@ -4,11 +4,22 @@ python -m data_prep.task --source movielens-1m --split user-time \
     --output-dir DIR
 python -m data_prep.task --source files --ratings 'ratings*.csv' \
     --split global-time --output-dir DIR
+python -m data_prep.task --source files --ratings training_set/ \
+    --items movie_titles.txt --split netflix-full --output-dir DIR
+python -m data_prep.task --source files --ratings ratings.csv --dry-run
 """
+
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from data_prep import command_line
+
+if TYPE_CHECKING:
+    from data_prep.manifest import Manifest
+    from data_prep.options import Options
+    from data_prep.sources import Source
+    from data_prep.splits import Split
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -20,30 +31,53 @@ _SOURCE = flags.DEFINE_string(
 _RATINGS = flags.DEFINE_string(
     "ratings",
     None,
-    "For --source files: path or glob of CSV, TSV, '::' or Parquet files.",
+    "For --source files: path, glob, list with commas, directory of mv_*.txt,"
+    " or - for standard input. CSV, TSV, '::', Parquet or Netflix Prize text;"
+    " text may be gz or zst.",
+)
+_TEST_RATINGS = flags.DEFINE_string(
+    "test_ratings",
+    None,
+    "For --split fold: the files that were published as the test set.",
 )
 _USER_COLUMN = flags.DEFINE_string(
-    "user_column", None, "Header of the user ids, if not a usual one."
+    "user_column",
+    None,
+    "Header of the user ids, if not a usual one, or position from 1.",
 )
 _ITEM_COLUMN = flags.DEFINE_string(
-    "item_column", None, "Header of the item ids, if not a usual one."
+    "item_column",
+    None,
+    "Header of the item ids, if not a usual one, or position from 1.",
 )
 _RATING_COLUMN = flags.DEFINE_string(
-    "rating_column", None, "Header of the ratings, if not a usual one."
+    "rating_column",
+    None,
+    "Header of the ratings, if not a usual one, or position from 1.",
 )
 _TIMESTAMP_COLUMN = flags.DEFINE_string(
-    "timestamp_column", None, "Header of the timestamps, if not a usual one."
+    "timestamp_column",
+    None,
+    "Header of the timestamps, if not a usual one, or position from 1.",
 )
-_SPLIT = flags.DEFINE_string(
+_ITEMS = flags.DEFINE_string(
+    "items",
+    None,
+    "File of item titles: MovieLens' or Netflix', or any table of ids and"
+    " titles.",
+)
+SPLIT = flags.DEFINE_string(
     "split",
     None,
-    "How ratings are held out: user-time, global-time or random.",
-    required=True,
+    "How ratings are held out: user-time (also movielens-user-time),"
+    " leave-last-out, global-time, random, fold, netflix-full, netflix-3m,"
+    " netflix-6m or netflix-1y.",
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
     "validation_fraction",
     None,
-    "For global-time and random: share of the ratings for validation (0.1).",
+    "For global-time and random: share of the ratings for validation (0.1);"
+    " for fold: of the training files' (0.05).",
 )
 _TEST_FRACTION = flags.DEFINE_float(
     "test_fraction",
@@ -56,54 +90,144 @@ _VALIDATION_FROM = flags.DEFINE_string(
 _TEST_FROM = flags.DEFINE_string(
     "test_from", None, "For global-time: ISO date of the first test rating."
 )
-_SEED = flags.DEFINE_integer(
+SEED = flags.DEFINE_integer(
     "seed", 0, "Decides where the split leaves it to chance."
 )
-_NUM_SHARDS = flags.DEFINE_integer(
+NUM_SHARDS = flags.DEFINE_integer(
     "num_shards", 8, "Number of record files.", lower_bound=1
 )
-_OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir", None, "Directory of the prepared data.", required=True
+_RATING_SCALE = flags.DEFINE_string(
+    "rating_scale", None, "Ratings that may be, such as 1:5; others are bad."
+)
+_MAX_BAD_ROWS = flags.DEFINE_float(
+    "max_bad_rows",
+    0.001,
+    "Fraction of unusable rows above which the command stops.",
+)
+_MIN_USER_RATINGS = flags.DEFINE_integer(
+    "min_user_ratings",
+    1,
+    "Users with fewer training ratings are left out.",
+    lower_bound=1,
+)
+_MIN_ITEM_RATINGS = flags.DEFINE_integer(
+    "min_item_ratings",
+    1,
+    "Items with fewer training ratings are left out.",
+    lower_bound=1,
+)
+_VOCABULARY_FROM = flags.DEFINE_string(
+    "vocabulary_from",
+    None,
+    "Directory of prepared data whose items keep their indices; new ones"
+    " follow.",
+)
+_MEMORY_LIMIT = flags.DEFINE_string(
+    "memory_limit", "2GB", "Memory that the command may take."
+)
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run",
+    False,
+    "Only say what was recognised, and what each split (or the one named by"
+    " --split) would hold.",
+)
+OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir", "", "Directory of the prepared data."
 )
 
 
 def main() -> None:
     """Prepares the data that the flags name, and prints what it holds."""
     # Imported late: flag mistakes and --help should not wait for TensorFlow.
+    from data_prep.dry_run import describe
     from data_prep.encode import prepare
+    from data_prep.resources import Resources, parse_bytes
+
+    source, split, options = read_flags()
+    resources = Resources(memory_limit=parse_bytes(_MEMORY_LIMIT.value))
+    if DRY_RUN.value or split is None:
+        for line in describe(source, split, SEED.value, options, resources):
+            print(line)
+        return
+    manifest = prepare(
+        source,
+        split,
+        OUTPUT_DIR.value,
+        seed=SEED.value,
+        num_shards=NUM_SHARDS.value,
+        options=options,
+        resources=resources,
+    )
+    print_manifest(manifest)
+
+
+def read_flags() -> "tuple[Source, Split | None, Options]":
+    """Returns what the flags name; a split may be missing from a dry run."""
+    from data_prep.formats import Columns
+    from data_prep.options import Options
     from data_prep.sources import make_source
     from data_prep.splits import make_split
-    from data_prep.tables import Columns
+    from data_prep.validation import parse_scale
 
-    columns = Columns(
-        user=_USER_COLUMN.value,
-        item=_ITEM_COLUMN.value,
-        rating=_RATING_COLUMN.value,
-        timestamp=_TIMESTAMP_COLUMN.value,
+    scale = _RATING_SCALE.value
+    options = Options(
+        rating_scale=parse_scale(scale) if scale else None,
+        max_bad_rows=_MAX_BAD_ROWS.value,
+        min_user_ratings=_MIN_USER_RATINGS.value,
+        min_item_ratings=_MIN_ITEM_RATINGS.value,
+        titles=_ITEMS.value,
+        vocabulary_from=_VOCABULARY_FROM.value,
     )
-    manifest = prepare(
-        make_source(_SOURCE.value, ratings=_RATINGS.value, columns=columns),
-        make_split(
-            _SPLIT.value,
+    source = make_source(
+        _SOURCE.value,
+        ratings=_RATINGS.value,
+        test_ratings=_TEST_RATINGS.value,
+        columns=Columns(
+            user=_USER_COLUMN.value,
+            item=_ITEM_COLUMN.value,
+            rating=_RATING_COLUMN.value,
+            timestamp=_TIMESTAMP_COLUMN.value,
+        ),
+    )
+    split = None
+    if SPLIT.value is not None:
+        split = make_split(
+            SPLIT.value,
             validation_fraction=_VALIDATION_FRACTION.value,
             test_fraction=_TEST_FRACTION.value,
             validation_from=_VALIDATION_FROM.value,
             test_from=_TEST_FROM.value,
-        ),
-        _OUTPUT_DIR.value,
-        seed=_SEED.value,
-        num_shards=_NUM_SHARDS.value,
-    )
+        )
+    return source, split, options
+
+
+def print_manifest(manifest: "Manifest") -> None:
+    """Prints what was prepared, and where."""
     counts = {"users": manifest.num_users, "items": manifest.num_items}
     counts |= {f"{k} ratings": n for k, n in manifest.num_ratings.items()}
     counts |= {f"dropped, {k}": n for k, n in manifest.rows_dropped.items()}
+    counts |= {f"rejected, {k}": n for k, n in manifest.rows_rejected.items()}
     for name, count in counts.items():
         print(f"{count:>13,} {name}")
+    for name, pair in manifest.published_counts.items():
+        print(
+            f"{pair['actual']:>13,} {name.replace('_', ' ')}, published"
+            f" {pair['expected']:,}"
+        )
     print(
         f"Ratings from {manifest.rating_min:g} to {manifest.rating_max:g}, in"
         f" training {manifest.rating_mean:.4f} on average."
     )
-    print(f"Prepared data: {_OUTPUT_DIR.value}")
+    print(f"Prepared data: {OUTPUT_DIR.value}")
+
+
+@flags.multi_flags_validator(  # type: ignore[no-untyped-call]
+    ["dry_run", "split", "output_dir"],
+    message="--split and --output_dir must have a value, but for --dry_run",
+)
+def _is_complete(values: dict[str, object]) -> bool:
+    is_complete = values["split"] is not None and values["output_dir"]
+    return bool(values["dry_run"] or is_complete)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,17 @@
 import dataclasses
 import os
 import tempfile
+from collections.abc import Sequence
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import tensorflow as tf
 
+from data_prep.assignment import ItemCounts
 from data_prep.manifest import read_manifest
+from data_prep.rows import find_places
 
 FILE_NAME = "items.parquet"
 
@@ -18,12 +22,14 @@ FILE_NAME = "items.parquet"
 class Items:
     """The items of the training ratings, the most rated first.
 
-    The position in every field is the item's index in the records.
+    The position in every field is the item's index in the records. Where an
+    earlier vocabulary was kept, its items come first, as they were.
 
     Args:
         item_ids: the raw ids.
         counts: training ratings an item, int64 `(num_items,)`.
-        means: mean training rating of an item, float64 `(num_items,)`.
+        means: mean training rating of an item, float64 `(num_items,)`; that
+            of all ratings where the item has none.
         titles: what people call the item, `None` where unknown.
     """
 
@@ -43,58 +49,89 @@ def read_items(data_dir: str) -> Items:
     with tempfile.TemporaryDirectory() as temp_dir:
         path = os.path.join(temp_dir, FILE_NAME)
         tf.io.gfile.copy(tf.io.gfile.join(data_dir, FILE_NAME), path)
-        with duckdb.connect() as connection:
-            rows = connection.execute(
-                'SELECT item_id, "count", mean, title'
-                ' FROM read_parquet(?) ORDER BY "index"',
-                [path],
-            ).fetchall()
-    item_ids, counts, means, titles = map(list, zip(*rows, strict=True))
+        table = pq.read_table(path).sort_by("index")
     return Items(
-        item_ids=item_ids,
-        counts=np.array(counts, np.int64),
-        means=np.array(means, np.float64),
-        titles=titles,
+        item_ids=table["item_id"].to_pylist(),
+        counts=table["count"].to_numpy(),
+        means=table["mean"].to_numpy(),
+        titles=table["title"].to_pylist(),
     )
 
 
-def create_items_table(connection: duckdb.DuckDBPyConnection) -> None:
-    """Creates `items` from the training rows of `assigned`.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Vocabulary:
+    """The items of the records, and where those of the source went.
+
+    Args:
+        items: the items, in index order.
+        indices: for each item of the source its index, -1 if it has none,
+            int32 `(num_source_items,)`.
+        rating_mean: the mean training rating.
+    """
+
+    items: Items
+    indices: npt.NDArray[np.int32]
+    rating_mean: float
+
+
+def build_vocabulary(
+    item_ids: pa.StringArray,
+    item_counts: ItemCounts,
+    unit: float,
+    *,
+    min_ratings: int = 1,
+    old_ids: Sequence[str] = (),
+) -> Vocabulary:
+    """Gives every item with training ratings an index.
 
     The most rated item comes first, so that what is touched most lies close
-    together; equal counts go by id. The mean adds exact counts of equal
-    ratings in ascending order: threads cannot change its last digit.
+    together; equal counts go by id.
+
+    Args:
+        item_ids: the ids of the source's items, in order.
+        item_counts: their training ratings.
+        unit: what the sums of ratings are counted in.
+        min_ratings: items with fewer training ratings get no index.
+        old_ids: the items of an earlier vocabulary, which keep their indices
+            whatever their counts; new ones follow.
     """
-    connection.execute(
-        """
-        CREATE TABLE items AS
-        WITH equal_ratings AS (
-            SELECT item_id, rating, count(*) AS num_ratings
-            FROM assigned WHERE split = 'train'
-            GROUP BY item_id, rating
+    counts, sums = item_counts.counts, item_counts.sums
+    old = find_places(pa.array(old_ids, pa.string()), item_ids)
+    is_new = counts >= max(min_ratings, 1)
+    is_new[old[old >= 0]] = False
+    by_count = np.lexsort((np.arange(len(counts)), -counts))
+    places = np.append(old, by_count[is_new[by_count]].astype(np.int32))
+    indices = np.full(len(counts), -1, np.int32)
+    rated = np.flatnonzero(places >= 0)
+    indices[places[rated]] = rated
+    # Old items that nobody rated any more have no place in the counts.
+    kept_counts = np.where(places >= 0, counts[places], 0)
+    kept_sums = np.where(places >= 0, sums[places], 0)
+    mean = float(kept_sums.sum() * unit / max(kept_counts.sum(), 1))
+    means = np.full(len(places), mean)
+    np.divide(kept_sums * unit, kept_counts, out=means, where=kept_counts > 0)
+    new_ids = item_ids.take(pa.array(places[len(old) :])).to_pylist()
+    return Vocabulary(
+        Items(
+            item_ids=[*old_ids, *new_ids],
+            counts=kept_counts,
+            means=means,
+            titles=[None] * len(places),
         ),
-        statistics AS (
-            SELECT
-                item_id,
-                CAST(sum(num_ratings) AS BIGINT) AS "count",
-                sum(rating * num_ratings ORDER BY rating)
-                    / sum(num_ratings) AS mean
-            FROM equal_ratings GROUP BY item_id
-        ),
-        titles AS (
-            SELECT item_id, min(title) AS title
-            FROM source_titles GROUP BY item_id
-        )
-        SELECT
-            row_number() OVER (ORDER BY "count" DESC, item_id) - 1 AS "index",
-            item_id, "count", mean, title
-        FROM statistics LEFT JOIN titles USING (item_id)
-        """
+        indices,
+        mean,
     )
 
 
-def write_items(connection: duckdb.DuckDBPyConnection, path: str) -> None:
-    """Writes `items` to a local Parquet file, equal tables as equal bytes."""
-    connection.execute("SET threads = 1")
-    connection.table("items").order('"index"').write_parquet(path)
-    connection.execute("RESET threads")
+def write_items(items: Items, path: str) -> None:
+    """Writes a local Parquet file, equal items as equal bytes."""
+    table = pa.table(
+        {
+            "index": pa.array(range(len(items.item_ids)), pa.int64()),
+            "item_id": pa.array(items.item_ids, pa.string()),
+            "count": pa.array(items.counts, pa.int64()),
+            "mean": pa.array(items.means, pa.float64()),
+            "title": pa.array(items.titles, pa.string()),
+        }
+    )
+    pq.write_table(table, path)

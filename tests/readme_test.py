@@ -16,7 +16,9 @@ def section(title):
     return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-@pytest.mark.parametrize("package", ["data_prep", "trainer", "export"])
+@pytest.mark.parametrize(
+    "package", ["data_prep", "trainer", "export", "serving"]
+)
 def test_the_layout_names_every_file_of_a_package(package):
     rows = section("Layout").partition(f"| `{package}/`")[2].splitlines()
     named = set()

@@ -39,6 +39,13 @@ _DATA_DIR = flags.DEFINE_string(
     "Data prepared by data_prep.task. Default: MovieLens-1M, the last 30 % of"
     " each user's ratings held out, prepared in the job directory.",
 )
+_WARM_START_FROM = flags.DEFINE_string(
+    "warm_start_from",
+    None,
+    "Directory of an earlier job whose weights this one starts from. Its items"
+    " must be the first of this job's: prepare the data with"
+    " `data_prep.task --vocabulary-from`.",
+)
 _RECIPE = flags.DEFINE_enum(
     "recipe",
     DEFAULT_RECIPE,
@@ -94,7 +101,9 @@ def main() -> None:
     data_dir = _DATA_DIR.value or paths.data_dir
     if not _DATA_DIR.value:
         prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
-    metrics = train_and_evaluate(config, data_dir, paths, strategy)
+    metrics = train_and_evaluate(
+        config, data_dir, paths, strategy, _WARM_START_FROM.value
+    )
     _print_metrics(metrics)
     versions = list_versions(paths.export_dir)
     if versions:

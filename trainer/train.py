@@ -22,6 +22,7 @@ from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
+from trainer.warm_start import warm_start
 
 #: Steps between two looks at the losses, for which the host waits for the
 #: device.
@@ -33,6 +34,7 @@ def train_and_evaluate(
     data_dir: str,
     paths: JobPaths,
     strategy: tf.distribute.Strategy,
+    warm_start_from: str | None = None,
 ) -> dict[str, Any]:
     """Trains to the end, from wherever an earlier run of the job stopped.
 
@@ -44,6 +46,8 @@ def train_and_evaluate(
         data_dir: prepared data.
         paths: where the job keeps what it makes.
         strategy: the devices.
+        warm_start_from: directory of a job on fewer items, whose weights
+            this one starts from.
 
     Returns:
         What `metrics.json` holds: `validation` and `test` metrics of the best
@@ -82,6 +86,8 @@ def train_and_evaluate(
         }
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
+    if warm_start_from and not checkpoints.num_epochs:
+        warm_start(model, warm_start_from, items)
     progress = Progress(
         steps_per_epoch=num_users // config.batch_size,
         batch_size=config.batch_size,

@@ -245,9 +245,9 @@ def test_resources_and_parts_do_not_change_the_bytes(source, tmp_path):
     first, other = str(tmp_path / "first"), str(tmp_path / "other")
     prepare(source, split, first)
     many = dataclasses.replace(
-        source, rows_per_part=7, estimated_rows=100_000_000
+        source, rows_per_part=7, estimated_rows=10_000_000
     )
-    prepare(many, split, other, resources=Resources(3 << 30, num_threads=3))
+    prepare(many, split, other, resources=Resources(1 << 30, num_cores=3))
     assert read_files(first) == read_files(other)
 
 

@@ -123,10 +123,10 @@ def read_files(directory):
     }
 
 
-def start_task(*arguments, **options):
+def start_task(*arguments, module="data_prep.task", **options):
     """Starts `python -m data_prep.task` with the arguments."""
     return subprocess.Popen(
-        [sys.executable, "-m", "data_prep.task", *map(str, arguments)],
+        [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, **options.pop("env", {})},
         stdout=subprocess.PIPE,

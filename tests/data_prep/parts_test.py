@@ -12,7 +12,13 @@ from data_prep.blocks import Blocks, partition, write_block
 from data_prep.buckets import Buckets, choose_buckets
 from data_prep.errors import UserError
 from data_prep.options import Options
-from data_prep.quantiles import find_rank
+from data_prep.quantiles import (
+    NUM_ROUNDS,
+    Wanted,
+    count_digits,
+    narrow,
+    to_number,
+)
 from data_prep.resources import Resources, map_in_order, parse_bytes
 from data_prep.rows import from_table, merge, sort_distinct
 from data_prep.validation import parse_scale
@@ -92,12 +98,18 @@ def test_buckets_are_no_larger_than_memory_allows():
 
 @hypothesis.given(
     parts=st.lists(st.lists(st.floats(-1e12, 1e12)), min_size=1, max_size=4),
-    rank=st.integers(0, 40),
+    shares=st.lists(st.fractions(0, 1), min_size=1, max_size=3),
 )
-def test_rank_among_sorted_parts_is_found(parts, rank):
+@hypothesis.settings(max_examples=50, deadline=None)
+def test_number_of_a_rank_is_found_wherever_the_numbers_lie(parts, shares):
     together = sorted(value for part in parts for value in part)
-    expected = together[rank] if rank < len(together) else np.inf
-    assert find_rank([np.sort(part) for part in parts], rank) == expected
+    wanted = [Wanted(share) for share in shares]
+    for _ in range(NUM_ROUNDS):
+        counts = [count_digits(np.array(part), wanted) for part in parts]
+        wanted = narrow(wanted, sum(counts))
+    assert [to_number(number) for number in wanted] == [
+        [*together, np.inf][int(len(together) * share)] for share in shares
+    ]
 
 
 @pytest.mark.parametrize(

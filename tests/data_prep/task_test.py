@@ -134,7 +134,7 @@ def test_dry_run_says_what_it_recognised(ratings_file):
     assert "netflix" not in text
 
 
-def test_memory_limit_and_disk_need_are_said(ratings_file, tmp_path):
+def test_memory_limit_that_is_too_low_exits_with_1(ratings_file, tmp_path):
     code, _, errors = run_task(
         *("--source", "files", "--ratings", ratings_file, "--split", "random"),
         *("--output-dir", tmp_path / "out", "--memory-limit", "100MB"),

@@ -1,0 +1,61 @@
+"""What chance decides, decided by digests of ids and seed."""
+
+import fractions
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from data_prep.rows import Rows
+
+
+def toss(rows: Rows, seed: int) -> npt.NDArray[np.uint64]:
+    """Returns a number for every rating, uniform in [0, 2^64).
+
+    It depends on the user's id, the item's id and the seed, and on nothing
+    else: not on the order of rows, files, shards or workers. With `h` the
+    first 64 bits of an MD5 digest, it is
+
+        mix(h("seed:user:" + user_id) + h("seed:item:" + item_id))
+
+    modulo 2^64, where `mix` is the last step of the generator SplitMix64.
+
+    Reference:
+        Steele, Lea and Flood, 2014, "Fast splittable pseudorandom number
+        generators" (https://doi.org/10.1145/2660193.2660195).
+    """
+    users, user_places = np.unique(rows.users, return_inverse=True)
+    items, item_places = np.unique(rows.items, return_inverse=True)
+    user_heads = _digest_heads(
+        f"{seed}:user:", rows.user_ids.take(users).to_pylist()
+    )
+    item_heads = _digest_heads(
+        f"{seed}:item:", rows.item_ids.take(items).to_pylist()
+    )
+    return _mix(user_heads[user_places] + item_heads[item_places])
+
+
+def to_threshold(share: fractions.Fraction) -> np.uint64:
+    """Returns the number that this share of all coins is below."""
+    return np.uint64(int(share * 2**64))
+
+
+def _digest_heads(prefix: str, texts: Iterable[str]) -> npt.NDArray[np.uint64]:
+    start = hashlib.md5(prefix.encode(), usedforsecurity=False)
+    heads = []
+    for text in texts:
+        digest = start.copy()
+        digest.update(text.encode())
+        heads.append(digest.digest()[:8])
+    return np.frombuffer(b"".join(heads), ">u8").astype(np.uint64)
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(
+        0xBF58476D1CE4E5B9
+    )
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(
+        0x94D049BB133111EB
+    )
+    return values ^ (values >> np.uint64(31))

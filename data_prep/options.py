@@ -1,0 +1,58 @@
+"""What a preparation can do besides."""
+
+import dataclasses
+from typing import Any
+
+from data_prep.digests import digest_file
+from data_prep.errors import UserError
+from data_prep.manifest import read_manifest
+from data_prep.validation import Scale
+from data_prep.vocabulary import FILE_NAME as ITEMS_FILE
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a preparation can do besides.
+
+    Args:
+        rating_scale: the ratings that may be; others are bad rows.
+        max_bad_rows: the fraction of rows that may be unusable.
+        min_user_ratings: users with fewer training ratings are left out.
+        min_item_ratings: items with fewer training ratings are left out.
+            They are counted after those users are gone.
+        titles: a file of item titles, see `data_prep.titles`.
+        vocabulary_from: a directory of prepared data. Its items keep their
+            indices, and new ones follow.
+
+    Raises:
+        UserError: for a value that cannot be used.
+    """
+
+    rating_scale: Scale | None = None
+    max_bad_rows: float = 0.001
+    min_user_ratings: int = 1
+    min_item_ratings: int = 1
+    titles: str | None = None
+    vocabulary_from: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_bad_rows < 1:
+            raise UserError(
+                "--max-bad-rows must be a fraction, at least 0 and less than"
+                f" 1. Received: {self.max_bad_rows}"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what changes the result, where it is not the default."""
+        described: dict[str, Any] = {}
+        if self.rating_scale:
+            described["rating_scale"] = str(self.rating_scale)
+        for name in ("min_user_ratings", "min_item_ratings"):
+            if getattr(self, name) > 1:
+                described[name] = getattr(self, name)
+        if self.titles:
+            described["titles"] = digest_file(self.titles)
+        if self.vocabulary_from:
+            old = read_manifest(self.vocabulary_from)
+            described["vocabulary_from"] = old.digests[ITEMS_FILE]
+        return described

@@ -1,0 +1,53 @@
+"""Starts a job from the weights of an earlier one with fewer items."""
+
+import numpy as np
+
+from data_prep.errors import UserError
+from data_prep.vocabulary import Items
+from trainer.autoencoder import AutoEncoder
+from trainer.job_paths import JobPaths
+from trainer.job_record import load_job
+
+
+def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
+    """Takes over what an earlier job learned.
+
+    The first and the last layer grow for new items, whose weights stay as
+    they were initialised; every other weight is the earlier job's best. What
+    centring knows is not touched: it comes from the data.
+
+    Args:
+        model: the new model.
+        job_dir: the directory of the earlier job.
+        items: the items of the new model.
+
+    Raises:
+        UserError: the earlier items are not the first of the new ones, or
+            the networks differ in more than the number of items.
+    """
+    old = load_job(JobPaths.resolve(job_dir, environ={}))
+    num_old_items = len(old.items.item_ids)
+    if items.item_ids[:num_old_items] != old.items.item_ids:
+        raise UserError(
+            f"--warm-start-from {job_dir}: the data number their items"
+            " otherwise. Prepare them with `data_prep.task --vocabulary-from`"
+            " the data of that job."
+        )
+    old_weights = [v.numpy() for v in old.model.trainable_variables]
+    shapes = [
+        tuple(
+            len(items.item_ids) if size == num_old_items else size
+            for size in weight.shape
+        )
+        for weight in old_weights
+    ]
+    variables = model.trainable_variables
+    if shapes != [tuple(variable.shape) for variable in variables]:
+        raise UserError(
+            f"--warm-start-from {job_dir}: that job has other layers. Give"
+            " its --hidden_units, --tie_weights and --centring."
+        )
+    for variable, weight in zip(variables, old_weights, strict=True):
+        grown = np.array(variable.numpy())
+        grown[tuple(slice(size) for size in weight.shape)] = weight
+        variable.assign(grown)

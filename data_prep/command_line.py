@@ -54,7 +54,7 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
             1:
         ]
     except flags.Error as error:
-        message = " ".join(str(error).split()).rstrip(".")
+        message = str(error).rstrip(".")
         _fail(f"{message}. --help lists the flags.", exit_code=2)
     if rest is not None:
         rest += positional
@@ -98,5 +98,5 @@ def _run_main(main: Callable[[], None]) -> None:
 
 def _fail(message: str, exit_code: int) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(exit_code)

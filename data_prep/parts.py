@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-#: Returns some ratings: `user_id`, `item_id` (text or dictionaries of text),
-#: `rating` and `timestamp` (float64, null where unknown). Each is called
-#: once, in order, by any thread.
+#: Returns some ratings: `user_id`, `item_id` (text, whole numbers or
+#: dictionaries), `rating` and `timestamp` (float64, null where unknown). Each
+#: is called once, in order, by any thread.
 Part = Callable[[], pa.Table]

@@ -79,7 +79,7 @@ def from_table(table: pa.Table) -> Rows:
     """Numbers the ids of a table of ratings.
 
     Args:
-        table: `user_id` and `item_id` (text or dictionaries of text),
+        table: `user_id` and `item_id` (text, whole numbers or dictionaries),
             `rating`, `timestamp` (float64, may be null), and perhaps
             `is_test`.
     """
@@ -107,7 +107,8 @@ def _number(
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     numbered = column.unify_dictionaries().combine_chunks()
-    return numbered.dictionary, numbered.indices.to_numpy()
+    ids = numbered.dictionary.cast(pa.string())
+    return ids, numbered.indices.to_numpy()
 
 
 def share_items(pieces: Sequence[Rows]) -> list[Rows]:

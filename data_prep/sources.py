@@ -82,7 +82,7 @@ class Source(abc.ABC):
     def read(self, reading: Reading) -> Iterator[Part]:
         """Yields all ratings that can be used.
 
-        Ids are text and not empty, ratings finite, timestamps seconds since
+        Ids are not empty, ratings finite, timestamps seconds since
         1970 (UTC), or null where there are none.
 
         Raises:

@@ -6,6 +6,13 @@ from data_prep.errors import UserError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
+# Ids of these types stay numbers for now: each of them is turned into text
+# once, and not in every row.
+_WHOLE_NUMBERS = {
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT"),
+    *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
+}
+
 # A valid rating fits float32, as which it is stored. NaN compares greater.
 _RATING = """CASE
     WHEN abs(TRY_CAST({0} AS DOUBLE)) <= 3.4e38
@@ -135,6 +142,8 @@ def explain(reason: str, header: str, text: str, scale: Scale | None) -> str:
 
 def _to_value(role: str, field: str, kind: str) -> str:
     if role in ("user", "item"):
+        if kind in _WHOLE_NUMBERS:
+            return field
         text = field if kind == "VARCHAR" else f"CAST({field} AS VARCHAR)"
         return f"nullif({text}, '')"
     if role == "rating":

@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with one line on the standard error."""
     sys.stdout.flush()
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(exit_code)
 
 

@@ -71,7 +71,10 @@ def to_rows(rows):
 def read_source(source, temp_dir, **options):
     """Returns the rows of a source, and what it rejected."""
     reading = Reading(str(temp_dir), Rejects(), **options)
-    tables = [part() for part in source.read(reading)]
+    tables = [
+        part().select(list(TYPES)).cast(pa.schema(TYPES.items()))
+        for part in source.read(reading)
+    ]
     rows = [
         tuple(row[name] for name in TYPES)
         for table in tables

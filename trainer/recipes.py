@@ -29,10 +29,9 @@ PAPER = Config(
 #: For catalogues of some thousand items, found on the validation ratings of
 #: MovieLens-1M: what the biases explain is taken off, the layers are small,
 #: and Adam gets in two minutes where the paper's schedule takes a hundred
-#: epochs. Re-feeding and heavy dropout stay: without re-feeding it overfits
-#: from the first epochs. The weight decay hardly moves the error, but decides
-#: what is recommended: without it the best predictions go to items of two or
-#: three ratings, whose weights nothing holds back.
+#: epochs. Re-feeding and heavy dropout stay. The weight decay hardly moves the
+#: error, but decides what is recommended: without it most of the best
+#: predictions go to items of a few ratings, whose weights nothing holds back.
 QUICKSTART = Config(
     hidden_units=(256, 64),
     activation="selu",

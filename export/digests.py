@@ -10,14 +10,13 @@ itself, in the order of their paths. In the directory of the version
 checks them all.
 """
 
-import hashlib
 import os
 
 import tensorflow as tf
 
-FILE_NAME = "assets.extra/SHA256SUMS"
+from data_prep.digests import digest_file
 
-_BLOCK_BYTES = 2**20
+FILE_NAME = "assets.extra/SHA256SUMS"
 
 
 def write_digests(version_dir: str) -> None:
@@ -27,7 +26,7 @@ def write_digests(version_dir: str) -> None:
         version_dir: a version, complete but for this file.
     """
     lines = sorted(
-        (path, _sha256(os.path.join(version_dir, path)))
+        (path, digest_file(os.path.join(version_dir, path)))
         for path in _list_files(version_dir)
         if path != FILE_NAME
     )
@@ -42,11 +41,3 @@ def _list_files(directory: str) -> list[str]:
         for parent, _, names in tf.io.gfile.walk(directory)
         for name in names
     ]
-
-
-def _sha256(path: str) -> str:
-    digest = hashlib.sha256()
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()

@@ -58,13 +58,13 @@ def train_and_evaluate(
         UserError: the job directory is another job's, the users are too few
             for a batch, or the loss is not finite any more.
     """
-    record_job(paths, config, data_dir)
     num_users = read_manifest(data_dir).num_users
     if num_users < config.batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of users, {num_users}."
             f" Received: batch_size={config.batch_size}"
         )
+    record_job(paths, config, data_dir)
     items = read_items(data_dir)
     shards = list_shards(data_dir)
 
@@ -88,8 +88,9 @@ def train_and_evaluate(
     checkpoints.restore_latest()
     if warm_start_from and not checkpoints.num_epochs:
         warm_start(model, warm_start_from, items)
+    steps_per_epoch = num_users // config.batch_size
     progress = Progress(
-        steps_per_epoch=num_users // config.batch_size,
+        steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
         first_epoch=checkpoints.num_epochs + 1,
         num_epochs=config.num_epochs,
@@ -111,7 +112,8 @@ def train_and_evaluate(
         callbacks.on_epoch_begin(epoch - 1)
         training = train_epoch(epoch)
         validation = evaluate(held_out("validation"))
-        _check_finite([validation["rmse"]], epoch, config)
+        # The last batch's own updates are in no training loss.
+        _check_finite([validation["rmse"]], epoch, steps_per_epoch, config)
         is_best = checkpoints.save_epoch(epoch, validation["rmse"])
         callbacks.on_epoch_end(
             epoch - 1,
@@ -190,22 +192,34 @@ class _EpochTrainer:
             epoch,
         )
         self._model.reset_metrics()
-        losses = []
-        for batch in self._strategy.experimental_distribute_dataset(batches):
-            losses.append(self._step(batch))
-            if len(losses) % _STEPS_BETWEEN_CHECKS == 0:
-                _check_finite(losses, epoch, self._config)
-            self._progress.step_done(epoch, len(losses))
-        _check_finite(losses, epoch, self._config)
+        step, unchecked = 0, []
+        for step, batch in enumerate(
+            self._strategy.experimental_distribute_dataset(batches), start=1
+        ):
+            unchecked.append(self._step(batch))
+            if len(unchecked) == _STEPS_BETWEEN_CHECKS:
+                _check_finite(unchecked, epoch, step, self._config)
+                unchecked.clear()
+            self._progress.step_done(epoch, step)
+        _check_finite(unchecked, epoch, step, self._config)
         return {
             name: float(metric)
             for name, metric in self._model.training_metrics().items()
         }
 
 
-def _check_finite(losses: Sequence[Any], epoch: int, config: Config) -> None:
-    """Stops the job at the first loss that is not a number any more."""
-    for step, loss in enumerate(losses, start=1):
+def _check_finite(
+    losses: Sequence[Any], epoch: int, last_step: int, config: Config
+) -> None:
+    """Stops the job at the first loss that is not a number any more.
+
+    Args:
+        losses: of consecutive steps.
+        epoch: theirs, counted from 1.
+        last_step: the number of the last of them in it, counted from 1.
+        config: the settings of the job.
+    """
+    for step, loss in enumerate(losses, start=last_step - len(losses) + 1):
         if not math.isfinite(loss):
             remedy = (
                 "a lower --learning_rate"

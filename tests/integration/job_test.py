@@ -20,6 +20,7 @@ from tests.integration.commands import (
     run,
     start,
 )
+from tests.job_state import assert_same_state
 from tests.serving.processes import run_server
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
@@ -114,17 +115,6 @@ def test_started_again_a_finished_job_repeats_its_answer(job, synthetic_data):
     assert [path.name for path in (job_dir / "export").iterdir()] == ["1"]
 
 
-def latest_state(job_dir):
-    checkpoint = tf.train.latest_checkpoint(job_dir / "checkpoints/latest")
-    reader = tf.train.load_checkpoint(checkpoint)
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
-        and not name.startswith("save_counter")
-    }
-
-
 def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     tmp_path, synthetic_data
 ):
@@ -150,12 +140,9 @@ def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     )
     assert code == 0, errors
     assert "epoch 1/60" not in errors
-    whole_state, state = (
-        latest_state(tmp_path / name) for name in ("whole", "killed")
+    assert_same_state(
+        *(tmp_path / name / "checkpoints" for name in ("whole", "killed"))
     )
-    assert state.keys() == whole_state.keys()
-    for name, value in whole_state.items():
-        np.testing.assert_array_equal(state[name], value, err_msg=name)
     metrics = [
         (tmp_path / name / "metrics.json").read_text()
         for name in ("whole", "killed")

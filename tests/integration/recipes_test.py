@@ -26,7 +26,7 @@ def movielens(tmp_path_factory):
 
 
 def train(job_dir, data_dir, **changes):
-    """Trains the recipe quickstart; returns its metrics and its best weights.
+    """Trains the recipe quickstart and looks at what it recommends.
 
     Returns:
         `metrics.json`, and the training ratings of each of the ten items that

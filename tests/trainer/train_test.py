@@ -9,6 +9,7 @@ import tensorflow as tf
 from data_prep.errors import UserError
 from data_prep.records import list_shards, parse_users
 from data_prep.vocabulary import read_items
+from tests.job_state import assert_same_state, read_latest_state
 from tests.synthetic import prepare_synthetic
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
@@ -30,25 +31,6 @@ def run(directory, data_dir, strategy=None, **changes):
     config = dataclasses.replace(SMALL, **changes)
     strategy = strategy or tf.distribute.get_strategy()
     return paths, train_and_evaluate(config, data_dir, paths, strategy)
-
-
-def latest_weights(paths):
-    """All that the latest checkpoint holds, by name."""
-    checkpoint = tf.train.latest_checkpoint(paths.latest_checkpoint_dir)
-    reader = tf.train.load_checkpoint(checkpoint)
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
-        and not name.startswith("save_counter")
-    }
-
-
-def assert_same_state(paths, other_paths):
-    state, other = latest_weights(paths), latest_weights(other_paths)
-    assert state.keys() == other.keys()
-    for name, value in state.items():
-        np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +119,7 @@ def test_tensorboard_s_files_hold_every_epoch(finished):
 def test_the_same_seed_gives_the_same_weights(tmp_path, synthetic_data):
     paths, _ = run(tmp_path / "one", synthetic_data)
     other_paths, _ = run(tmp_path / "two", synthetic_data)
-    assert_same_state(paths, other_paths)
+    assert_same_state(paths.checkpoint_dir, other_paths.checkpoint_dir)
 
 
 def test_a_stopped_job_ends_with_the_weights_of_one_that_was_not(
@@ -151,7 +133,7 @@ def test_a_stopped_job_ends_with_the_weights_of_one_that_was_not(
         run(tmp_path / "stopped", synthetic_data)
     monkeypatch.undo()
     stopped, metrics = run(tmp_path / "stopped", synthetic_data)
-    assert_same_state(whole, stopped)
+    assert_same_state(whole.checkpoint_dir, stopped.checkpoint_dir)
     with open(whole.metrics_file) as file:
         assert json.load(file) == metrics
 
@@ -168,10 +150,10 @@ def test_a_finished_job_that_is_started_again_changes_nothing(
     tmp_path, synthetic_data
 ):
     paths, metrics = run(tmp_path, synthetic_data)
-    before = latest_weights(paths)
+    before = read_latest_state(paths.checkpoint_dir)
     _, again = run(tmp_path, synthetic_data)
     assert again == metrics
-    for name, value in latest_weights(paths).items():
+    for name, value in read_latest_state(paths.checkpoint_dir).items():
         np.testing.assert_array_equal(value, before[name])
 
 
@@ -211,7 +193,7 @@ def test_an_infinite_loss_stops_the_job_and_keeps_the_last_good_state(
         )
     paths = JobPaths.resolve(str(tmp_path), environ={})
     if os.path.exists(paths.latest_checkpoint_dir):
-        for name, value in latest_weights(paths).items():
+        for name, value in read_latest_state(paths.checkpoint_dir).items():
             assert np.isfinite(value).all(), name
     assert not os.path.exists(paths.metrics_file)
 
@@ -221,6 +203,8 @@ def test_a_batch_larger_than_the_data_is_refused(tmp_path, synthetic_data):
         UserError, match=r"at most the number of users, 200.*batch_size=201"
     ):
         run(tmp_path, synthetic_data, batch_size=201)
+    # Nothing is recorded that would refuse a smaller batch.
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_directory_that_is_not_prepared_data_is_refused(tmp_path):

@@ -1,0 +1,25 @@
+"""What a job would go on from, to compare two runs of it."""
+
+import numpy as np
+import tensorflow as tf
+
+
+def read_latest_state(checkpoint_dir):
+    """Returns all that the latest checkpoint of a job holds, by name."""
+    checkpoint = tf.train.latest_checkpoint(f"{checkpoint_dir}/latest")
+    reader = tf.train.load_checkpoint(checkpoint)
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name != "_CHECKPOINTABLE_OBJECT_GRAPH"
+        and not name.startswith("save_counter")
+    }
+
+
+def assert_same_state(checkpoint_dir, other_checkpoint_dir):
+    """Compares the latest checkpoints of two jobs, bit by bit."""
+    state = read_latest_state(checkpoint_dir)
+    other = read_latest_state(other_checkpoint_dir)
+    assert state.keys() == other.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(value, other[name], err_msg=name)

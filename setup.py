@@ -18,6 +18,7 @@ setup(
     packages=find_packages(
         include=["data_prep*", "trainer*", "export*", "serving*"]
     ),
+    package_data={"serving": ["demo_page/*"]},
     install_requires=[
         "absl-py>=2.1",
         "duckdb>=2,<3",
@@ -42,9 +43,11 @@ setup(
         # Needs an older protobuf and pyarrow: an environment of its own.
         "beam": ["apache-beam>=2.77,<3"],
         "dev": [
+            "axe-playwright-python>=0.1.5",
             "build>=1.2",
             "hypothesis>=6.100",
             "mypy>=1.15",
+            "playwright>=1.50",
             "pre-commit>=4",
             "pytest>=9",
             "pytest-xdist>=3.6",

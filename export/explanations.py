@@ -153,18 +153,8 @@ class Explainer:
             outputs = layer(outputs)
         for layer in reversed(inner_layers):
             outputs = layer(outputs, reverse=True)
-        if first_layer.tie_weights:
-            columns = tf.gather(first_layer.kernel, targets)
-        else:
-            columns = tf.transpose(
-                tf.gather(first_layer.reverse_kernel, targets, axis=1)
-            )
-        outputs = tf.matmul(
-            tf.cast(outputs, tf.float32), columns, transpose_b=True
-        )
-        return first_layer.reverse_activation(
-            outputs + tf.gather(first_layer.reverse_bias, targets)
-        )
+        outputs = first_layer(outputs, items=targets, reverse=True)
+        return tf.cast(outputs, tf.float32)
 
 
 def _strongest(

@@ -33,6 +33,7 @@ COMMANDS = (
     "export.task",
     "serving.local_server",
     "serving.client",
+    "serving.demo",
 )
 
 

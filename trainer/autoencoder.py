@@ -9,7 +9,9 @@ import tensorflow as tf
 from data_prep.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.item_subsets import ItemSample, find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentring, ReversibleDense
+from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
 
 
@@ -51,8 +53,10 @@ class AutoEncoder(RatingModel):
         num_refeeds: number of dense re-feeding updates a batch.
         refeed_noise_rate: fraction of the re-fed entries that is dropped from
             input and target.
-        weight_decay: L2 penalty, `weight_decay * w` added to each gradient,
-            biases included.
+        item_sampling: number of items drawn for each re-feeding, which then
+            is about them and the items rated in the batch; 0 re-feeds the
+            whole catalogue. With a lazy optimizer the cost of a step does
+            not depend on the size of the catalogue.
         centring: one of `layers.CENTRINGS`. Give its statistics with
             `model.centring.set_statistics` before training.
         seed: seed of the dropout.
@@ -82,7 +86,7 @@ class AutoEncoder(RatingModel):
         tie_weights: bool = False,
         num_refeeds: int = 1,
         refeed_noise_rate: float = 0.0,
-        weight_decay: float = 0.0,
+        item_sampling: int = 0,
         centring: str = "none",
         seed: int | None = None,
         **kwargs: Any,
@@ -95,7 +99,7 @@ class AutoEncoder(RatingModel):
             tie_weights=tie_weights,
             num_refeeds=num_refeeds,
             refeed_noise_rate=refeed_noise_rate,
-            weight_decay=weight_decay,
+            item_sampling=item_sampling,
             centring=centring,
             seed=seed,
         )
@@ -108,7 +112,7 @@ class AutoEncoder(RatingModel):
         self.tie_weights = tie_weights
         self.num_refeeds = num_refeeds
         self.refeed_noise_rate = refeed_noise_rate
-        self.weight_decay = weight_decay
+        self.item_sampling = item_sampling
         self.seed = seed
 
         self.centring = RatingCentring(centring, name="centring")
@@ -131,6 +135,7 @@ class AutoEncoder(RatingModel):
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
         self.refeed_noise = keras.layers.Dropout(refeed_noise_rate, seed=seed)
+        self.item_draws = keras.random.SeedGenerator(seed)
 
         self.rating_loss = keras.metrics.Mean(name="loss")
         self.refeed_loss = keras.metrics.Mean(name="refeed_loss")
@@ -146,7 +151,7 @@ class AutoEncoder(RatingModel):
         dropout_rate: float,
         num_refeeds: int,
         refeed_noise_rate: float,
-        weight_decay: float,
+        item_sampling: int,
         centring: str,
         **_: Any,
     ) -> None:
@@ -179,10 +184,10 @@ class AutoEncoder(RatingModel):
                 "`num_refeeds` must be 0 or more."
                 f" Received: num_refeeds={num_refeeds}"
             )
-        if not 0 <= weight_decay < float("inf"):
+        if item_sampling < 0:
             raise UserError(
-                "`weight_decay` must be 0 or more."
-                f" Received: weight_decay={weight_decay}"
+                "`item_sampling` must be 0 or more."
+                f" Received: item_sampling={item_sampling}"
             )
         RatingCentring(centring)
 
@@ -194,47 +199,68 @@ class AutoEncoder(RatingModel):
             input_units = layer.units
         self.built = True
 
-    def encode(self, centred_ratings: tf.SparseTensor | tf.Tensor) -> tf.Tensor:
+    def encode(
+        self,
+        centred_ratings: tf.SparseTensor | tf.Tensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
         """Computes the code of each user.
 
         Args:
-            centred_ratings: `(batch_size, num_items)`, sparse or dense.
+            centred_ratings: `(batch_size, num_items)`, sparse or dense, 0
+                where there is none.
+            items: the items of the columns of a dense input, by default the
+                catalogue in order.
 
         Returns:
             `(batch_size, hidden_units[-1])`.
         """
-        outputs = centred_ratings
-        for layer in self.dense_layers:
+        if isinstance(centred_ratings, tf.SparseTensor):
+            rated = find_rated_items(centred_ratings)
+            centred_ratings, items = rated.to_dense(), rated.items
+        first_layer, *inner_layers = self.dense_layers
+        outputs = first_layer(centred_ratings, items=items)
+        for layer in inner_layers:
             outputs = layer(outputs)
         return outputs
 
-    def decode(self, code: tf.Tensor) -> tf.Tensor:
+    def decode(
+        self, code: tf.Tensor, items: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Computes centred predictions from a code.
 
         Args:
             code: `(batch_size, hidden_units[-1])`.
+            items: what to predict, by default the catalogue in order.
 
         Returns:
             `(batch_size, num_items)`, float32.
         """
+        return self._predict(self._decode_hidden(code), items)
+
+    def _decode_hidden(self, code: tf.Tensor) -> tf.Tensor:
+        """Computes the last hidden layer from a code."""
         outputs = code
-        for layer in reversed(self.dense_layers):
+        for layer in reversed(self.dense_layers[1:]):
             outputs = layer(outputs, reverse=True)
+        return outputs
+
+    def _predict(self, hidden: tf.Tensor, items: tf.Tensor | None) -> tf.Tensor:
+        """Computes centred predictions from the last hidden layer."""
+        outputs = self.dense_layers[0](hidden, items=items, reverse=True)
         return tf.cast(outputs, tf.float32)
 
     def call(
-        self, ratings: tf.SparseTensor, training: bool = False
+        self,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+        training: bool = False,
     ) -> tf.Tensor:
         centred_ratings, user_offsets = self.centring(ratings)
-        predictions = self._reconstruct(centred_ratings, training)
-        return self.centring.restore(predictions, user_offsets)
-
-    def _reconstruct(
-        self, centred_ratings: tf.SparseTensor | tf.Tensor, training: bool
-    ) -> tf.Tensor:
-        """Computes the f(x) of the paper."""
         code = self.dropout(self.encode(centred_ratings), training=training)
-        return self.decode(code)
+        return self.centring.restore(
+            self.decode(code, items), user_offsets, items
+        )
 
     def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
         """Updates the weights `1 + num_refeeds` times.
@@ -251,13 +277,73 @@ class AutoEncoder(RatingModel):
             before each update.
         """
         centred_ratings, _ = self.centring(ratings)
-        predictions = self._update(centred_ratings, self.rating_loss)
+        rated = find_rated_items(centred_ratings)
+        with tf.GradientTape() as tape:
+            hidden = self._encode_and_drop(rated.to_dense(), rated.items)
+            # The loss is about these items, and so is its gradient.
+            outputs = self._predict(hidden, rated.items)
+            loss = self._track_loss(self.rating_loss, rated.ratings, outputs)
+        if self.num_refeeds:
+            sample = self._sample_items(rated.items)
+            outputs = self._predict(hidden, sample.items)
+        self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
-            refed = self.refeed_noise(
-                tf.stop_gradient(predictions), training=True
-            )
-            predictions = self._update(refed, self.refeed_loss)
+            refed = self.refeed_noise(outputs, training=True)
+            with tf.GradientTape() as tape:
+                hidden = self._encode_and_drop(
+                    sample.weigh(refed), sample.items
+                )
+                outputs = self._predict(hidden, sample.items)
+                loss = self._track_loss(
+                    self.refeed_loss, refed, outputs, sample.weights
+                )
+            self._apply_gradients(tape, loss)
         return self.training_metrics()
+
+    def _encode_and_drop(
+        self, inputs: tf.Tensor, items: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Computes the last hidden layer in training mode."""
+        code = self.dropout(self.encode(inputs, items), training=True)
+        return self._decode_hidden(code)
+
+    def _sample_items(self, rated_items: tf.Tensor) -> ItemSample:
+        """Chooses the items that a re-feeding is about."""
+        if not self.item_sampling:
+            return ItemSample()
+        draws = keras.random.randint(
+            [self.item_sampling],
+            minval=0,
+            maxval=self.num_items,
+            dtype="int64",
+            seed=self.item_draws,
+        )
+        return sample_items(rated_items, draws, self.num_items)
+
+    def _track_loss(
+        self,
+        tracker: keras.metrics.Mean,
+        targets: tf.SparseTensor | tf.Tensor,
+        predictions: tf.Tensor,
+        weights: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Computes what to differentiate, and adds the loss to its metric."""
+        total, count = losses.masked_squared_error(
+            targets, predictions, weights
+        )
+        tracker.update_state(tf.math.divide_no_nan(total, count), count)
+        return self.optimizer.scale_loss(losses.global_mean(total, count))
+
+    def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        weights = self.trainable_variables
+        gradients = tape.gradient(loss, weights)
+        if not isinstance(
+            getattr(self.optimizer, "inner_optimizer", self.optimizer),
+            RowOptimizer,
+        ):
+            # The optimizers of Keras mistake rows that several replicas read.
+            gradients = [tf.convert_to_tensor(g) for g in gradients]
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
     def training_metrics(self) -> dict[str, tf.Tensor]:
         """Reads the metrics that `train_step` updates.
@@ -268,35 +354,6 @@ class AutoEncoder(RatingModel):
         if self.num_refeeds:
             metrics["refeed_loss"] = self.refeed_loss.result()
         return metrics
-
-    def _update(
-        self, inputs: tf.SparseTensor | tf.Tensor, tracker: keras.metrics.Mean
-    ) -> tf.Tensor:
-        """Updates the weights once, towards f(inputs) = inputs.
-
-        Returns:
-            f(inputs) in training mode, from before the update.
-        """
-        with tf.GradientTape() as tape:
-            predictions = self._reconstruct(inputs, training=True)
-            total, count = losses.masked_squared_error(inputs, predictions)
-            loss = losses.global_mean(total, count)
-            scaled_loss = self.optimizer.scale_loss(loss)
-        weights = self.trainable_variables
-        gradients = tape.gradient(scaled_loss, weights)
-        if self.weight_decay:
-            # Replicas add up their gradients; the penalty counts once.
-            rate = self.optimizer.scale_loss(
-                self.weight_decay
-                / self.distribute_strategy.num_replicas_in_sync
-            )
-            gradients = [
-                gradient + rate * weight
-                for gradient, weight in zip(gradients, weights, strict=True)
-            ]
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        tracker.update_state(tf.math.divide_no_nan(total, count), count)
-        return predictions
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -309,7 +366,7 @@ class AutoEncoder(RatingModel):
             "tie_weights": self.tie_weights,
             "num_refeeds": self.num_refeeds,
             "refeed_noise_rate": self.refeed_noise_rate,
-            "weight_decay": self.weight_decay,
+            "item_sampling": self.item_sampling,
             "centring": self.centring.mode,
             "seed": self.seed,
         }

@@ -31,9 +31,15 @@ class Biases(RatingModel):
         self.built = True
 
     def call(
-        self, ratings: tf.SparseTensor, training: bool = False
+        self,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+        training: bool = False,
     ) -> tf.Tensor:
         _, user_offsets = self.centring(ratings)
+        num_users, num_items = tf.unstack(ratings.dense_shape)
+        if items is not None:
+            num_items = tf.size(items, tf.int64)
         return self.centring.restore(
-            tf.zeros(ratings.dense_shape), user_offsets
+            tf.zeros([num_users, num_items]), user_offsets, items
         )

@@ -42,6 +42,11 @@ class Config:
     refeed_noise_rate: float = _setting(
         "Fraction of the re-fed entries dropped from input and target."
     )
+    item_sampling: int = _setting(
+        "Items drawn for each re-feeding, which is then about them and the"
+        " items rated in the batch, so that the cost of a step does not depend"
+        " on the size of the catalogue; 0 re-feeds the whole catalogue."
+    )
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."
     )
@@ -80,6 +85,11 @@ class Config:
                     f"`{name}` must be a positive number."
                     f" Received: {name}={value}"
                 )
+        if not 0 <= self.weight_decay < math.inf:
+            raise UserError(
+                "`weight_decay` must be 0 or more."
+                f" Received: weight_decay={self.weight_decay}"
+            )
         for name in ("batch_size", "num_epochs"):
             value = getattr(self, name)
             if value < 1:
@@ -122,7 +132,7 @@ class Config:
                 "tie_weights",
                 "num_refeeds",
                 "refeed_noise_rate",
-                "weight_decay",
+                "item_sampling",
                 "centring",
                 "seed",
             )

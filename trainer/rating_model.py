@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer.item_subsets import find_rated_items
 from trainer.metrics import RatingMeanAbsoluteError, RatingRootMeanSquaredError
 
 
@@ -17,10 +18,12 @@ class RatingModel(keras.Model):
     Call arguments:
         ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices
             say what is rated: a stored 0 is a rating.
+        items: `(num_asked,)`, int64, the items to predict, by default the
+            catalogue in order.
         training: whether the model is in training mode.
 
     Output shape:
-        `(batch_size, num_items)`, float32.
+        `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -46,7 +49,8 @@ class RatingModel(keras.Model):
             The metrics so far, `rmse` and `mae`, over the held-out ratings.
         """
         ratings, held_out_ratings = data
-        predictions = self(ratings, training=False)
-        self.rmse.update_state(held_out_ratings, predictions)
-        self.mae.update_state(held_out_ratings, predictions)
+        held_out = find_rated_items(held_out_ratings)
+        predictions = self(ratings, held_out.items, training=False)
+        self.rmse.update_state(held_out.ratings, predictions)
+        self.mae.update_state(held_out.ratings, predictions)
         return {"rmse": self.rmse.result(), "mae": self.mae.result()}

@@ -153,7 +153,13 @@ def _create_model(config: Config, items: Items) -> AutoEncoder:
     )
     model.centring.set_statistics(items.counts, items.means)
     # Under float16 this wraps the optimizer in loss scaling.
-    model.compile(optimizer=OPTIMIZERS[config.optimizer](config.learning_rate))
+    model.compile(
+        optimizer=OPTIMIZERS[config.optimizer](
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            lazy=config.item_sampling > 0,
+        )
+    )
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -7,7 +7,7 @@ from data_prep.errors import UserError
 from tests.reference import ReferenceAutoEncoder
 from trainer.activations import ACTIVATIONS
 from trainer.autoencoder import AutoEncoder
-from trainer.optimizers import Momentum
+from trainer.optimizers import OPTIMIZERS, Momentum
 
 NUM_ITEMS = 7
 LEARNING_RATE = 0.005
@@ -25,7 +25,7 @@ def random_ratings(rng, num_users=4, num_items=NUM_ITEMS):
     return rng.integers(1, 6, rated.shape) * rated.astype(float), rated
 
 
-def compiled_model(**arguments):
+def compiled_model(weight_decay=0.0, **arguments):
     model = AutoEncoder(
         **{
             "num_items": NUM_ITEMS,
@@ -34,7 +34,7 @@ def compiled_model(**arguments):
             **arguments,
         }
     )
-    model.compile(Momentum(LEARNING_RATE))
+    model.compile(Momentum(LEARNING_RATE, weight_decay=weight_decay))
     return model
 
 
@@ -46,7 +46,7 @@ def reference_of(model):
         ],
         decoder=[
             (
-                None if model.tie_weights else layer.reverse_kernel.numpy(),
+                None if model.tie_weights else layer.reverse_kernel.numpy().T,
                 layer.reverse_bias.numpy(),
             )
             for layer in reversed(layers)
@@ -54,7 +54,7 @@ def reference_of(model):
         activation=model.activation,
         last_layer_activation=model.last_layer_activation,
         learning_rate=LEARNING_RATE,
-        weight_decay=model.weight_decay,
+        weight_decay=model.optimizer.get_config()["weight_decay"],
     )
 
 
@@ -256,7 +256,7 @@ def test_a_linear_autoencoder_finds_the_principal_subspace():
     step = tf.function(model.train_step)
     for _ in range(1500):
         step(ratings)
-    learned = np.linalg.qr(model.dense_layers[0].reverse_kernel.numpy().T)[0]
+    learned = np.linalg.qr(model.dense_layers[0].reverse_kernel.numpy())[0]
     principal = np.linalg.svd(data)[2][:code_units].T
     cosines = np.linalg.svd(learned.T @ principal)[1]
     angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
@@ -329,7 +329,6 @@ def train_under(strategy, optimizer, num_refeeds):
             hidden_units=(4, 3),
             dropout_rate=0.0,
             num_refeeds=num_refeeds,
-            weight_decay=0.01,
             centring="user_item",
         )
         model.compile(optimizer())
@@ -355,10 +354,12 @@ def train_under(strategy, optimizer, num_refeeds):
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: Momentum(0.05),
+        lambda: Momentum(0.05, weight_decay=0.01),
+        lambda: Momentum(0.05, lazy=True),
+        lambda: OPTIMIZERS["adam"](0.01),
         lambda: keras.optimizers.Adam(0.01),
     ],
-    ids=["momentum", "adam"],
+    ids=["momentum", "lazy_momentum", "adam", "keras_adam"],
 )
 def test_two_replicas_train_exactly_like_one(
     optimizer, num_refeeds, two_replicas
@@ -412,7 +413,7 @@ def test_mixed_precision_learns_what_float32_learns(policy):
         ("dropout_rate", float("nan"), "dropout_rate=nan"),
         ("refeed_noise_rate", 1.0, "refeed_noise_rate=1.0"),
         ("num_refeeds", -1, "num_refeeds=-1"),
-        ("weight_decay", float("inf"), "weight_decay=inf"),
+        ("item_sampling", -1, "item_sampling=-1"),
         ("centring", "users", "one of none, mean, item, user_item"),
     ],
 )
@@ -421,3 +422,82 @@ def test_an_impossible_argument_is_refused_by_name_and_value(
 ):
     with pytest.raises(UserError, match=message):
         compiled_model(**{argument: value})
+
+
+# ---- Item sampling ----
+
+
+def sampled_step(model, ratings, rated, draws):
+    """Runs a training step that draws the given items."""
+    model.optimizer.build(model.trainable_variables)
+    sample = model._sample_items
+
+    def remember(rated_items):
+        drawn = sample(rated_items)
+        draws.append(drawn)
+        return drawn
+
+    model._sample_items = remember
+    return model.train_step(to_sparse(ratings, rated))
+
+
+def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
+    model = AutoEncoder(500, hidden_units=(4, 3), item_sampling=20)
+    model.compile(Momentum(LEARNING_RATE, lazy=True, weight_decay=0.1))
+    rng = np.random.default_rng(21)
+    rated = rng.random((4, 500)) < 0.02
+    ratings = rng.integers(1, 6, rated.shape) * rated.astype(float)
+    layer = model.dense_layers[0]
+    before = [
+        weight.numpy()
+        for weight in (layer.kernel, layer.reverse_kernel, layer.reverse_bias)
+    ]
+    drawn = []
+    sampled_step(model, ratings, rated, drawn)
+    touched = np.isin(np.arange(500), drawn[0].items)
+    assert rated.any(axis=0).sum() < touched.sum() < 70
+    for old, weight in zip(
+        before,
+        (layer.kernel, layer.reverse_kernel, layer.reverse_bias),
+        strict=True,
+    ):
+        new = weight.numpy()
+        np.testing.assert_array_equal(new[~touched], old[~touched])
+        assert (new[touched] != old[touched]).any()
+
+
+def test_refeeding_every_item_once_is_what_sampling_estimates():
+    # With as many draws as it takes, each item stands for itself.
+    rng = np.random.default_rng(22)
+    ratings, rated = random_ratings(rng)
+    losses = {}
+    for item_sampling in (0, 200_000):
+        keras.utils.set_random_seed(23)
+        model = compiled_model(item_sampling=item_sampling)
+        losses[item_sampling] = model.train_step(to_sparse(ratings, rated))
+    for name in ("loss", "refeed_loss"):
+        np.testing.assert_allclose(
+            losses[0][name], losses[200_000][name], rtol=0.02
+        )
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_sampled_training_learns(policy):
+    rng = np.random.default_rng(24)
+    ratings = to_sparse(*random_ratings(rng, num_users=16, num_items=40))
+    keras.utils.set_random_seed(25)
+    model = AutoEncoder(
+        40,
+        hidden_units=(16, 8),
+        dropout_rate=0.0,
+        item_sampling=10,
+        dtype=policy,
+    )
+    model.compile(OPTIMIZERS["adam"](0.01, lazy=True))
+    model.optimizer.build(model.trainable_variables)
+    step = tf.function(model.train_step)
+    losses = []
+    for _ in range(150):
+        model.reset_metrics()
+        losses.append(float(step(ratings)["loss"]))
+    assert np.mean(losses[-10:]) < 0.2 * losses[0]

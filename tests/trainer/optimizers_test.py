@@ -92,3 +92,65 @@ def test_an_optimizer_survives_its_configuration(name):
     optimizer = OPTIMIZERS[name](LEARNING_RATE)
     copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert copy.get_config() == optimizer.get_config()
+
+
+def rows_as(kind):
+    """Gives the same gradient, of rows 1 and 3 of four, in several forms."""
+    return {
+        "dense": tf.constant([[0.0] * 2, [3.0] * 2, [0.0] * 2, [4.0] * 2]),
+        "rows": tf.IndexedSlices(
+            tf.constant([[4.0] * 2, [3.0] * 2]),
+            tf.constant([3, 1], tf.int64),
+            tf.constant([4, 2], tf.int64),
+        ),
+        "repeated rows": tf.IndexedSlices(
+            tf.constant([[1.0] * 2, [4.0] * 2, [2.0] * 2]),
+            tf.constant([1, 3, 1], tf.int64),
+            tf.constant([4, 2], tf.int64),
+        ),
+    }[kind]
+
+
+def train_on_rows(name, kinds, compiled, **arguments):
+    variable = keras.Variable(np.ones((4, 2)), dtype="float32")
+    optimizer = OPTIMIZERS[name](LEARNING_RATE, **arguments)
+    optimizer.build([variable])
+
+    def step(kind):
+        optimizer.apply_gradients([(rows_as(kind), variable)])
+
+    for kind in kinds:
+        (tf.function(step) if compiled else step)(kind)
+    return variable.numpy()
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("kind", ["rows", "repeated rows"])
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_gradient_of_rows_counts_as_the_dense_one(name, kind, compiled):
+    np.testing.assert_allclose(
+        train_on_rows(name, [kind] * 3, compiled, weight_decay=0.1),
+        train_on_rows(name, ["dense"] * 3, compiled, weight_decay=0.1),
+        rtol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("kind", ["rows", "repeated rows"])
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_a_lazy_optimizer_moves_the_rows_of_the_gradient_alone(name, kind):
+    arguments = {"compiled": True, "weight_decay": 0.1}
+    lazy = train_on_rows(name, [kind] * 3, lazy=True, **arguments)
+    dense = train_on_rows(name, ["dense"] * 3, **arguments)
+    np.testing.assert_allclose(lazy[[1, 3]], dense[[1, 3]], rtol=1e-6)
+    np.testing.assert_array_equal(lazy[[0, 2]], 1.0)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_weight_decay_is_added_to_the_gradient(name):
+    variable = keras.Variable([[2.0, -3.0]], dtype="float32")
+    optimizer = OPTIMIZERS[name](LEARNING_RATE, weight_decay=0.5)
+    optimizer.apply_gradients([(tf.constant([[1.0, 1.0]]), variable)])
+    expected = RULES[name]()(
+        np.array([[2.0, -3.0]]), np.array([[2.0, -0.5]]), LEARNING_RATE
+    )
+    np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)

@@ -34,6 +34,9 @@ STEP_VARIANCE = 2 * _STEP_PROBABILITY
 _FIRST_DAY = np.datetime64("1999-11-11").astype(np.int32)
 _LAST_DAY = np.datetime64("2005-12-31").astype(np.int32)
 
+# Rows of a row group, as Arrow writes them unless told otherwise.
+_ROWS_PER_GROUP = 1 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -161,19 +164,34 @@ def write_csv(shape: Shape, path: str) -> int:
 
 def _write_tables(shape: Shape, open_writer: Callable[[pa.Schema], Any]) -> int:
     writer, total = None, 0
-    for block in generate(shape):
-        days = pa.array(block.days).cast(pa.date32())
-        table = pa.table(
-            {
-                "user_id": block.users,
-                "item_id": np.full(len(block.users), block.item, np.int32),
-                "rating": block.ratings.astype(np.float32),
-                "timestamp": pc.cast(days, pa.timestamp("s")),
-            }
-        )
+    for table in _join(map(_to_table, generate(shape))):
         if writer is None:
             writer = open_writer(table.schema)
         writer.write_table(table)
         total += len(table)
     writer.close()
     return total
+
+
+def _to_table(block: ItemRatings) -> pa.Table:
+    days = pa.array(block.days).cast(pa.date32())
+    return pa.table(
+        {
+            "user_id": block.users,
+            "item_id": np.full(len(block.users), block.item, np.int32),
+            "rating": block.ratings.astype(np.float32),
+            "timestamp": pc.cast(days, pa.timestamp("s")),
+        }
+    )
+
+
+def _join(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Joins the ratings of items into tables of the size of a row group."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        if sum(map(len, waiting)) >= _ROWS_PER_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)

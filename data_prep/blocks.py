@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from data_prep.buckets import Buckets
 from data_prep.rows import ROW_COLUMNS, Rows, find_places, number_items
+from data_prep.texts import view_texts
 
 _OFFSET = np.dtype(np.int64)
 _BYTE = np.dtype(np.uint8)
@@ -45,7 +46,7 @@ class Partition:
 def partition(rows: Rows, buckets: Buckets) -> Partition:
     """Sorts rows by the bucket of their user."""
     edges = np.arange(buckets.num_buckets + 1)
-    user_buckets = buckets.place(rows.user_ids.to_pylist())
+    user_buckets = buckets.place(rows.user_ids)
     user_order = np.argsort(user_buckets, kind="stable")
     user_edges = np.searchsorted(user_buckets[user_order], edges)
     places = np.empty(len(user_order), np.int32)
@@ -191,14 +192,3 @@ def read_texts(
         pa.py_buffer((offsets - offsets[0]).astype(np.int32)),
         pa.py_buffer(data),
     )
-
-
-def view_texts(
-    texts: pa.StringArray,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """Returns where each text starts, and the end; and the bytes of all."""
-    _, offsets, data = texts.buffers()
-    if offsets is None or not len(texts):
-        return np.zeros(1, np.int64), np.empty(0, np.uint8)
-    ends = np.frombuffer(offsets, np.int32)[texts.offset :][: len(texts) + 1]
-    return ends.astype(np.int64), np.frombuffer(data or b"", np.uint8)

@@ -1,13 +1,13 @@
 """What chance decides, decided by digests of ids and seed."""
 
 import fractions
-import hashlib
-from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from data_prep.rows import Rows
+from data_prep.texts import digest_texts
 
 
 def toss(rows: Rows, seed: int) -> npt.NDArray[np.uint64]:
@@ -27,11 +27,12 @@ def toss(rows: Rows, seed: int) -> npt.NDArray[np.uint64]:
     """
     users, user_places = np.unique(rows.users, return_inverse=True)
     items, item_places = np.unique(rows.items, return_inverse=True)
-    user_heads = _digest_heads(
-        f"{seed}:user:", rows.user_ids.take(users).to_pylist()
-    )
-    item_heads = _digest_heads(
-        f"{seed}:item:", rows.item_ids.take(items).to_pylist()
+    user_heads, item_heads = (
+        digest_texts(ids.take(pa.array(places)), f"{seed}:{role}:")[:, 0]
+        for role, ids, places in (
+            ("user", rows.user_ids, users),
+            ("item", rows.item_ids, items),
+        )
     )
     return _mix(user_heads[user_places] + item_heads[item_places])
 
@@ -39,16 +40,6 @@ def toss(rows: Rows, seed: int) -> npt.NDArray[np.uint64]:
 def to_threshold(share: fractions.Fraction) -> np.uint64:
     """Returns the number that this share of all coins is below."""
     return np.uint64(int(share * 2**64))
-
-
-def _digest_heads(prefix: str, texts: Iterable[str]) -> npt.NDArray[np.uint64]:
-    start = hashlib.md5(prefix.encode(), usedforsecurity=False)
-    heads = []
-    for text in texts:
-        digest = start.copy()
-        digest.update(text.encode())
-        heads.append(digest.digest()[:8])
-    return np.frombuffer(b"".join(heads), ">u8").astype(np.uint64)
 
 
 def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

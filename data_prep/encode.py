@@ -8,6 +8,7 @@ from data_prep.output import (
     Request,
     Result,
     check_rows,
+    check_rows_so_far,
     find_prepared,
     finish,
     make_vocabulary,
@@ -88,8 +89,13 @@ def _write(
         resources.rows_per_part,
     )
     with Stages(buckets, temp_dir, resources.num_threads) as stages:
-        parts = request.source.read(reading)
-        blocks, statistics = stages.read(parts, num_rows)
+        blocks, statistics = stages.read(
+            request.source.read(reading),
+            num_rows,
+            lambda num_good_rows: check_rows_so_far(
+                request, num_good_rows, num_rows, reading.rejects, output_dir
+            ),
+        )
         check_rows(request, statistics, reading.rejects, output_dir)
         cuts = split.find_cuts(
             lambda shares: stages.find_quantiles(blocks, shares)

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_prep.blocks import view_texts
 from data_prep.groups import GROUPS, USER_ID
+from data_prep.texts import view_texts
 
 _Bytes = npt.NDArray[np.uint8]
 _Sizes = npt.NDArray[np.int64]

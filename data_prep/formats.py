@@ -8,7 +8,8 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from data_prep.errors import UserError
 from data_prep.files import InputFile
@@ -49,7 +50,6 @@ class Layout:
         delimiter: what separates the fields of a text file.
         has_header: whether the first line names the columns.
         headers: the columns' names, or their positions from 1.
-        types: the columns' types, `VARCHAR` for text.
         positions: role -> position in `headers`.
         compression: how the file is compressed.
     """
@@ -58,7 +58,6 @@ class Layout:
     delimiter: str = ""
     has_header: bool = False
     headers: tuple[str, ...] = ()
-    types: tuple[str, ...] = ()
     positions: tuple[tuple[str, int], ...] = ()
     compression: str | None = None
 
@@ -81,9 +80,7 @@ class Layout:
         return f"{name}{compressed}: {columns}"
 
 
-def recognise(
-    connection: duckdb.DuckDBPyConnection, file: InputFile, columns: Columns
-) -> Layout:
+def recognise(file: InputFile, columns: Columns) -> Layout:
     """Returns the layout of a file.
 
     Raises:
@@ -99,7 +96,7 @@ def recognise(
     if not first_line.strip():
         raise UserError(f"{file.name} is empty, or starts with an empty line.")
     if first_line.startswith(b"PAR1"):
-        return _recognise_parquet(connection, file, columns)
+        return _recognise_parquet(file, columns)
     if re.fullmatch(rb"\d+:\r?", first_line):
         return Layout("netflix")
     try:
@@ -133,28 +130,29 @@ def recognise(
         delimiter=delimiter,
         has_header=has_header,
         headers=headers,
-        types=("VARCHAR",) * len(headers),
         positions=positions,
         compression=file.compression,
     )
 
 
-def _recognise_parquet(
-    connection: duckdb.DuckDBPyConnection, file: InputFile, columns: Columns
-) -> Layout:
+def _recognise_parquet(file: InputFile, columns: Columns) -> Layout:
     try:
-        relation = connection.read_parquet(file.path)
-    except duckdb.Error as error:
-        message = str(error).partition("\n")[0]
-        raise UserError(f"{file.name}: {message}") from error
-    headers = tuple(relation.columns)
+        headers = tuple(pq.read_schema(file.path).names)
+    except (pa.ArrowException, OSError) as error:
+        raise explain_damage(file, error) from error
     positions = (
         _place(columns)
         if _are_positions(columns, headers)
         else _find(headers, columns, file.name)
     )
-    types = tuple(str(kind) for kind in relation.types)
-    return Layout("parquet", "", True, headers, types, positions)
+    return Layout("parquet", "", True, headers, positions)
+
+
+def explain_damage(file: InputFile, error: Exception) -> Exception:
+    """Returns the error to raise where Arrow could not read a file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error  # Of the system, and not of what the file holds.
+    return UserError(f"{file.name} is damaged: {error}")
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -14,8 +14,8 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -25,13 +25,13 @@ import pyarrow.csv
 from data_prep.errors import UserError
 from data_prep.files import InputFile, decompress
 from data_prep.parts import Part
-from data_prep.rejects import Rejected, Rejects
+from data_prep.rejects import NUM_KEPT, Rejected, Rejects
 from data_prep.validation import (
     MALFORMED,
     Scale,
     explain,
     find_bad_field,
-    select_rows,
+    validate,
 )
 
 # A part of the work: some two million ratings.
@@ -75,12 +75,21 @@ class Extent:
             )
         return data if data.endswith(b"\n") else data + b"\n"
 
-    def find_line(self, offset: int) -> int:
-        """Returns the number of the line that holds the byte at `offset`."""
+    def find_lines(self, rows: Sequence[Rejected]) -> list[int]:
+        """Returns the lines of rows of the file, in order."""
+        return self.count_lines([row.position for row in rows])
+
+    def count_lines(self, offsets: Sequence[int]) -> list[int]:
+        """Returns the numbers of the lines that hold bytes of the file."""
+        found, line, place = [], 1, self.first_line
         with open(self.file.path, "rb") as file:
-            file.seek(self.first_line)
-            before = file.read(self.start + offset - self.first_line)
-        return before.count(b"\n") + 1
+            file.seek(place)
+            for offset in offsets:
+                while data := file.read(min(offset - place, _BYTES_PER_PART)):
+                    line += data.count(b"\n")
+                    place += len(data)
+                found.append(line)
+        return found
 
 
 def read_netflix(
@@ -218,22 +227,15 @@ class _Text:
             "item_id", self._name_items(table.num_rows).cast(pa.string())
         ).append_column("number", pa.array(np.arange(table.num_rows)))
         columns = {
-            "user": ('"user"', "VARCHAR"),
-            "item": ("item_id", "VARCHAR"),
-            "rating": ("rating", "VARCHAR"),
-            "timestamp": ('"date"', "VARCHAR"),
+            "user": "user",
+            "item": "item_id",
+            "rating": "rating",
+            "timestamp": "date",
         }
-        query = select_rows(columns, scale, place="number", source="lines")
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            connection.register("lines", table)
-            rows = connection.sql(query).to_arrow_table()
-        self._reject_rows(
-            rows.filter(rows["reason"].is_valid()), rejects, scale
-        )
+        rows = validate(table, columns, scale, place="number")
         self._reject_lines(rejects)
-        return rows.filter(rows["reason"].is_null()).select(
-            ["user_id", "item_id", "rating", "timestamp"]
+        return rejects.sift(
+            rows, functools.partial(self._describe_row, rejects, scale)
         )
 
     def _parse(self, types: dict[str, pa.DataType]) -> pa.Table:
@@ -275,63 +277,61 @@ class _Text:
         try:
             self._data.decode()
         except UnicodeDecodeError as error:
-            extent, line = self._locate(error.start)
+            extent, offset = self._locate(error.start)
+            (line,) = extent.count_lines([offset])
             raise UserError(
                 f"{extent.file.name}:{line}: must be UTF-8 text"
             ) from None
 
-    def _reject_rows(
-        self, rows: pa.Table, rejects: Rejects, scale: Scale | None
-    ) -> None:
-        reasons = rows["reason"].to_pylist()
-        is_skipped = [number for number, _ in self._skipped]
-        for reason, texts, place in zip(
-            reasons,
-            rows["texts"].to_pylist(),
-            rows["place"].to_pylist(),
-            strict=True,
-        ):
-            rejects.count(reason)
-            if rejects.may_keep(reason, self._extents[0].file.number):
-                number = _skip(place, is_skipped)
-                user, _, rating, date = (text or "" for text in texts)
-                fields = dict(zip(_HEADERS, (user, rating, date), strict=True))
-                header = _FIELDS[find_bad_field(reason)]
-                message = explain(reason, header, fields[header], scale)
-                text = ",".join(fields.values())
-                rejects.keep([self._reject(number, reason, text, message)])
-
-    def _reject_lines(self, rejects: Rejects) -> None:
-        for number, line in self._skipped:
-            if _is_item(line):
-                continue
-            rejects.count(MALFORMED)
-            if rejects.may_keep(MALFORMED, self._extents[0].file.number):
-                message = (
-                    "expected 'user,rating,date', or 'item:' before the"
-                    f" ratings of an item. Received: {line!r}"
-                )
-                rejects.keep([self._reject(number, MALFORMED, line, message)])
-
-    def _reject(
-        self, number: int, reason: str, text: str, message: str
+    def _describe_row(
+        self, rejects: Rejects, scale: Scale | None, row: dict[str, Any]
     ) -> Rejected:
-        extent, line = self._locate(int(self._line_starts[number]))
-        return Rejected(
-            extent.file.number,
-            line,
-            reason,
-            extent.file.name,
-            text,
-            f"{extent.file.name}:{line}: {message}",
+        user, _, rating, date = (text or "" for text in row["texts"])
+        fields = dict(zip(_HEADERS, (user, rating, date), strict=True))
+        header = _FIELDS[find_bad_field(row["reason"])]
+        number = _skip(row["place"], [place for place, _ in self._skipped])
+        return self._describe(
+            rejects,
+            number,
+            row["reason"],
+            ",".join(fields.values()),
+            explain(row["reason"], header, fields[header], scale),
         )
 
+    def _reject_lines(self, rejects: Rejects) -> None:
+        lines = [line for line in self._skipped if not _is_item(line[1])]
+        if lines:
+            rejects.count(MALFORMED, len(lines))
+        rejects.keep(
+            self._describe(
+                rejects,
+                number,
+                MALFORMED,
+                line,
+                "expected 'user,rating,date', or 'item:' before the ratings"
+                f" of an item. Received: {line!r}",
+            )
+            for number, line in lines[:NUM_KEPT]
+        )
+
+    def _describe(
+        self,
+        rejects: Rejects,
+        number: int,
+        reason: str,
+        text: str,
+        complaint: str,
+    ) -> Rejected:
+        extent, offset = self._locate(int(self._line_starts[number]))
+        file = extent.file
+        rejects.find_lines_with(file.name, extent.find_lines)
+        return Rejected(file.number, offset, reason, file.name, text, complaint)
+
     def _locate(self, position: int) -> tuple[Extent, int]:
-        """Returns the extent and the line in its file of a byte."""
+        """Returns the extent of a byte, and where in its file it is."""
         k = int(np.searchsorted(self._edges, position, side="right")) - 1
         extent = self._extents[k]
-        offset = position - int(self._edges[k])
-        return extent, extent.find_line(offset)
+        return extent, extent.start + position - int(self._edges[k])
 
     @functools.cached_property
     def _line_starts(self) -> npt.NDArray[np.int64]:

@@ -176,6 +176,35 @@ def working_directory(output_dir: str) -> Iterator[str]:
             ) from error
 
 
+def check_rows_so_far(
+    request: Request,
+    num_good_rows: int,
+    expected_rows: int,
+    rejects: Rejects,
+    output_dir: str,
+) -> None:
+    """Raises when the rows to come cannot make up for those rejected already.
+
+    Args:
+        request: what was asked for.
+        num_good_rows: rows read that can be used.
+        expected_rows: about how many there are. As it is estimated, it may
+            be twice as many.
+        rejects: the rows read that cannot be used.
+        output_dir: the directory of the result.
+
+    Raises:
+        UserError: for the first bad row.
+    """
+    num_rows = num_good_rows + rejects.counts.total()
+    max_bad_rows = request.options.max_bad_rows
+    try:
+        rejects.check(num_rows, max_bad_rows, 2 * expected_rows)
+    except UserError:
+        write_rejects(rejects, output_dir)
+        raise
+
+
 def check_rows(
     request: Request,
     statistics: Statistics,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.buckets import digest_user
+from data_prep.texts import digest_texts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,9 +150,8 @@ def merge(pieces: Sequence[Rows]) -> Rows:
     digest, then by id.
     """
     user_ids = sort_distinct([piece.user_ids for piece in pieces])
-    texts = user_ids.to_pylist()
-    order = sorted(range(len(texts)), key=lambda k: digest_user(texts[k]))
-    user_ids = user_ids.take(pa.array(order, pa.int64()))
+    order = np.lexsort(digest_texts(user_ids).T[::-1])
+    user_ids = user_ids.take(pa.array(order))
     users = [
         find_places(piece.user_ids, user_ids)[piece.users] for piece in pieces
     ]

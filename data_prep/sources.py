@@ -23,6 +23,7 @@ from data_prep.errors import UserError
 from data_prep.files import InputFile, fetch_files, find_files, name_file
 from data_prep.formats import Columns, Layout, recognise
 from data_prep.netflix import read_netflix
+from data_prep.parquet import read_parquet
 from data_prep.parts import Part
 from data_prep.registry import Wheel, fetch_member
 from data_prep.rejects import Rejects
@@ -286,23 +287,20 @@ class Files(Source):
         return _estimate_rows((*self.paths, *self.test_paths))
 
     def read(self, reading: Reading) -> Iterator[Part]:
-        with reading.connect() as connection:
-            files, layouts = self.recognise(connection, reading.temp_dir)
-            is_test = [file.number >= len(self.paths) for file in files]
-            groups = itertools.groupby(
-                files,
-                key=lambda file: _to_group(
-                    layouts[file.number], is_test[file.number]
-                ),
-            )
-            for (layout, from_test_files), group in groups:
-                for part in _read_group(
-                    connection, list(group), layout, layouts, reading
-                ):
-                    if from_test_files:
-                        yield functools.partial(_mark_as_test, part)
-                    else:
-                        yield part
+        files, layouts = self.recognise(reading.temp_dir)
+        is_test = [file.number >= len(self.paths) for file in files]
+        groups = itertools.groupby(
+            files,
+            key=lambda file: _to_group(
+                layouts[file.number], is_test[file.number]
+            ),
+        )
+        for (layout, from_test_files), group in groups:
+            for part in _read_group(list(group), layout, layouts, reading):
+                if from_test_files:
+                    yield functools.partial(_mark_as_test, part)
+                else:
+                    yield part
 
     def divide(self) -> list[Source]:
         pieces: list[Source] = [
@@ -313,8 +311,7 @@ class Files(Source):
         ]
 
     def explain(self, reading: Reading) -> Iterator[str]:
-        with reading.connect() as connection:
-            files, layouts = self.recognise(connection, reading.temp_dir)
+        files, layouts = self.recognise(reading.temp_dir)
         numbers = collections.Counter(layouts)
         names = {
             layout: file.name
@@ -324,14 +321,10 @@ class Files(Source):
             more = f" and {number - 1:,} more" if number > 1 else ""
             yield f"{names[layout]}{more}: {layout}"
 
-    def recognise(
-        self, connection: duckdb.DuckDBPyConnection, temp_dir: str
-    ) -> tuple[list[InputFile], list[Layout]]:
+    def recognise(self, temp_dir: str) -> tuple[list[InputFile], list[Layout]]:
         """Fetches the files and returns them with their layouts."""
         files = fetch_files((*self.paths, *self.test_paths), temp_dir)
-        return files, [
-            recognise(connection, file, self.columns) for file in files
-        ]
+        return files, [recognise(file, self.columns) for file in files]
 
 
 def _group(paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -354,7 +347,6 @@ def _to_group(layout: Layout, is_test: bool) -> tuple[Layout, bool]:
 
 
 def _read_group(
-    connection: duckdb.DuckDBPyConnection,
     files: list[InputFile],
     layout: Layout,
     layouts: Sequence[Layout],
@@ -362,17 +354,27 @@ def _read_group(
 ) -> Iterator[Part]:
     if layout.kind == "netflix":
         marked = [(file, layouts[file.number].kind == "tar") for file in files]
-        return read_netflix(
+        yield from read_netflix(
             marked, reading.temp_dir, reading.rejects, reading.scale
         )
-    return read_tables(
-        connection,
-        files,
-        layout,
-        reading.rejects,
-        reading.scale,
-        reading.rows_per_part,
-    )
+    elif layout.kind == "parquet":
+        yield from read_parquet(
+            files,
+            layout,
+            reading.rejects,
+            reading.scale,
+            reading.rows_per_part,
+        )
+    else:
+        with reading.connect() as connection:
+            yield from read_tables(
+                connection,
+                files,
+                layout,
+                reading.rejects,
+                reading.scale,
+                reading.rows_per_part,
+            )
 
 
 def _mark_as_test(part: Part) -> pa.Table:

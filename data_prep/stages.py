@@ -96,10 +96,21 @@ class Stages:
         self._pool.shutdown(cancel_futures=True)
 
     def read(
-        self, parts: Iterator[Part], estimated_rows: int
+        self,
+        parts: Iterator[Part],
+        estimated_rows: int,
+        check: Callable[[int], None] | None = None,
     ) -> tuple[Blocks, Statistics]:
-        """Reads all parts, and cuts their rows by bucket."""
+        """Reads all parts, and cuts their rows by bucket.
+
+        Args:
+            parts: the source.
+            estimated_rows: about how many rows there are.
+            check: called after each part, with the rows so far that can be
+                used. What it raises ends the reading.
+        """
         blocks, found = [], []
+        num_rows = 0
         progress = Progress("Read", "ratings", estimated_rows)
         results = map_in_order(
             self._pool, self._read_part, enumerate(parts), self._num_threads
@@ -107,7 +118,10 @@ class Stages:
         for block, statistics in results:
             blocks.append(block)
             found.append(statistics)
+            num_rows += statistics.num_rows
             progress.add(statistics.num_rows)
+            if check is not None:
+                check(num_rows)
         progress.finish()
         item_ids = sort_distinct([block.item_ids for block in blocks])
         return Blocks.of(blocks, item_ids), combine(found)

@@ -1,13 +1,13 @@
-"""Rating files as people keep them: CSV, TSV, `::` and Parquet.
+"""Ratings in text files as people keep them: CSV, TSV and `::`.
 
-DuckDB reads them. Of text files all values are read as text, so the id `007`
-stays what it is.
+DuckDB reads them, all values as text, so the id `007` stays what it is.
 """
 
 import collections
 import csv
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -16,8 +16,8 @@ import pyarrow as pa
 from data_prep.errors import UserError
 from data_prep.files import InputFile
 from data_prep.formats import Layout
-from data_prep.parts import Part
-from data_prep.rejects import Rejected, Rejects
+from data_prep.parts import Part, join_batches
+from data_prep.rejects import NUM_KEPT, Rejected, Rejects
 from data_prep.validation import (
     MALFORMED,
     Scale,
@@ -28,6 +28,8 @@ from data_prep.validation import (
 
 # How the errors of DuckDB's reader of text files are said here.
 _QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
+# A row's position is the number of its table, and its own in these bits.
+_ROW_BITS = 32
 
 
 def read_tables(
@@ -56,26 +58,12 @@ def read_tables(
         stream = connection.sql(reader.to_query()).to_arrow_reader(
             rows_per_part // 4
         )
-        for table in _regroup(stream, rows_per_part):
+        for number, table in enumerate(join_batches(stream, rows_per_part)):
             # What is rejected is known once this part is worked on.
-            yield functools.partial(reader.keep_good, table)
+            yield functools.partial(reader.keep_good, table, number)
         reader.reject_malformed(connection)
     except duckdb.Error as error:
         raise reader.explain_error(error) from error
-
-
-def _regroup(
-    stream: Iterable[pa.RecordBatch], rows_per_part: int
-) -> Iterator[pa.Table]:
-    """Joins batches into tables of about the size of a part."""
-    batches: list[pa.RecordBatch] = []
-    for batch in stream:
-        batches.append(batch)
-        if sum(map(len, batches)) >= rows_per_part:
-            yield pa.Table.from_batches(batches)
-            batches = []
-    if batches:
-        yield pa.Table.from_batches(batches)
 
 
 class _Reader:
@@ -94,150 +82,135 @@ class _Reader:
         self._scale = scale
 
     def to_query(self) -> str:
-        layout = self._layout
-        columns = {}
-        for role, position in layout.positions:
-            header = layout.headers[position].replace('"', '""')
-            field = (
-                f'"{header}"' if layout.kind == "parquet" else f"c{position}"
-            )
-            columns[role] = field, layout.types[position]
-        row = "file_row_number" if layout.kind == "parquet" else "NULL"
-        place = f"{{'path': filename, 'row': {row} + 1}}"
-        return select_rows(columns, self._scale, place, self._to_scan())
-
-    def _to_scan(self) -> str:
         paths = ", ".join(map(_quote, self._files))
         layout = self._layout
-        if layout.kind == "parquet":
-            return (
-                f"read_parquet([{paths}], filename = true,"
-                " file_row_number = true)"
-            )
         types = ", ".join(
             f"c{i}: 'VARCHAR'" for i in range(len(layout.headers))
         )
         # Only in comma-separated files do quotes protect what they enclose.
         quote = '"' if layout.delimiter == "," else ""
-        return (
+        scan = (
             f"read_csv([{paths}], filename = true, auto_detect = false,"
             f" header = {layout.has_header}, delim = '{layout.delimiter}',"
             f" quote = '{quote}', escape = '{quote}', columns = {{{types}}},"
             f" compression = '{layout.compression or 'none'}',"
             " store_rejects = true)"
         )
+        columns = {
+            role: (f"c{position}", "VARCHAR")
+            for role, position in layout.positions
+        }
+        return select_rows(columns, self._scale, "filename", scan)
 
-    def keep_good(self, table: pa.Table) -> pa.Table:
-        """Returns the rows that can be used, and rejects the others."""
-        if table["reason"].null_count < len(table):
-            self._reject(table.filter(table["reason"].is_valid()))
-            table = table.filter(table["reason"].is_null())
-        return table.select(["user_id", "item_id", "rating", "timestamp"])
+    def keep_good(self, table: pa.Table, number: int) -> pa.Table:
+        """Returns the rows that can be used, and rejects the others.
 
-    def _reject(self, rows: pa.Table) -> None:
-        wanted = collections.defaultdict(list)
-        for row in rows.select(["reason", "texts", "place"]).to_pylist():
-            self._rejects.count(row["reason"])
-            file = self._files[row["place"]["path"]]
-            if self._rejects.may_keep(row["reason"], file.number):
-                wanted[file].append(row)
-        for file, bad in wanted.items():
-            lines = self._find_lines(file, bad)
-            self._rejects.keep(
-                self._describe(file, line, row)
-                for line, row in zip(lines, bad, strict=True)
-            )
+        Args:
+            table: rows as they were read.
+            number: how many tables were read before.
+        """
+        positions = itertools.count(number << _ROW_BITS)
+        return self._rejects.sift(
+            table, lambda row: self._describe(row, next(positions))
+        )
 
-    def _describe(
-        self, file: InputFile, line: int, row: dict[str, Any]
-    ) -> Rejected:
+    def _describe(self, row: dict[str, Any], position: int) -> Rejected:
+        file = self._files[row["place"]]
+        self._rejects.find_lines_with(
+            file.name, functools.partial(self._find_lines, file)
+        )
         reason = row["reason"]
         texts = [text or "" for text in row["texts"]]
         roles = [role for role, _ in self._layout.positions]
         bad = roles.index(find_bad_field(reason))
         header = self._layout.headers[self._layout.positions[bad][1]]
-        separator = ", row " if self._layout.kind == "parquet" else ":"
-        place = f"{file.name}{separator}{line}" if line else file.name
         return Rejected(
             file.number,
-            line,
+            position,
             reason,
             file.name,
-            (self._layout.delimiter or ",").join(texts),
-            f"{place}: {explain(reason, header, texts[bad], self._scale)}",
+            self._layout.delimiter.join(texts),
+            explain(reason, header, texts[bad], self._scale),
         )
 
     def _find_lines(
-        self, file: InputFile, rows: Sequence[dict[str, Any]]
+        self, file: InputFile, rows: Sequence[Rejected]
     ) -> list[int]:
         """Returns the line of each row, of equal rows one after the other."""
-        if self._layout.kind == "parquet":
-            return [row["place"]["row"] for row in rows]
-        wanted: dict[tuple[str, ...], collections.deque[int]] = (
-            collections.defaultdict(collections.deque)
+        wanted: dict[str, collections.deque[int]] = collections.defaultdict(
+            collections.deque
         )
         for number, row in enumerate(rows):
-            wanted[tuple(text or "" for text in row["texts"])].append(number)
+            wanted[row.text].append(number)
         lines = [0] * len(rows)
         for line, fields in self._read_records(file):
-            texts = tuple(
+            text = self._layout.delimiter.join(
                 fields[position] if position < len(fields) else ""
                 for _, position in self._layout.positions
             )
-            if texts in wanted:
-                lines[wanted[texts].popleft()] = line
-                if not wanted[texts]:
-                    del wanted[texts]
+            if text in wanted:
+                lines[wanted[text].popleft()] = line
+                if not wanted[text]:
+                    del wanted[text]
                 if not wanted:
                     break
         return lines
 
     def reject_malformed(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Rejects the lines that do not divide into the right fields."""
-        if self._layout.kind == "parquet":
-            return
-        rows = connection.execute(
-            "SELECT file_path, line, min(error_type),"
-            " rtrim(any_value(csv_line), chr(10) || chr(13))"
+        # A line may have several errors.
+        connection.execute(
+            "CREATE TEMP VIEW malformed AS SELECT file_path, line,"
+            " min(error_type) AS kind,"
+            " rtrim(any_value(csv_line), chr(10) || chr(13)) AS text"
             " FROM reject_errors JOIN reject_scans USING (scan_id, file_id)"
-            " GROUP BY file_path, line ORDER BY file_path, line"
+            " GROUP BY file_path, line"
+        )
+        open_quote = connection.execute(
+            "SELECT file_path, line FROM malformed WHERE kind IN $1"
+            " AND contains(text, chr(10)) ORDER BY file_path, line LIMIT 1",
+            [_QUOTING],
+        ).fetchone()
+        if open_quote:
+            # Where the quote should have ended nobody knows.
+            path, line = open_quote
+            raise UserError(
+                f"{self._files[path].name}:{line}: a quote is not closed"
+                " (quoting)"
+            )
+        numbers = connection.execute(
+            "SELECT file_path, count(*) FROM malformed GROUP BY file_path"
         ).fetchall()
-        connection.execute("DROP TABLE reject_errors")
+        for path, number in numbers:
+            self._rejects.count(MALFORMED, number)
+            rows = connection.execute(
+                "SELECT line, kind, text FROM malformed WHERE file_path = $1"
+                f" ORDER BY line LIMIT {NUM_KEPT}",
+                [path],
+            ).fetchall()
+            self._rejects.keep(
+                self._describe_line(self._files[path], *row) for row in rows
+            )
+        for name in ("VIEW malformed", "TABLE reject_errors"):
+            connection.execute(f"DROP {name}")
         connection.execute("DROP TABLE reject_scans")
-        for path, line, kind, text in rows:
-            file = self._files[path]
-            if kind in _QUOTING and "\n" in text:
-                # Where the quote should have ended nobody knows.
-                raise UserError(
-                    f"{file.name}:{line}: a quote is not closed (quoting)"
-                )
-            self._rejects.count(MALFORMED)
-            if self._rejects.may_keep(MALFORMED, file.number):
-                self._rejects.keep(
-                    [self._describe_line(file, line, kind, text)]
-                )
 
     def _describe_line(
         self, file: InputFile, line: int, kind: str, text: str
     ) -> Rejected:
         headers = self._layout.headers
         if kind == "INVALID ENCODING":
-            message = "must be UTF-8 text"
+            complaint = "must be UTF-8 text"
         elif kind in _QUOTING:
-            message = "letters follow a closed quote (quoting)"
+            complaint = "letters follow a closed quote (quoting)"
         else:
             fields = self._split(text)
-            message = (
+            complaint = (
                 f"expected {len(headers)} fields ({', '.join(headers)})."
                 f" Received {len(fields)}: {fields}"
             )
         return Rejected(
-            file.number,
-            line,
-            MALFORMED,
-            file.name,
-            text,
-            f"{file.name}:{line}: {message}",
+            file.number, line, MALFORMED, file.name, text, complaint, line
         )
 
     def explain_error(self, error: duckdb.Error) -> Exception:

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import duckdb
+import pyarrow as pa
+
 from data_prep.errors import UserError
 
 ROLES = ("user", "item", "rating", "timestamp")
@@ -124,6 +127,27 @@ def select_rows(
         CASE WHEN reason IS NOT NULL THEN field_place END AS place
         FROM (SELECT {", ".join(inputs)}, {place} AS field_place FROM {source})
     """
+
+
+def validate(
+    table: pa.Table, columns: dict[str, str], scale: Scale | None, place: str
+) -> pa.Table:
+    """Returns what `select_rows` says of a table in memory, row by row.
+
+    Args:
+        table: the fields, of any type.
+        columns: for each role that the table has, the name of its column.
+        scale: the ratings that may be, if that is known.
+        place: SQL that says where the row is.
+    """
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("fields", table)
+        known = connection.table("fields")
+        types = dict(zip(known.columns, map(str, known.types), strict=True))
+        typed = {role: (f'"{k}"', types[k]) for role, k in columns.items()}
+        query = select_rows(typed, scale, place, "fields")
+        return connection.sql(query).to_arrow_table()
 
 
 def find_bad_field(reason: str) -> str:

@@ -23,12 +23,14 @@ def training_batches(
     batch_size: int,
     seed: int,
     epoch: int,
+    first_batch: int = 0,
 ) -> tf.data.Dataset:
     """Reads the training ratings of one epoch, in an order of its own.
 
     The order depends on seed and epoch alone, so an epoch that is started
-    again sees the same batches. The users that do not fill a last batch are
-    left out, as in the authors' code; another shuffle leaves out others.
+    again, or in its middle, sees the same batches. The users that do not fill
+    a last batch are left out, as in the authors' code; another shuffle leaves
+    out others.
 
     Args:
         shards: TFRecord files of `data_prep`.
@@ -36,6 +38,8 @@ def training_batches(
         batch_size: users a batch.
         seed: seed of the job.
         epoch: number of the epoch.
+        first_batch: batches to leave out, for an epoch that was begun. Their
+            users are read, but not parsed.
 
     Returns:
         A dataset of SparseTensors `(batch_size, num_items)`, float32.
@@ -50,6 +54,7 @@ def training_batches(
             deterministic=True,
         )
         .shuffle(SHUFFLE_BUFFER, seed=int(order.integers(2**31)))
+        .skip(first_batch * batch_size)
         .batch(batch_size, drop_remainder=True)
         .map(
             lambda users: records.parse_users(users, num_items, ["train"])[

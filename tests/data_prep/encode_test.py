@@ -3,6 +3,7 @@ import os
 import random
 
 import hypothesis
+import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
@@ -11,12 +12,14 @@ from data_prep.encode import prepare
 from data_prep.errors import UserError
 from data_prep.manifest import is_prepared, read_manifest
 from data_prep.options import Options
+from data_prep.rejects import Rejected
 from data_prep.resources import Resources
 from data_prep.splits import make_split
 from data_prep.vocabulary import read_items
 from tests.data_prep import oracle
-from tests.data_prep.helpers import RowsSource, read_back, read_files
+from tests.data_prep.helpers import TYPES, RowsSource, read_back, read_files
 
+SCHEMA = pa.schema(TYPES.items())
 ORACLES = {
     "user-time": oracle.user_time,
     "global-time": oracle.global_time,
@@ -237,6 +240,36 @@ def test_output_directory_may_not_be_a_file(source, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot create .*file/users"):
         prepare(source, make_split("random"), str(tmp_path / "file"))
+
+
+def test_source_of_bad_rows_is_not_read_to_its_end(source, tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Endless(RowsSource):
+        def read(self, reading):
+            yield from super().read(reading)
+            reasons = pa.array(["unreadable_rating"] * 7)
+            bad = pa.table(dict.fromkeys((*TYPES, "reason"), reasons))
+            while True:
+                yield lambda: reading.rejects.sift(bad, describe).cast(SCHEMA)
+
+    def describe(row):
+        return Rejected(0, 0, row["reason"], "f.csv", "u,i,x", "bad rating", 9)
+
+    with pytest.raises(
+        UserError,
+        match=r"f.csv:9: bad rating. Of the first [\d,]+ rows [\d,]+ cannot be"
+        r" used \([\d,]+ unreadable_rating\), more than the 50 %",
+    ):
+        prepare(
+            Endless(source.rows),
+            make_split("random"),
+            str(tmp_path),
+            options=Options(max_bad_rows=0.5),
+        )
+    assert not is_prepared(str(tmp_path))
+    assert (tmp_path / "rejected.csv").read_text() == (
+        "file,line,reason,row\n" + 'f.csv,9,unreadable_rating,"u,i,x"\n' * 10
+    )
 
 
 def test_resources_and_parts_do_not_change_the_bytes(source, tmp_path):

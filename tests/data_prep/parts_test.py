@@ -85,7 +85,7 @@ def test_partition_can_be_cut_in_memory():
     for bucket in range(4):
         piece = content.cut(bucket)
         users = piece.user_ids.to_pylist()
-        assert set(buckets.place(users)) <= {bucket}
+        assert set(buckets.place(piece.user_ids)) <= {bucket}
         found += [users[user] for user in piece.users]
     assert sorted(found) == sorted(row[0] for row in rows)
 

@@ -1,4 +1,4 @@
-import datetime
+import pickle
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,17 +65,6 @@ def test_usual_formats_are_recognised(tmp_path, content):
     assert load(tmp_path, content) == PLAIN
 
 
-def test_parquet_is_recognised_by_its_content(tmp_path):
-    content = to_parquet(
-        tmp_path,
-        user_id=[1, 2],
-        movieId=["10", "20"],
-        rating=pa.array([4.5, 0], pa.float32()),
-        timestamp=[100, 200],
-    )
-    assert load(tmp_path, content) == PLAIN
-
-
 def test_files_of_several_formats_are_read_together(tmp_path):
     parquet = to_parquet(tmp_path, user=[1], item=[10], rating=[4.5], ts=[100])
     assert load(tmp_path, parquet, "2::20::0::200\n") == PLAIN
@@ -133,15 +122,6 @@ def test_quotes_are_letters_between_tabs_and_double_colons(tmp_path):
 )
 def test_usual_timestamps_are_understood(tmp_path, text, seconds):
     assert load(tmp_path, f"{HEADER}1,2,3,{text}\n")[0][3] == seconds
-
-
-def test_timestamps_of_parquet_types_are_understood(tmp_path):
-    moment = datetime.datetime(2000, 12, 31, 22, 12, 40)
-    for when in (moment, moment.replace(tzinfo=datetime.UTC)):
-        content = to_parquet(
-            tmp_path, user=["1"], item=["2"], rating=[3], time=[when]
-        )
-        assert load(tmp_path, content)[0][3] == 978300760.0
 
 
 @pytest.mark.parametrize(
@@ -225,7 +205,9 @@ def test_timestamps_of_parquet_types_are_understood(tmp_path):
             "several user columns: user, userId.*--user-column",
             id="ambiguous_column",
         ),
-        pytest.param(b"PAR1", "ratings0: .*Parquet", id="truncated_parquet"),
+        pytest.param(
+            b"PAR1", "ratings0 is damaged: Parquet", id="truncated_parquet"
+        ),
     ],
 )
 def test_first_bad_row_is_named(tmp_path, content, message):
@@ -236,14 +218,6 @@ def test_first_bad_row_is_named(tmp_path, content, message):
 def test_bad_row_of_a_later_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"ratings1:3: the rating.*'x'"):
         load(tmp_path, HEADER + "1,2,3,4\n", HEADER + "1,2,3,4\n1,2,x,4\n")
-
-
-def test_bad_row_of_a_parquet_file_is_named(tmp_path):
-    content = to_parquet(
-        tmp_path, user=["1", "2"], item=["1", "2"], rating=[3.0, None]
-    )
-    with pytest.raises(UserError, match=r"ratings0, row 2: the rating"):
-        load(tmp_path, content)
 
 
 def test_named_column_that_is_missing_is_named(tmp_path):
@@ -315,28 +289,6 @@ def test_columns_can_be_positions(tmp_path, content, columns):
     assert load(tmp_path, content, columns=columns) == PLAIN
 
 
-def test_typed_columns_of_parquet_are_read(tmp_path):
-    content = to_parquet(
-        tmp_path,
-        user=[1, 2],
-        item=[10, 20],
-        rating=pa.array(["4.5", "0"]),
-        date=pa.array([0, 86_400], pa.timestamp("s")),
-    )
-    assert load(tmp_path, content) == [
-        ("1", "10", 4.5, 0.0),
-        ("2", "20", 0.0, 86_400.0),
-    ]
-    days = to_parquet(
-        tmp_path,
-        user=[1],
-        item=[10],
-        rating=[4],
-        date=pa.array([1], pa.date32()),
-    )
-    assert load(tmp_path, days) == [("1", "10", 4.0, 86_400.0)]
-
-
 def test_bad_rows_are_counted_by_reason_and_the_rest_is_used(tmp_path):
     content = HEADER + (
         "1,10,4.5,100\n"
@@ -371,6 +323,33 @@ def test_bad_rows_are_counted_by_reason_and_the_rest_is_used(tmp_path):
         f"{path}:7: the rating (column rating) must be on the scale 0:5."
         " Received: '9'"
     )
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_first_bad_rows_of_many_parts_are_found_in_their_lines(
+    tmp_path, compression
+):
+    """Of each reason ten, whatever the parts they were read in."""
+    lines = [f"{k},1,{'x' if k % 3 else 3},{k}" for k in range(400)]
+    lines[7] = ",1,3,7"
+    lines[395] = ",1,3,395"
+    content = (HEADER + "\n".join(lines)).encode()
+    if compression:
+        content = pa.compress(content, compression, asbytes=True)
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(content)
+    source = Files((str(path),), Columns())
+    _, rejects = read_source(source, tmp_path, rows_per_part=16)
+    bad = [k for k in range(400) if k % 3 and k not in (7, 395)]
+    assert rejects.counts == {
+        "unreadable_rating": len(bad),
+        "missing_user": 2,
+    }
+    expected = sorted([*bad[:10], 7, 395])
+    assert [(row.line, row.text) for row in rejects.first] == [
+        (k + 2, lines[k]) for k in expected
+    ]
+    assert pickle.loads(pickle.dumps(rejects)).first == rejects.first
 
 
 def test_equal_bad_rows_are_found_one_after_the_other(tmp_path):

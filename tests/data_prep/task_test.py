@@ -76,7 +76,7 @@ def test_mistake_in_the_data_exits_with_1(ratings_file, tmp_path):
     assert errors == [
         f"error: {ratings_file}:1202: the rating (column rating) must be a"
         " finite number. Received: 'many'. Of 1,201 rows 1 cannot be used (1"
-        " unreadable_rating), more than the 0.0500% that --max-bad-rows"
+        " unreadable_rating), more than the 0.05 % that --max-bad-rows"
         " allows; the first are in rejected.csv."
     ]
     assert not is_prepared(str(tmp_path / "out"))

@@ -1,6 +1,8 @@
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
 
 from data_prep.manifest import read_manifest
 from data_prep.records import list_shards, parse_users
@@ -57,6 +59,17 @@ def test_an_epoch_that_is_started_again_sees_the_same_batches(data):
     assert epoch_rows(data, seed=1, epoch=3) == epoch_rows(
         data, seed=1, epoch=3
     )
+
+
+@hypothesis.given(
+    first_batch=st.integers(0, 8), epoch=st.integers(0, 3), seed=st.integers(0)
+)
+@hypothesis.settings(max_examples=20, deadline=None)
+def test_an_epoch_can_be_started_at_any_batch(data, first_batch, epoch, seed):
+    """The last numbers are beyond its end, where nothing is left."""
+    whole = epoch_rows(data, seed=seed, epoch=epoch)
+    rest = epoch_rows(data, seed=seed, epoch=epoch, first_batch=first_batch)
+    assert rest == whole[first_batch * BATCH_SIZE :]
 
 
 def test_every_epoch_and_every_seed_has_an_order_of_its_own(data):

@@ -26,6 +26,11 @@ from trainer.job_paths import JobPaths
 from trainer.recipes import DEFAULT_RECIPE, RECIPES
 from trainer.train import train_and_evaluate
 
+# The allocator of TensorFlow keeps the memory that a step frees. malloc gives
+# every tensor of more than 32 MB back to the system, and to map the pages of
+# the next one takes as long as the product that fills it.
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
 _JOB_DIR = flags.DEFINE_string(
     "job_dir",
     None,

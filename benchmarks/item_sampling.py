@@ -1,0 +1,114 @@
+"""Measures what a training step costs as the catalogue grows.
+
+    python -m benchmarks.item_sampling [--num_items 17768,1000000] [...]
+
+The paper's layers, a lazy optimizer, and as many ratings a user and sampled
+items a batch whatever the catalogue. Rounds are interleaved. Prints JSON
+lines: one a catalogue, then the ratio of the largest to the smallest and the
+largest resident memory of the process.
+"""
+
+import json
+import os
+import resource
+import statistics
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# As `trainer.task` does.
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+
+from trainer.autoencoder import AutoEncoder
+from trainer.optimizers import Momentum
+
+_NUM_ITEMS = flags.DEFINE_list(
+    "num_items", ["17768", "1000000"], "Catalogue sizes, ascending."
+)
+_ITEM_SAMPLING = flags.DEFINE_integer(
+    "item_sampling", 2000, "Items drawn a batch."
+)
+_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+
+_BATCH_SIZE = 128
+_RATINGS_PER_USER = 200
+_STEPS = 4
+
+
+class _Training:
+    """A model of one catalogue and its batches."""
+
+    def __init__(self, num_items: int) -> None:
+        self.num_items = num_items
+        model = AutoEncoder(num_items, item_sampling=_ITEM_SAMPLING.value)
+        model.compile(Momentum(0.001, lazy=True))
+        model.optimizer.build(model.trainable_variables)
+        self._train_step = tf.function(model.train_step, reduce_retracing=True)
+        rng = np.random.default_rng(1)
+        self._batches = [_make_batch(rng, num_items) for _ in range(4)]
+
+    def run(self) -> float:
+        """Trains one round; returns the seconds of a step."""
+        start = time.perf_counter()
+        for number in range(_STEPS):
+            batch = self._batches[number % len(self._batches)]
+            float(self._train_step(batch)["loss"])
+        return (time.perf_counter() - start) / _STEPS
+
+
+def _make_batch(rng: np.random.Generator, num_items: int) -> tf.SparseTensor:
+    """Makes users who rate popular items more, as log-uniform draws."""
+    draws = rng.random((_BATCH_SIZE, _RATINGS_PER_USER))
+    items = np.sort((num_items + 1.0) ** draws - 1, axis=1).astype(np.int64)
+    # A log-uniform draw repeats the most popular items: a user rates each once.
+    is_first = np.ones(items.shape, bool)
+    is_first[:, 1:] = items[:, 1:] != items[:, :-1]
+    users = np.broadcast_to(np.arange(_BATCH_SIZE)[:, np.newaxis], items.shape)
+    indices = np.stack([users[is_first], items[is_first]], axis=1)
+    ratings = rng.integers(1, 6, len(indices)).astype(np.float32)
+    return tf.SparseTensor(indices, ratings, (_BATCH_SIZE, num_items))
+
+
+def main(_: list[str]) -> None:
+    """Measures every catalogue."""
+    trainings = [_Training(int(size)) for size in _NUM_ITEMS.value]
+    for training in trainings:
+        training.run()  # Traces and warms up.
+    rounds = [
+        [training.run() for training in trainings] for _ in range(_ROUNDS.value)
+    ]
+    for training, seconds in zip(
+        trainings, zip(*rounds, strict=True), strict=True
+    ):
+        low, median, high = statistics.quantiles(seconds, n=4)
+        print(
+            json.dumps(
+                {
+                    "benchmark": "item_sampling",
+                    "num_items": training.num_items,
+                    "item_sampling": _ITEM_SAMPLING.value,
+                    "milliseconds": round(1e3 * median, 1),
+                    "quartiles": [round(1e3 * low, 1), round(1e3 * high, 1)],
+                }
+            ),
+            flush=True,
+        )
+    peak_kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(
+        json.dumps(
+            {
+                "benchmark": "item_sampling",
+                "ratio": round(
+                    statistics.median(row[-1] / row[0] for row in rounds), 2
+                ),
+                "peak_megabytes": peak_kilobytes // 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -280,6 +280,8 @@ def browser():
                 "There is no Chromium: `apt-get install chromium` or `python"
                 " -m playwright install chromium` brings one."
             )
+        # For machines that do much else.
+        expect.set_options(timeout=30_000)
         browser = playwright.chromium.launch(executable_path=executable)
         yield browser
         browser.close()

@@ -26,7 +26,7 @@ def test_the_greeting_names_model_version_and_addresses(server):
 def accepts_connections(address):
     try:
         socket.create_connection(address, 30).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
         return False
     return True
 

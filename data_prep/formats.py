@@ -61,6 +61,13 @@ class Layout:
     positions: tuple[tuple[str, int], ...] = ()
     compression: str | None = None
 
+    @property
+    def header_of(self) -> dict[str, str]:
+        """What the column of each role is called, as `positions` lists them."""
+        return {
+            role: self.headers[position] for role, position in self.positions
+        }
+
     def __str__(self) -> str:
         if self.kind == "netflix":
             return "Netflix Prize text"
@@ -73,8 +80,8 @@ class Layout:
             "::": "'::'-separated",
         }[self.delimiter]
         columns = ", ".join(
-            f"{role} in column {self.headers[position]}"
-            for role, position in self.positions
+            f"{role} in column {header}"
+            for role, header in self.header_of.items()
         )
         compressed = f", {self.compression}" if self.compression else ""
         return f"{name}{compressed}: {columns}"

@@ -30,7 +30,6 @@ from data_prep.validation import (
     MALFORMED,
     Scale,
     explain,
-    find_bad_field,
     validate,
 )
 
@@ -39,7 +38,12 @@ _BYTES_PER_PART = 1 << 25
 
 _ITEM_LINE = re.compile(rb"^\d+:\r?$", re.MULTILINE)
 _HEADERS = ("user", "rating", "date")
-_FIELDS = {"user": "user", "rating": "rating", "timestamp": "date"}
+_COLUMNS = {
+    "user": "user",
+    "item": "item_id",
+    "rating": "rating",
+    "timestamp": "date",
+}
 _FAST_TYPES = {
     "user": pa.string(),
     "rating": pa.float64(),
@@ -226,13 +230,7 @@ class _Text:
         table = table.append_column(
             "item_id", self._name_items(table.num_rows).cast(pa.string())
         ).append_column("number", pa.array(np.arange(table.num_rows)))
-        columns = {
-            "user": "user",
-            "item": "item_id",
-            "rating": "rating",
-            "timestamp": "date",
-        }
-        rows = validate(table, columns, scale, place="number")
+        rows = validate(table, _COLUMNS, scale, place="number")
         self._reject_lines(rejects)
         return rejects.sift(
             rows, functools.partial(self._describe_row, rejects, scale)
@@ -287,15 +285,13 @@ class _Text:
         self, rejects: Rejects, scale: Scale | None, row: dict[str, Any]
     ) -> Rejected:
         user, _, rating, date = (text or "" for text in row["texts"])
-        fields = dict(zip(_HEADERS, (user, rating, date), strict=True))
-        header = _FIELDS[find_bad_field(row["reason"])]
         number = _skip(row["place"], [place for place, _ in self._skipped])
         return self._describe(
             rejects,
             number,
             row["reason"],
-            ",".join(fields.values()),
-            explain(row["reason"], header, fields[header], scale),
+            ",".join((user, rating, date)),
+            explain(row, _COLUMNS, scale),
         )
 
     def _reject_lines(self, rejects: Rejects) -> None:

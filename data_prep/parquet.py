@@ -16,7 +16,7 @@ from data_prep.files import InputFile
 from data_prep.formats import Layout, explain_damage
 from data_prep.parts import Part, join_batches
 from data_prep.rejects import Rejected, Rejects
-from data_prep.validation import Scale, explain, find_bad_field, validate
+from data_prep.validation import Scale, explain, validate
 
 _BUFFER_BYTES = 1 << 20
 # A row's place is its file's number, and its own in these bits.
@@ -58,10 +58,7 @@ class _Reader:
         scale: Scale | None,
     ) -> None:
         self._files = files
-        self._headers = {
-            role: layout.headers[position]
-            for role, position in layout.positions
-        }
+        self._headers = layout.header_of
         self._rejects = rejects
         self._scale = scale
 
@@ -99,16 +96,13 @@ class _Reader:
     def _describe(self, row: dict[str, Any]) -> Rejected:
         number, line = divmod(row["place"], 1 << _ROW_BITS)
         file = self._files[number]
-        texts = [text or "" for text in row["texts"]]
-        role = find_bad_field(row["reason"])
-        text = texts[list(self._headers).index(role)]
         return Rejected(
             file.number,
             line,
             row["reason"],
             file.name,
-            ",".join(texts),
-            explain(row["reason"], self._headers[role], text, self._scale),
+            ",".join(text or "" for text in row["texts"]),
+            explain(row, self._headers, self._scale),
             line,
             before_line=", row ",
         )

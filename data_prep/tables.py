@@ -22,7 +22,6 @@ from data_prep.validation import (
     MALFORMED,
     Scale,
     explain,
-    find_bad_field,
     select_rows,
 )
 
@@ -119,18 +118,13 @@ class _Reader:
         self._rejects.find_lines_with(
             file.name, functools.partial(self._find_lines, file)
         )
-        reason = row["reason"]
-        texts = [text or "" for text in row["texts"]]
-        roles = [role for role, _ in self._layout.positions]
-        bad = roles.index(find_bad_field(reason))
-        header = self._layout.headers[self._layout.positions[bad][1]]
         return Rejected(
             file.number,
             position,
-            reason,
+            row["reason"],
             file.name,
-            self._layout.delimiter.join(texts),
-            explain(reason, header, texts[bad], self._scale),
+            self._layout.delimiter.join(text or "" for text in row["texts"]),
+            explain(row, self._layout.header_of, self._scale),
         )
 
     def _find_lines(

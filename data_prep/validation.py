@@ -1,6 +1,7 @@
 """What a usable row is, as SQL over the fields of a table."""
 
 import dataclasses
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -150,18 +151,22 @@ def validate(
         return connection.sql(query).to_arrow_table()
 
 
-def find_bad_field(reason: str) -> str:
-    """Returns the role of the field that the reason is about."""
-    return reason.rpartition("_")[2]
+def explain(
+    row: dict[str, Any], headers: dict[str, str], scale: Scale | None
+) -> str:
+    """Says in words why a row cannot be used.
 
-
-def explain(reason: str, header: str, text: str, scale: Scale | None) -> str:
-    """Says in words what is wrong with a field."""
-    role = find_bad_field(reason)
+    Args:
+        row: what `select_rows` gives for it.
+        headers: what the column of each role is called, as `columns` there.
+        scale: the ratings that may be, if that is known.
+    """
+    role = row["reason"].rpartition("_")[2]
+    text = row["texts"][list(headers).index(role)] or ""
     expected = _EXPECTED[role]
-    if reason == OFF_SCALE:
+    if row["reason"] == OFF_SCALE:
         expected = f"must be on the scale {scale}"
-    return f"the {role} (column {header}) {expected}. Received: {text!r}"
+    return f"the {role} (column {headers[role]}) {expected}. Received: {text!r}"
 
 
 def _to_value(role: str, field: str, kind: str) -> str:

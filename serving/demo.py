@@ -10,14 +10,13 @@ or Ctrl-C.
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 
 import uvicorn
 
-from serving import rest_client
+from serving import listening, rest_client
 from serving.command_line import Parser, fail
 from serving.demo_app import DemoApp
 from serving.demo_items import read_catalogue
@@ -38,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(stop, lambda *_: sys.exit(0))
     try:
         catalogue = read_catalogue(flags.job_dir)
-        listener = _bind(flags.host, flags.port)
+        listener = listening.bind(flags.host, flags.port)
+        listener.listen()
     except ValueError as error:
         fail(str(error), exit_code=1)
     except (OSError, OverflowError) as error:
@@ -52,20 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if flags.url
         else _served(os.path.join(flags.job_dir, "export"))
     ) as url:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                DemoApp(url, catalogue),
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-            )
-        )
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
+        server = uvicorn.Server(listening.configure(DemoApp(url, catalogue)))
+        host, port = listening.find_address(listener)
         sys.stdout.write(f"Asking {url}\nSee it at http://{host}:{port}/\n")
         sys.stdout.flush()
         server.run([listener])
@@ -101,15 +89,6 @@ def _make_parser() -> Parser:
         help="the port of the page; 0 picks a free one (default: 8502)",
     )
     return parser
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family)
-    # Connections inherit it. With Nagle's algorithm answers would take 40 ms
-    # more.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
 
 
 @contextlib.contextmanager

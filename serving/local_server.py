@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from serving import config_files
+from serving import config_files, listening
 from serving.command_line import Parser, fail
 from serving.config_files import BatchingParameters, ConfigError, ModelConfig
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("serving").setLevel(logging.INFO)
     try:
         configs, batching, prometheus_path = _read_files(flags)
-        listener = _bind(flags.host, flags.rest_api_port)
+        listener = listening.bind(flags.host, flags.rest_api_port)
     except ConfigError as error:
         fail(str(error), exit_code=1)
     except OSError as error:
@@ -179,18 +179,8 @@ class _Server(uvicorn.Server):
         grpc_port: int,
     ):
         super().__init__(
-            uvicorn.Config(
-                rest_api,
-                # Not what happens to be installed.
-                loop="asyncio",
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                # Malformed requests are the business of those who send them.
-                log_level="error",
-                access_log=False,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            listening.configure(
+                rest_api, timeout_keep_alive=_KEEP_ALIVE_SECONDS
             )
         )
         self._grpc_server = grpc_server
@@ -201,8 +191,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         await self._grpc_server.start()
         (listener,) = sockets or []
-        host, port = listener.getsockname()[:2]
-        host = f"[{host}]" if ":" in host else host
+        host, port = listening.find_address(listener)
         for name, versions in self._models.served().items():
             url = (
                 f"http://{host}:{port}/v1/models/"
@@ -399,17 +388,6 @@ def _port(text: str) -> int:
             f"must be a number from 0 to 65535. Received: {text!r}"
         )
     return int(text)
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Takes the port; connections are refused until the server listens."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off, which would cost every answer 40 ms,
-    # only where the protocol is given.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind((host, port))
-    return listener
 
 
 def _bind_grpc(server: "GrpcServer", host: str, port: int) -> int:

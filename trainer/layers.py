@@ -110,15 +110,7 @@ class ReversibleDense(keras.layers.Layer):
         return self.activation(outputs + self.bias)
 
     def _read(self, weight: Any, items: tf.Tensor | None) -> tf.Tensor:
-        """Reads a weight, or those of its rows that are of `items`."""
-        # Off the variable, not off its value: a variable whose rows are
-        # written one by one copies its value for whoever reads it.
-        rows = (
-            tf.convert_to_tensor(weight.value)
-            if items is None
-            else tf.gather(weight.value, items)
-        )
-        return tf.cast(rows, self.compute_dtype)
+        return tf.cast(_read_rows(weight, items), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -130,6 +122,15 @@ class ReversibleDense(keras.layers.Layer):
             ),
             "tie_weights": self.tie_weights,
         }
+
+
+def _read_rows(weight: Any, items: tf.Tensor | None) -> tf.Tensor:
+    """Reads a weight, or those of its rows that are of `items`."""
+    # Off the variable, not off its value: a variable whose rows are written
+    # one by one copies its value for whoever reads it.
+    if items is None:
+        return tf.convert_to_tensor(weight.value)
+    return tf.gather(weight.value, items)
 
 
 @tf.custom_gradient
@@ -286,11 +287,7 @@ class RatingCentring(keras.layers.Layer):
             return predictions
         if self.mode == "mean":
             return predictions + self.mean
-        item_offsets = (
-            tf.convert_to_tensor(self.item_offsets)
-            if items is None
-            else tf.gather(self.item_offsets, items)
-        )
+        item_offsets = _read_rows(self.item_offsets, items)
         return predictions + (self.mean + item_offsets) + user_offsets
 
     def get_config(self) -> dict[str, Any]:

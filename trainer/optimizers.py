@@ -10,12 +10,28 @@ of a wide layer costs.
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from trainer.layers import PACKAGE
+
+
+class Update(NamedTuple):
+    """What a rule is applied to.
+
+    Attributes:
+        learning_rate: scalar.
+        step: scalar, the number of the update, counted from 1.
+        gradient: of the weight's shape, weight decay included.
+        weight: the weight, or some of its rows.
+    """
+
+    learning_rate: tf.Tensor
+    step: tf.Tensor
+    gradient: tf.Tensor
+    weight: tf.Tensor
 
 
 class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
@@ -54,22 +70,12 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         self.lazy = lazy
 
     @abc.abstractmethod
-    def rule(
-        self,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
+    def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
         """Computes one update, elementwise.
 
         Args:
-            learning_rate: scalar.
-            step: scalar, the number of the update, counted from 1.
-            gradient: of the shape of the weight, weight decay included.
-            weight: the weight.
-            *state: what `state_names` names, of the same shape, 0 at first.
+            update: what is to be applied to what.
+            *state: what `state_names` names, of the weight's shape, 0 at first.
 
         Returns:
             The new weight and the new state.
@@ -96,34 +102,37 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         step = tf.cast(self.iterations + 1, variable.dtype)
 
         def apply_rule(
-            gradient: tf.Tensor, values: Sequence[tf.Tensor]
+            gradient: tf.Tensor, weight: tf.Tensor, *state: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
             if self._penalty:
-                gradient += self._penalty * values[0]
-            return self.rule(learning_rate, step, gradient, *values)
+                gradient += self._penalty * weight
+            return self.rule(
+                Update(learning_rate, step, gradient, weight), *state
+            )
 
-        def update(gradient: tf.Tensor) -> None:
-            values = [tf.convert_to_tensor(value) for value in variables]
-            for target, value in zip(
-                variables, apply_rule(gradient, values), strict=True
-            ):
+        def update_all(gradient: tf.Tensor) -> None:
+            values = apply_rule(gradient, *map(tf.convert_to_tensor, variables))
+            for target, value in zip(variables, values, strict=True):
                 target.assign(value)
 
-        if not tf.executing_eagerly():
-            # In place, and without a temporary for each operation.
-            update = tf.function(update, jit_compile=True, autograph=False)
+        def update_rows(gradient: tf.IndexedSlices) -> None:
+            rows = [tf.gather(value, gradient.indices) for value in variables]
+            values = apply_rule(gradient.values, *rows)
+            for target, value in zip(variables, values, strict=True):
+                target.scatter_update(tf.IndexedSlices(value, gradient.indices))
+
         if isinstance(gradient, tf.IndexedSlices):
             gradient = _add_up_repeated_rows(gradient)
-            if not self.lazy:
-                gradient = _to_dense(gradient)
-        if not isinstance(gradient, tf.IndexedSlices):
-            update(gradient)
-            return
-        rows = [tf.gather(value, gradient.indices) for value in variables]
-        for target, values in zip(
-            variables, apply_rule(gradient.values, rows), strict=True
-        ):
-            target.scatter_update(tf.IndexedSlices(values, gradient.indices))
+            if self.lazy:
+                update_rows(gradient)
+                return
+            gradient = _to_dense(gradient)
+        if not tf.executing_eagerly():
+            # In place, and without a temporary for each operation.
+            update_all = tf.function(
+                update_all, jit_compile=True, autograph=False
+            )
+        update_all(gradient)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -184,17 +193,10 @@ class Momentum(RowOptimizer):
         super().__init__(learning_rate, **kwargs)
         self.momentum = momentum
 
-    def rule(
-        self,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
+    def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
         (velocity,) = state
-        velocity = self.momentum * velocity + gradient
-        return weight - learning_rate * velocity, velocity
+        velocity = self.momentum * velocity + update.gradient
+        return update.weight - update.learning_rate * velocity, velocity
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "momentum": self.momentum}
@@ -216,21 +218,14 @@ class Adam(RowOptimizer):
 
     state_names = ("first_moment", "second_moment")
 
-    def rule(
-        self,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
+    def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
         first, second = state
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.999 * second + 0.001 * gradient**2
-        first_rate = learning_rate / (1 - 0.9**step)
-        second_rate = tf.math.rsqrt(1 - 0.999**step)
-        weight -= first_rate * first / (tf.sqrt(second) * second_rate + 1e-8)
-        return weight, first, second
+        first = 0.9 * first + 0.1 * update.gradient
+        second = 0.999 * second + 0.001 * update.gradient**2
+        first_rate = update.learning_rate / (1 - 0.9**update.step)
+        second_rate = tf.math.rsqrt(1 - 0.999**update.step)
+        change = first_rate * first / (tf.sqrt(second) * second_rate + 1e-8)
+        return update.weight - change, first, second
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -246,17 +241,11 @@ class Adagrad(RowOptimizer):
 
     state_names = ("total",)
 
-    def rule(
-        self,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
-        total = state[0] + gradient**2
-        weight -= learning_rate * gradient / (tf.sqrt(total) + 1e-10)
-        return weight, total
+    def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        total = state[0] + update.gradient**2
+        change = update.learning_rate * update.gradient
+        change /= tf.sqrt(total) + 1e-10
+        return update.weight - change, total
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -272,17 +261,11 @@ class RMSprop(RowOptimizer):
 
     state_names = ("average",)
 
-    def rule(
-        self,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        gradient: tf.Tensor,
-        weight: tf.Tensor,
-        *state: tf.Tensor,
-    ) -> tuple[tf.Tensor, ...]:
-        average = 0.99 * state[0] + 0.01 * gradient**2
-        weight -= learning_rate * gradient / (tf.sqrt(average) + 1e-8)
-        return weight, average
+    def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        average = 0.99 * state[0] + 0.01 * update.gradient**2
+        change = update.learning_rate * update.gradient
+        change /= tf.sqrt(average) + 1e-8
+        return update.weight - change, average
 
 
 OPTIMIZERS: dict[str, type[RowOptimizer]] = {

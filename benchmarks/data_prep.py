@@ -4,9 +4,10 @@
 
 Prints one JSON object a line: preparing `mv_*.txt` text and Parquet of each
 size, the plain Python converter of the paper's reference code beside it on
-the smallest size, and reading the records back as training does. Commands are
-measured from start to exit, with the largest resident memory of the process,
-as `/usr/bin/time -v` does. The data are kept in `--work-dir`.
+the smallest size, and reading the records back as training does, beside the
+training step of the paper's model on the same batches. Commands are measured
+from start to exit, with the largest resident memory of the process, as
+`/usr/bin/time -v` does. The data are kept in `--work-dir`.
 """
 
 import collections
@@ -19,7 +20,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -31,12 +33,14 @@ _WORK_DIR = flags.DEFINE_string(
     "work_dir", "/tmp/benchmark-data_prep", "Directory of data and results."
 )
 _FORMATS = flags.DEFINE_list("formats", ["netflix", "parquet"], "What to read.")
-_MEMORY_LIMIT = flags.DEFINE_string("memory_limit", "2GB", "As data_prep's.")
+_MEMORY_LIMITS = flags.DEFINE_list(
+    "memory_limits", ["2GB"], "Each as `--memory-limit` of data_prep."
+)
 _REPEATS = flags.DEFINE_integer(
     "repeats", 3, "Turns of the comparison with the plain converter."
 )
 
-_BATCH_SIZE = 128
+_TRAINING_STEPS = 10
 _WRITERS = {"netflix": write_netflix, "parquet": write_parquet}
 
 
@@ -48,7 +52,8 @@ def main(argv: list[str]) -> None:
     for size in sizes:
         for kind in _FORMATS.value:
             source = generate(kind, size)
-            measure_command(kind, size, source)
+            for memory_limit in _MEMORY_LIMITS.value:
+                measure_command(kind, size, source, memory_limit)
     measure_reading(sizes[-1])
     if "netflix" in _FORMATS.value:
         compare_with_plain_python(sizes[0])
@@ -71,14 +76,16 @@ def generate(kind: str, size: int) -> str:
     return path
 
 
-def measure_command(kind: str, size: int, source: str) -> None:
+def measure_command(
+    kind: str, size: int, source: str, memory_limit: str
+) -> None:
     """Prepares the ratings in a process of its own."""
     output_dir = os.path.join(_WORK_DIR.value, f"prepared-{kind}-{size}")
     shutil.rmtree(output_dir, ignore_errors=True)
     command = [sys.executable, "-m", "data_prep.task", "--source", "files"]
     command += ["--ratings", source, "--split", "netflix-full"]
     command += ["--output-dir", output_dir]
-    command += ["--memory-limit", _MEMORY_LIMIT.value]
+    command += ["--memory-limit", memory_limit]
     start = time.monotonic()
     with open(os.devnull, "w") as null:
         process = subprocess.Popen(command, stdout=null, stderr=null)
@@ -96,35 +103,67 @@ def measure_command(kind: str, size: int, source: str) -> None:
         microseconds_per_row=round(seconds / num_rows * 1e6, 3),
         cpu_seconds=round(usage.ru_utime + usage.ru_stime, 1),
         peak_rss_mb=usage.ru_maxrss >> 10,
-        memory_limit=_MEMORY_LIMIT.value,
+        memory_limit=memory_limit,
     )
 
 
 def measure_reading(size: int) -> None:
-    """Reads prepared data as training does."""
+    """Reads prepared data as training does, and trains on some of it."""
     from data_prep.manifest import read_manifest
     from data_prep.records import list_shards
     from trainer.input_pipeline import training_batches
+    from trainer.recipes import PAPER
 
     data_dir = os.path.join(
         _WORK_DIR.value, f"prepared-{_FORMATS.value[0]}-{size}"
     )
     manifest = read_manifest(data_dir)
-    start = time.monotonic()
-    num_batches = sum(
-        1
-        for _ in training_batches(
-            list_shards(data_dir), manifest.num_items, _BATCH_SIZE, 0, 0
+    shards, num_items = list_shards(data_dir), manifest.num_items
+
+    def read(first_batch: int) -> Any:
+        return training_batches(
+            shards, num_items, PAPER.batch_size, 0, 0, first_batch
         )
-    )
-    seconds = time.monotonic() - start
+
+    num_batches = manifest.num_users // PAPER.batch_size
+    read_seconds = _measure(lambda: collections.deque(read(0), maxlen=0))
+    resume_seconds = _measure(lambda: next(iter(read(num_batches - 1))))
+    step_seconds = _measure_training(read(0).take(_TRAINING_STEPS + 1))
+    users_per_second = num_batches * PAPER.batch_size / read_seconds
+    trained_per_second = PAPER.batch_size / step_seconds
     report(
         measured="read",
-        users=num_batches * _BATCH_SIZE,
+        users=num_batches * PAPER.batch_size,
         ratings=manifest.num_ratings["train"],
-        seconds=round(seconds, 2),
-        users_per_second=round(num_batches * _BATCH_SIZE / seconds),
+        seconds=round(read_seconds, 2),
+        users_per_second=round(users_per_second),
+        seconds_to_the_last_batch_alone=round(resume_seconds, 2),
+        trained_users_per_second=round(trained_per_second),
+        times_the_models_consumption=round(
+            users_per_second / trained_per_second
+        ),
     )
+
+
+def _measure_training(batches: Iterable[Any]) -> float:
+    """Returns the seconds of a training step of the paper's model."""
+    import tensorflow as tf
+
+    from trainer.autoencoder import AutoEncoder
+    from trainer.optimizers import OPTIMIZERS
+    from trainer.recipes import PAPER
+
+    first, *others = batches
+    model = AutoEncoder(first.shape[1], **PAPER.model_arguments())
+    model.compile(OPTIMIZERS[PAPER.optimizer](PAPER.learning_rate))
+    train_step = tf.function(model.train_step, reduce_retracing=True)
+    train_step(first)  # Traces and warms up.
+    train_step(others[0])
+    seconds = [
+        _measure(lambda batch=batch: float(train_step(batch)["loss"]))
+        for batch in others
+    ]
+    return float(np.median(seconds))
 
 
 def compare_with_plain_python(size: int) -> None:
@@ -154,7 +193,7 @@ def _scratch() -> str:
     return path
 
 
-def _measure(function: Callable[[], None]) -> float:
+def _measure(function: Callable[[], object]) -> float:
     start = time.monotonic()
     function()
     return time.monotonic() - start

@@ -388,9 +388,22 @@ def main(runner_arguments: list[str]) -> None:
         source, split, task.SEED.value, task.NUM_SHARDS.value, options
     )
     manifest = prepare(
-        request, task.OUTPUT_DIR.value, PipelineOptions(runner_arguments)
+        request, task.OUTPUT_DIR.value, _read_options(runner_arguments)
     )
     task.print_manifest(manifest)
+
+
+def _read_options(arguments: list[str]) -> PipelineOptions:
+    """Returns the options of the runner, all of which Beam must know."""
+    options = PipelineOptions(arguments)
+    given = options.get_all_options(retain_unknown_options=True)
+    unknown = given.keys() - options.get_all_options().keys()
+    if unknown:
+        raise UserError(
+            f"unknown flag --{min(unknown)}: neither this command nor Beam"
+            " has it."
+        )
+    return options
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def find_files(pattern: str) -> tuple[str, ...]:
         found = sorted(tf.io.gfile.glob(part))
         if len(found) == 1 and tf.io.gfile.isdir(found[0]):
             members = tf.io.gfile.join(found[0], "mv_*.txt")
-            found = sorted(tf.io.gfile.glob(members)) or found
+            found = sorted(tf.io.gfile.glob(members))
+            if not found:
+                raise _is_a_directory(part)
         if not found:
             raise UserError(f"no file matches --ratings {part}.")
         paths += found
@@ -150,7 +152,8 @@ def _fetch(number: int, path: str, temp_dir: str) -> InputFile:
 
 def _is_a_directory(path: str) -> UserError:
     return UserError(
-        f"{path} is a directory. Name its files, such as {path}/*.csv."
+        f"{path} is a directory without mv_*.txt files. Name its files, such"
+        f" as {path}/*.csv."
     )
 
 

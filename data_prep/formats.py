@@ -112,6 +112,11 @@ def recognise(file: InputFile, columns: Columns) -> Layout:
         raise UserError(
             f"{file.name}:1: must be UTF-8 text. Received: {first_line!r}"
         ) from None
+    if "\r" in text:
+        raise UserError(
+            f"{file.name}:1: lines must end in \\n or in \\r\\n, not in \\r"
+            " alone."
+        )
     delimiter = next((d for d in ("\t", "::", ",") if d in text), ",")
     fields = tuple(_split(text, delimiter))
     given = dataclasses.astuple(columns)

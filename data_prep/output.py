@@ -43,13 +43,9 @@ from data_prep.vocabulary import (
     write_items,
 )
 
-# What a full disk or too little memory ends in.
-_NO_ROOM = (
-    OSError,
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.TransactionException,
-)
+# What a full disk ends in, and what too little memory.
+_NO_ROOM = (OSError, duckdb.IOException, duckdb.TransactionException)
+_NO_MEMORY = (MemoryError, duckdb.OutOfMemoryException)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,13 +148,14 @@ def remove_leftovers(output_dir: str) -> None:
 
 @contextlib.contextmanager
 def working_directory(output_dir: str) -> Iterator[str]:
-    """Gives a local directory, and says where there was no room for work.
+    """Gives a local directory, and says what there was not enough of.
 
     Args:
         output_dir: the directory of the result.
 
     Raises:
-        UserError: when a file cannot be written there or in `output_dir`.
+        UserError: when a file cannot be written there or in `output_dir`, or
+            memory runs out.
     """
     with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
         try:
@@ -169,6 +166,12 @@ def working_directory(output_dir: str) -> Iterator[str]:
             raise UserError(
                 f"could not work in {temp_dir} (TMPDIR names another place):"
                 f" {str(error).splitlines()[0]}"
+            ) from error
+        except _NO_MEMORY as error:
+            raise UserError(
+                f"memory ran out ({str(error).partition(chr(10))[0]}). Raise"
+                " --memory-limit where the machine has more, and lower it"
+                " where it has not."
             ) from error
         except tf.errors.OpError as error:
             raise UserError(

@@ -74,7 +74,10 @@ class _Reader:
         self, number: int, path: str, batch_size: int
     ) -> Iterator[pa.RecordBatch]:
         row = 1
-        with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as content:
+        # Read ahead, all that was read of a file would stay in memory.
+        with pq.ParquetFile(
+            path, buffer_size=_BUFFER_BYTES, pre_buffer=False
+        ) as content:
             for batch in content.iter_batches(
                 batch_size, columns=[*self._headers.values()], use_threads=False
             ):

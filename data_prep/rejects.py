@@ -172,9 +172,9 @@ class Rejects:
         reasons = ", ".join(
             f"{n:,} {k}" for k, n in sorted(self.counts.items())
         )
-        some = "the first " if expected_rows else ""
+        so_far = " read so far" if expected_rows else ""
         raise UserError(
-            f"{self.first[0].message}. Of {some}{num_rows:,} rows"
+            f"{self.first[0].message}. Of {num_rows:,} rows{so_far}"
             f" {num_rejected:,} cannot be used ({reasons}), more than the"
             f" {100 * max_bad_rows:g} % that --max-bad-rows allows; the first"
             f" are in {FILE_NAME}."

@@ -96,6 +96,8 @@ def parse_bytes(text: str) -> int:
 
 def format_bytes(number: float) -> str:
     """Returns a size as people read it."""
+    if number < 1 << 30:
+        return f"{number / (1 << 20):.0f} MB"
     return f"{number / (1 << 30):.1f} GB"
 
 
@@ -129,10 +131,14 @@ def check_disks(num_rows: int, temp_dir: str, output_dir: str) -> None:
     for directory, needed in needs:
         free = shutil.disk_usage(directory).free
         if free < needed:
+            advice = (
+                "TMPDIR names another place for what is on the way."
+                if directory == temp_dir
+                else "Make room, or choose another --output-dir."
+            )
             raise UserError(
                 f"{directory} has {format_bytes(free)} free, and about"
-                f" {format_bytes(needed)} will be needed. TMPDIR names another"
-                " place for what is on the way."
+                f" {format_bytes(needed)} will be needed. {advice}"
             )
 
 

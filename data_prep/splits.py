@@ -88,7 +88,7 @@ class UserTime(Split):
 
     name = "user-time"
     needs_timestamps = True
-    advice = "--seed or --split (few users have two ratings or more)"
+    advice = "--seed or --split (this one is for users of two ratings or more)"
     outcomes = (*GROUPS, USER_TOO_SHORT)
 
     def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
@@ -116,7 +116,7 @@ class LeaveLastOut(Split):
 
     name = "leave-last-out"
     needs_timestamps = True
-    advice = "--split (few users have three ratings or more)"
+    advice = "--split (this one is for users of three ratings or more)"
 
     def assign(self, rows: Rows, seed: int, cuts: dict[str, float]) -> Outcomes:
         positions, counts = _rank_by_time(rows)

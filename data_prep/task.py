@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from data_prep import command_line
+from data_prep.groups import GROUPS
 
 if TYPE_CHECKING:
     from data_prep.manifest import Manifest
@@ -204,7 +205,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
 def print_manifest(manifest: "Manifest") -> None:
     """Prints what was prepared, and where."""
     counts = {"users": manifest.num_users, "items": manifest.num_items}
-    counts |= {f"{k} ratings": n for k, n in manifest.num_ratings.items()}
+    counts |= {f"{k} ratings": manifest.num_ratings[k] for k in GROUPS}
     counts |= {f"dropped, {k}": n for k, n in manifest.rows_dropped.items()}
     counts |= {f"rejected, {k}": n for k, n in manifest.rows_rejected.items()}
     for name, count in counts.items():

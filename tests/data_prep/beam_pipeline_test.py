@@ -104,3 +104,17 @@ def test_command_runs_in_worker_processes(skewed_files, tmp_path):
     options = Options(max_bad_rows=0.01)
     prepare(source, make_split("user-time"), str(expected), options=options)
     assert read_files(output_dir) == read_files(expected)
+
+
+@pytest.mark.integration
+def test_flag_that_nobody_knows_is_an_error(skewed_files, tmp_path):
+    code, _, errors = run_task(
+        *("--source", "files", "--ratings", skewed_files, "--split=user-time"),
+        *("--output-dir", tmp_path, "--direct-num-wrkers=2"),
+        module="data_prep.beam_pipeline",
+    )
+    assert code == 1
+    assert errors == [
+        "error: unknown flag --direct_num_wrkers: neither this command nor"
+        " Beam has it."
+    ]

@@ -3,6 +3,7 @@ import os
 import random
 
 import hypothesis
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
@@ -242,6 +243,16 @@ def test_output_directory_may_not_be_a_file(source, tmp_path):
         prepare(source, make_split("random"), str(tmp_path / "file"))
 
 
+def test_memory_that_runs_out_is_a_users_error(source, tmp_path):
+    @dataclasses.dataclass(frozen=True)
+    class Huge(RowsSource):
+        def read(self, reading):
+            yield lambda: np.empty(1 << 50)
+
+    with pytest.raises(UserError, match=r"memory ran out \(.*--memory-limit"):
+        prepare(Huge(source.rows), make_split("random"), str(tmp_path))
+
+
 def test_source_of_bad_rows_is_not_read_to_its_end(source, tmp_path):
     @dataclasses.dataclass(frozen=True)
     class Endless(RowsSource):
@@ -257,8 +268,8 @@ def test_source_of_bad_rows_is_not_read_to_its_end(source, tmp_path):
 
     with pytest.raises(
         UserError,
-        match=r"f.csv:9: bad rating. Of the first [\d,]+ rows [\d,]+ cannot be"
-        r" used \([\d,]+ unreadable_rating\), more than the 50 %",
+        match=r"f.csv:9: bad rating. Of [\d,]+ rows read so far [\d,]+ cannot"
+        r" be used \([\d,]+ unreadable_rating\), more than the 50 %",
     ):
         prepare(
             Endless(source.rows),

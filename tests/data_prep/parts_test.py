@@ -127,7 +127,7 @@ def test_what_is_no_size_is_named(text):
 
 
 def test_limit_below_what_is_needed_is_refused():
-    with pytest.raises(UserError, match=r"at least 1.0 GB. Received: 0.5 GB"):
+    with pytest.raises(UserError, match=r"at least 1000 MB. Received: 512 MB"):
         Resources(memory_limit=1 << 29)
 
 

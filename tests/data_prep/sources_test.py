@@ -1,4 +1,5 @@
 import collections
+import os
 
 import numpy as np
 import pytest
@@ -28,6 +29,11 @@ def load(name, tmp_path, **options):
             id="unknown_name",
         ),
         pytest.param({"name": "files"}, "needs --ratings", id="no_ratings"),
+        pytest.param(
+            {"name": "files", "ratings": os.path.dirname(__file__)},
+            r"data_prep is a directory without mv_\*.txt files. Name its files",
+            id="directory",
+        ),
         pytest.param(
             {"name": "files", "ratings": "/nowhere/*.csv"},
             r"no file matches --ratings /nowhere/\*.csv",

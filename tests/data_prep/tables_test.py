@@ -193,6 +193,11 @@ def test_usual_timestamps_are_understood(tmp_path, text, seconds):
             r"0:2: lines must all end alike",
             id="mixed_line_ends",
         ),
+        pytest.param(
+            HEADER.replace("\n", "\r") + "1,2,3,4\r",
+            r"0:1: lines must end in \\n or in \\r\\n, not in \\r alone",
+            id="line_ends_of_old",
+        ),
         pytest.param("", "ratings0 is empty", id="empty_file"),
         pytest.param(
             "user,item,stars out of 5\n1,2,3\n",
@@ -229,7 +234,7 @@ def test_named_column_that_is_missing_is_named(tmp_path):
 
 def test_directory_is_not_a_file(tmp_path):
     source = Files((str(tmp_path),), Columns())
-    with pytest.raises(UserError, match=r"is a directory. Name its files"):
+    with pytest.raises(UserError, match=r"is a directory .*Name its files"):
         read_source(source, tmp_path)
 
 

@@ -3,10 +3,17 @@
 import os
 import resource
 import signal
+import subprocess
 import time
 
 import pytest
 
+from benchmarks.netflix_shaped import (
+    Shape,
+    write_csv,
+    write_netflix,
+    write_parquet,
+)
 from data_prep.encode import prepare
 from data_prep.manifest import is_prepared, read_manifest
 from data_prep.sources import make_source
@@ -141,8 +148,33 @@ def test_memory_limit_that_is_too_low_exits_with_1(ratings_file, tmp_path):
     )
     assert code == 1
     assert errors == [
-        "error: --memory-limit must be at least 1.0 GB. Received: 0.1 GB"
+        "error: --memory-limit must be at least 1000 MB. Received: 100 MB"
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write", [write_parquet, write_csv, write_netflix])
+def test_memory_limit_is_kept(write, tmp_path):
+    """The kernel would not give more, either.
+
+    With `--memory-limit 2GB`, as many ratings take more than 1 GB.
+    """
+    limit = 1 << 30
+    write(Shape(10_000_000), str(tmp_path / "ratings"))
+    process = start_task(
+        *("--source", "files", "--ratings", tmp_path / "ratings"),
+        *("--split", "global-time", "--memory-limit", "1GB"),
+        *("--output-dir", tmp_path / "out"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_DATA, (limit, limit)
+        ),
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss << 10 < limit
 
 
 def test_full_disk_exits_with_1_and_leaves_no_manifest(ratings_file, tmp_path):

@@ -126,6 +126,7 @@ class AutoEncoder(RatingModel):
                     else None
                 ),
                 tie_weights=tie_weights,
+                updates_rows=item_sampling > 0 and depth == 0,
                 dtype=self.dtype_policy,
                 name=f"dense_{depth}",
             )

@@ -36,6 +36,8 @@ class ReversibleDense(keras.layers.Layer):
         activation: name or function, forward.
         reverse_activation: name or function, reverse.
         tie_weights: whether the reverse kernel is the kernel.
+        updates_rows: whether training writes the weights row by row. Then
+            rows are also read one by one.
 
     Call arguments:
         inputs: `(batch_size, input_units)` forward; `(batch_size, units)` in
@@ -55,6 +57,7 @@ class ReversibleDense(keras.layers.Layer):
         activation: Any = None,
         reverse_activation: Any = None,
         tie_weights: bool = False,
+        updates_rows: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -62,6 +65,7 @@ class ReversibleDense(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
         self.reverse_activation = keras.activations.get(reverse_activation)
         self.tie_weights = tie_weights
+        self.updates_rows = updates_rows
 
     def build(self, input_shape: tuple[int | None, int]) -> None:
         input_units = input_shape[-1]
@@ -106,11 +110,18 @@ class ReversibleDense(keras.layers.Layer):
             return self.reverse_activation(
                 products + self._read(self.reverse_bias, items)
             )
-        outputs = tf.matmul(inputs, self._read(self.kernel, items))
+        outputs = _matmul(inputs, self._read(self.kernel, items))
         return self.activation(outputs + self.bias)
 
     def _read(self, weight: Any, items: tf.Tensor | None) -> tf.Tensor:
-        return tf.cast(_read_rows(weight, items), self.compute_dtype)
+        # To read rows off a variable makes every later reader of the whole
+        # copy it. To read them off its value makes a writer of rows copy it.
+        rows = weight.value
+        if items is None or not self.updates_rows:
+            rows = tf.convert_to_tensor(rows)
+        if items is not None:
+            rows = tf.gather(rows, items)
+        return tf.cast(rows, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -130,20 +141,34 @@ def _read_rows(weight: Any, items: tf.Tensor | None) -> tf.Tensor:
     # one by one copies its value for whoever reads it.
     if items is None:
         return tf.convert_to_tensor(weight.value)
-    return tf.gather(weight.value, items)
+    return tf.gather(tf.convert_to_tensor(weight.value), items)
+
+
+# TensorFlow's own product with a transposed kernel on the right, which is also
+# the gradient of one without, takes 2 to 5 times as long on a CPU as the
+# product the other way round that is then transposed.
+
+
+@tf.custom_gradient
+def _matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """Computes `inputs @ kernel`."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return (
+            _matmul_transposed(upstream, kernel),
+            tf.matmul(inputs, upstream, transpose_a=True),
+        )
+
+    return tf.matmul(inputs, kernel), gradient
 
 
 @tf.custom_gradient
 def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
-    """Computes `inputs @ kernel.T` for a kernel with many rows.
-
-    TensorFlow's own product with a transposed right side, and its gradient,
-    take 2 to 5 times as long on a CPU.
-    """
+    """Computes `inputs @ kernel.T`."""
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (
-            tf.matmul(upstream, kernel),
+            _matmul(upstream, kernel),
             tf.matmul(upstream, inputs, transpose_a=True),
         )
 
@@ -287,7 +312,9 @@ class RatingCentring(keras.layers.Layer):
             return predictions
         if self.mode == "mean":
             return predictions + self.mean
-        item_offsets = _read_rows(self.item_offsets, items)
+        item_offsets = tf.convert_to_tensor(self.item_offsets)
+        if items is not None:
+            item_offsets = tf.gather(item_offsets, items)
         return predictions + (self.mean + item_offsets) + user_offsets
 
     def get_config(self) -> dict[str, Any]:

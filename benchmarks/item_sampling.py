@@ -18,10 +18,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As `trainer.task` does.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks.batches import make_batches
 from trainer.autoencoder import AutoEncoder
 from trainer.optimizers import Momentum
 
@@ -47,8 +47,13 @@ class _Training:
         model.compile(Momentum(0.001, lazy=True))
         model.optimizer.build(model.trainable_variables)
         self._train_step = tf.function(model.train_step, reduce_retracing=True)
-        rng = np.random.default_rng(1)
-        self._batches = [_make_batch(rng, num_items) for _ in range(4)]
+        shape = (_BATCH_SIZE, num_items)
+        self._batches = [
+            tf.SparseTensor(*batch, shape)
+            for batch in make_batches(
+                4, num_items, _BATCH_SIZE, _RATINGS_PER_USER
+            )
+        ]
 
     def run(self) -> float:
         """Trains one round; returns the seconds of a step."""
@@ -57,19 +62,6 @@ class _Training:
             batch = self._batches[number % len(self._batches)]
             float(self._train_step(batch)["loss"])
         return (time.perf_counter() - start) / _STEPS
-
-
-def _make_batch(rng: np.random.Generator, num_items: int) -> tf.SparseTensor:
-    """Makes users who rate popular items more, as log-uniform draws."""
-    draws = rng.random((_BATCH_SIZE, _RATINGS_PER_USER))
-    items = np.sort((num_items + 1.0) ** draws - 1, axis=1).astype(np.int64)
-    # A log-uniform draw repeats the most popular items: a user rates each once.
-    is_first = np.ones(items.shape, bool)
-    is_first[:, 1:] = items[:, 1:] != items[:, :-1]
-    users = np.broadcast_to(np.arange(_BATCH_SIZE)[:, np.newaxis], items.shape)
-    indices = np.stack([users[is_first], items[is_first]], axis=1)
-    ratings = rng.integers(1, 6, len(indices)).astype(np.float32)
-    return tf.SparseTensor(indices, ratings, (_BATCH_SIZE, num_items))
 
 
 def main(_: list[str]) -> None:

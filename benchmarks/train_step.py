@@ -14,7 +14,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As `trainer.task` does; the Keras step has it, too.
@@ -26,6 +26,7 @@ import tensorflow as tf
 import torch
 from absl import app, flags
 
+from benchmarks.batches import Batch, make_batches
 from trainer.autoencoder import AutoEncoder
 from trainer.optimizers import Momentum
 
@@ -43,13 +44,14 @@ _STEPS = flags.DEFINE_integer("steps", 4, "Steps a round.")
 _LEARNING_RATE = 0.005
 _MOMENTUM = 0.9
 
-#: A batch: user and item of each rating, and the rating.
-_Batch = tuple[np.ndarray, np.ndarray]
-
 
 def main(_: list[str]) -> None:
     """Measures every step for each number of re-feeds."""
-    batches = list(_make_batches(8))
+    batches = list(
+        make_batches(
+            8, _NUM_ITEMS.value, _BATCH_SIZE.value, _RATINGS_PER_USER.value
+        )
+    )
     ratios = {}
     for num_refeeds in (0, 1):
         steps = _make_steps(num_refeeds, batches)
@@ -97,32 +99,8 @@ def main(_: list[str]) -> None:
     print(json.dumps({"benchmark": "train_step", "refeeds": ratios}))
 
 
-def _make_batches(num_batches: int) -> Iterator[_Batch]:
-    """Makes users of log-normal activity who rate popular items more."""
-    rng = np.random.default_rng(1)
-    popularity = 1 / (np.arange(_NUM_ITEMS.value) + 10.0)
-    popularity /= popularity.sum()
-    for _ in range(num_batches):
-        counts = rng.lognormal(0, 1, _BATCH_SIZE.value)
-        counts *= _RATINGS_PER_USER.value / counts.mean()
-        indices = [
-            (user, item)
-            for user, count in enumerate(counts)
-            for item in np.sort(
-                rng.choice(
-                    _NUM_ITEMS.value,
-                    min(max(1, int(count)), _NUM_ITEMS.value // 2),
-                    replace=False,
-                    p=popularity,
-                )
-            )
-        ]
-        ratings = rng.integers(1, 6, len(indices)).astype(np.float32)
-        yield np.array(indices, np.int64), ratings
-
-
 def _make_steps(
-    num_refeeds: int, batches: list[_Batch]
+    num_refeeds: int, batches: list[Batch]
 ) -> dict[str, Callable[[int], None]]:
     """Makes a function of the batch's number for each contender."""
     model = AutoEncoder(
@@ -140,7 +118,7 @@ def _make_steps(
 
 
 def _project_step(
-    model: AutoEncoder, batches: list[_Batch]
+    model: AutoEncoder, batches: list[Batch]
 ) -> Callable[[int], None]:
     shape = (_BATCH_SIZE.value, _NUM_ITEMS.value)
     ratings = [tf.SparseTensor(*batch, shape) for batch in batches]
@@ -152,7 +130,7 @@ def _project_step(
     return step
 
 
-def _dense(batch: _Batch) -> np.ndarray:
+def _dense(batch: Batch) -> np.ndarray:
     indices, values = batch
     dense = np.zeros((_BATCH_SIZE.value, _NUM_ITEMS.value), np.float32)
     dense[tuple(indices.T)] = values
@@ -160,7 +138,7 @@ def _dense(batch: _Batch) -> np.ndarray:
 
 
 def _pytorch_step(
-    num_refeeds: int, batches: list[_Batch]
+    num_refeeds: int, batches: list[Batch]
 ) -> Callable[[int], None]:
     """The step of the authors' code, with layers as its users write them."""
     encoder = [_NUM_ITEMS.value, *_HIDDEN_UNITS.value]
@@ -196,7 +174,7 @@ def _pytorch_step(
 
 
 def _keras_step(
-    num_refeeds: int, batches: list[_Batch]
+    num_refeeds: int, batches: list[Batch]
 ) -> Callable[[int], None]:
     """The same with Dense layers over dense rows, as a graph."""
     sizes = [*_HIDDEN_UNITS.value, *_HIDDEN_UNITS.value[-2::-1]]

@@ -9,7 +9,7 @@ import tensorflow as tf
 from data_prep.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
-from trainer.item_subsets import ItemSample, find_rated_items, sample_items
+from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentring, ReversibleDense
 from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
@@ -53,10 +53,10 @@ class AutoEncoder(RatingModel):
         num_refeeds: number of dense re-feeding updates a batch.
         refeed_noise_rate: fraction of the re-fed entries that is dropped from
             input and target.
-        item_sampling: number of items drawn for each re-feeding, which then
-            is about them and the items rated in the batch; 0 re-feeds the
-            whole catalogue. With a lazy optimizer the cost of a step does
-            not depend on the size of the catalogue.
+        item_sampling: number of items drawn for the re-feeding of each batch,
+            which stand for the whole catalogue; 0 re-feeds all of it. With a
+            lazy optimizer a step then costs what the items cost that it
+            rated or drew, whatever the size of the catalogue.
         centring: one of `layers.CENTRINGS`. Give its statistics with
             `model.centring.set_statistics` before training.
         seed: seed of the dropout.
@@ -285,19 +285,17 @@ class AutoEncoder(RatingModel):
             outputs = self._predict(hidden, rated.items)
             loss = self._track_loss(self.rating_loss, rated.ratings, outputs)
         if self.num_refeeds:
-            sample = self._sample_items(rated.items)
-            outputs = self._predict(hidden, sample.items)
+            refed_items = self._choose_refed_items()
+            outputs = self._predict(hidden, refed_items)
         self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
             refed = self.refeed_noise(outputs, training=True)
             with tf.GradientTape() as tape:
                 hidden = self._encode_and_drop(
-                    sample.weigh(refed), sample.items
+                    self._scale_up(refed), refed_items
                 )
-                outputs = self._predict(hidden, sample.items)
-                loss = self._track_loss(
-                    self.refeed_loss, refed, outputs, sample.weights
-                )
+                outputs = self._predict(hidden, refed_items)
+                loss = self._track_loss(self.refeed_loss, refed, outputs)
             self._apply_gradients(tape, loss)
         return self.training_metrics()
 
@@ -308,30 +306,30 @@ class AutoEncoder(RatingModel):
         code = self.dropout(self.encode(inputs, items), training=True)
         return self._decode_hidden(code)
 
-    def _sample_items(self, rated_items: tf.Tensor) -> ItemSample:
-        """Chooses the items that a re-feeding is about."""
+    def _choose_refed_items(self) -> tf.Tensor | None:
+        """Draws what a re-feeding is about; None is the whole catalogue."""
         if not self.item_sampling:
-            return ItemSample()
-        draws = keras.random.randint(
-            [self.item_sampling],
-            minval=0,
-            maxval=self.num_items,
-            dtype="int64",
-            seed=self.item_draws,
+            return None
+        return sample_items(
+            min(self.item_sampling, self.num_items),
+            self.num_items,
+            self.item_draws,
         )
-        return sample_items(rated_items, draws, self.num_items)
+
+    def _scale_up(self, refed: tf.Tensor) -> tf.Tensor:
+        """Makes what was drawn stand for the whole catalogue."""
+        if not 0 < self.item_sampling < self.num_items:
+            return refed
+        return refed * (self.num_items / self.item_sampling)
 
     def _track_loss(
         self,
         tracker: keras.metrics.Mean,
         targets: tf.SparseTensor | tf.Tensor,
         predictions: tf.Tensor,
-        weights: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes what to differentiate, and adds the loss to its metric."""
-        total, count = losses.masked_squared_error(
-            targets, predictions, weights
-        )
+        total, count = losses.masked_squared_error(targets, predictions)
         tracker.update_state(tf.math.divide_no_nan(total, count), count)
         return self.optimizer.scale_loss(losses.global_mean(total, count))
 

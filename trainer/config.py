@@ -43,9 +43,9 @@ class Config:
         "Fraction of the re-fed entries dropped from input and target."
     )
     item_sampling: int = _setting(
-        "Items drawn for each re-feeding, which is then about them and the"
-        " items rated in the batch, so that the cost of a step does not depend"
-        " on the size of the catalogue; 0 re-feeds the whole catalogue."
+        "Items drawn for the re-feeding of each batch, which stand for the"
+        " whole catalogue; a step then touches no weight but theirs and those"
+        " of the items rated in the batch. 0 re-feeds the whole catalogue."
     )
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."

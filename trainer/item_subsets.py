@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import keras
 import tensorflow as tf
 
 
@@ -45,48 +46,27 @@ def find_rated_items(ratings: tf.SparseTensor) -> RatedItems:
     )
 
 
-class ItemSample(NamedTuple):
-    """Distinct items that stand for the whole catalogue.
-
-    Attributes:
-        items: `(num_sampled,)`, int64. None is the whole catalogue itself, in
-            order.
-        weights: `(num_sampled,)`, float32, how many items each stands for: a
-            sum over the sample of `weights * values` is an unbiased estimate
-            of the sum of `values` over all items. None where each stands for
-            itself.
-    """
-
-    items: tf.Tensor | None = None
-    weights: tf.Tensor | None = None
-
-    def weigh(self, values: tf.Tensor) -> tf.Tensor:
-        """Multiplies columns `(batch_size, num_sampled)` by the weights."""
-        return values if self.weights is None else values * self.weights
-
-
 def sample_items(
-    rated_items: tf.Tensor, draws: tf.Tensor, num_items: int
-) -> ItemSample:
-    """Makes a sample of the rated items and of draws from the catalogue.
+    num_samples: int, num_items: int, seed: keras.random.SeedGenerator
+) -> tf.Tensor:
+    """Draws items that stand for the whole catalogue.
 
-    A rated item is in every sample and stands for itself. Another one is drawn
-    `d` times, `draws / num_items` on average, and stands for `d * num_items /
-    draws` items.
+    One from each of `num_samples` equal stretches of the catalogue, so that
+    the mean over the sample is an unbiased estimate of the mean over all
+    items, and a sample as large as the catalogue is the catalogue in order.
 
     Args:
-        rated_items: `(num_rated,)`, int64, distinct.
-        draws: `(num_draws,)`, int64, items drawn uniformly, with replacement.
+        num_samples: number of draws, at most `num_items`.
         num_items: size of the catalogue.
+        seed: where the draws come from.
+
+    Returns:
+        `(num_samples,)`, int64, ascending. Where a stretch ends within an
+        item, two draws may be the same.
     """
-    num_rated, num_draws = tf.size(rated_items), tf.size(draws)
-    items, places = tf.unique(tf.concat([rated_items, draws], axis=0))
-    times_drawn = tf.math.unsorted_segment_sum(
-        tf.ones([num_draws]), places[num_rated:], tf.size(items)
+    draws = tf.range(num_samples, dtype=tf.float64) + keras.random.uniform(
+        [num_samples], seed=seed, dtype="float64"
     )
-    weights = tf.where(
-        tf.range(tf.size(items)) < num_rated,
-        1.0,
-        times_drawn * num_items / tf.cast(num_draws, tf.float32),
-    )
-    return ItemSample(items, weights)
+    items = tf.cast(draws * (num_items / num_samples), tf.int64)
+    # A draw just below the end of the last stretch may be rounded to it.
+    return tf.minimum(items, num_items - 1)

@@ -6,7 +6,6 @@ import tensorflow as tf
 def masked_squared_error(
     targets: tf.SparseTensor | tf.Tensor,
     predictions: tf.Tensor,
-    weights: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Computes the squared error over the entries that the targets hold.
 
@@ -18,8 +17,6 @@ def masked_squared_error(
     Args:
         targets: `(batch_size, num_items)`, float32.
         predictions: `(batch_size, num_items)`, float32.
-        weights: `(num_items,)`, float32, for a dense target: how many items
-            each column stands for, 1 by default.
 
     Returns:
         The sum of the squared errors and the number of entries, two float32
@@ -30,8 +27,6 @@ def masked_squared_error(
         errors = tf.gather_nd(predictions, targets.indices) - targets.values
         return tf.reduce_sum(errors**2), tf.cast(tf.size(errors), tf.float32)
     held = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
-    if weights is not None:
-        held *= weights
     return (
         tf.reduce_sum(held * (predictions - targets) ** 2),
         tf.reduce_sum(held),

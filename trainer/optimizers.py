@@ -125,14 +125,13 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
             for target, value in zip(variables, values, strict=True):
                 target.scatter_update(tf.IndexedSlices(value, gradient.indices))
 
+        arguments = [gradient]
         if isinstance(gradient, tf.IndexedSlices):
             gradient = _add_up_repeated_rows(gradient)
             if self.lazy:
                 update_rows(gradient)
                 return
-            arguments = _spread_rows(gradient)
-        else:
-            arguments = (gradient,)
+            arguments = [*_spread_rows(gradient)]
         if not tf.executing_eagerly():
             # In place, and without a temporary for each operation.
             update_all = tf.function(

@@ -7,6 +7,7 @@ from data_prep.errors import UserError
 from tests.reference import ReferenceAutoEncoder
 from trainer.activations import ACTIVATIONS
 from trainer.autoencoder import AutoEncoder
+from trainer.item_subsets import sample_items
 from trainer.optimizers import OPTIMIZERS, Momentum
 
 NUM_ITEMS = 7
@@ -427,22 +428,8 @@ def test_an_impossible_argument_is_refused_by_name_and_value(
 # ---- Item sampling ----
 
 
-def sampled_step(model, ratings, rated, draws):
-    """Runs a training step that draws the given items."""
-    model.optimizer.build(model.trainable_variables)
-    sample = model._sample_items
-
-    def remember(rated_items):
-        drawn = sample(rated_items)
-        draws.append(drawn)
-        return drawn
-
-    model._sample_items = remember
-    return model.train_step(to_sparse(ratings, rated))
-
-
 def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
-    model = AutoEncoder(500, hidden_units=(4, 3), item_sampling=20)
+    model = AutoEncoder(500, hidden_units=(4, 3), item_sampling=20, seed=3)
     model.compile(Momentum(LEARNING_RATE, lazy=True, weight_decay=0.1))
     rng = np.random.default_rng(21)
     rated = rng.random((4, 500)) < 0.02
@@ -452,9 +439,9 @@ def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
         weight.numpy()
         for weight in (layer.kernel, layer.reverse_kernel, layer.reverse_bias)
     ]
-    drawn = []
-    sampled_step(model, ratings, rated, drawn)
-    touched = np.isin(np.arange(500), drawn[0].items)
+    model.train_step(to_sparse(ratings, rated))
+    touched = rated.any(axis=0)
+    touched[sample_items(20, 500, keras.random.SeedGenerator(3))] = True
     assert rated.any(axis=0).sum() < touched.sum() < 70
     for old, weight in zip(
         before,
@@ -466,19 +453,15 @@ def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
         assert (new[touched] != old[touched]).any()
 
 
-def test_refeeding_every_item_once_is_what_sampling_estimates():
-    # With as many draws as it takes, each item stands for itself.
-    rng = np.random.default_rng(22)
-    ratings, rated = random_ratings(rng)
-    losses = {}
-    for item_sampling in (0, 200_000):
-        keras.utils.set_random_seed(23)
-        model = compiled_model(item_sampling=item_sampling)
-        losses[item_sampling] = model.train_step(to_sparse(ratings, rated))
-    for name in ("loss", "refeed_loss"):
-        np.testing.assert_allclose(
-            losses[0][name], losses[200_000][name], rtol=0.02
-        )
+@pytest.mark.parametrize("item_sampling", [NUM_ITEMS, 10 * NUM_ITEMS])
+def test_a_sample_of_every_item_is_no_sampling(item_sampling):
+    model = compiled_model(item_sampling=item_sampling)
+    reference = reference_of(model)
+    ratings, rated = random_ratings(np.random.default_rng(22))
+    for _ in range(5):
+        model.train_step(to_sparse(ratings, rated))
+        reference.train_step(ratings, rated, num_refeeds=1)
+    assert_same_weights(model, reference)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])

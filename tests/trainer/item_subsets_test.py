@@ -1,7 +1,8 @@
+import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.item_subsets import ItemSample, find_rated_items, sample_items
+from trainer.item_subsets import find_rated_items, sample_items
 
 
 def test_columns_that_nobody_rated_are_dropped():
@@ -33,30 +34,21 @@ def test_a_batch_without_ratings_has_no_columns():
     assert find_rated_items(ratings).to_dense().shape == (4, 0)
 
 
-def test_a_sample_holds_each_item_once_and_every_rated_one():
-    rated_items = np.array([3, 8])
-    draws = np.array([5, 3, 5, 1])
-    sample = sample_items(rated_items, draws, num_items=10)
-    weights = dict(
-        zip(sample.items.numpy(), sample.weights.numpy(), strict=True)
-    )
-    assert len(weights) == len(sample.items) == 4
-    # A draw stands for 10 / 4 items, a rated item for itself.
-    assert weights == {3: 1.0, 8: 1.0, 5: 5.0, 1: 2.5}
+def test_a_sample_has_an_item_of_each_stretch_of_the_catalogue():
+    seed = keras.random.SeedGenerator(1)
+    for _ in range(50):
+        items = sample_items(4, 20, seed).numpy()
+        np.testing.assert_array_equal(items // 5, [0, 1, 2, 3])
 
 
-def test_a_weighted_sum_over_samples_estimates_the_sum_over_all_items():
-    rng = np.random.default_rng(1)
-    values = rng.normal(5, 2, 50)
-    rated_items = np.array([0, 10, 20])
-    estimates = []
-    for _ in range(2000):
-        sample = sample_items(rated_items, rng.integers(0, 50, 12), 50)
-        estimates.append(np.sum(sample.weights * values[sample.items.numpy()]))
-    standard_error = np.std(estimates) / np.sqrt(len(estimates))
-    assert abs(np.mean(estimates) - values.sum()) < 4 * standard_error
+def test_every_item_is_drawn_as_often_as_any_other():
+    seed, draws = keras.random.SeedGenerator(2), 4000
+    # Stretches of 10 / 7 of an item: most end within one.
+    items = [sample_items(7, 10, seed).numpy() for _ in range(draws)]
+    share = np.bincount(np.concatenate(items), minlength=10) / draws
+    np.testing.assert_allclose(share, 0.7, atol=4 * np.sqrt(0.25 / draws))
 
 
-def test_the_whole_catalogue_weighs_nothing():
-    values = tf.constant([[1.0, 2.0]])
-    np.testing.assert_array_equal(ItemSample().weigh(values), values)
+def test_a_sample_of_every_item_is_the_catalogue_in_order():
+    items = sample_items(30, 30, keras.random.SeedGenerator(3))
+    np.testing.assert_array_equal(items, np.arange(30))

@@ -4,9 +4,10 @@
 
 A model of the paper's size with random weights is exported and served by
 processes of `serving.local_server`. Measured are: one user's recommendations
-from the model itself, in Python's and in TensorFlow Serving's C++ loader; over
-REST at a low rate; and over gRPC with as many callers as saturate the server,
-with and without batching. The same requests then go to the same server with
+from the model itself, in Python's and in TensorFlow Serving's C++ loader, and
+of many users at once; over REST at a low rate; and over gRPC with as many
+callers as saturate the server, without the model (its status is asked), with
+and without batching. The same requests then go to the same server with
 `keras.Model.predict` in the place of the exported model. Prints JSON lines: one
 a measurement, with milliseconds or answers per second and the server's memory,
 and what follows from them last.
@@ -53,7 +54,7 @@ _RATE = flags.DEFINE_float(
     "rate", 25, "Requests per second at low load.", upper_bound=1000
 )
 _CALLERS = flags.DEFINE_integer(
-    "callers", 64, "Callers at once that saturate.", upper_bound=1000
+    "callers", 256, "Callers at once that saturate.", upper_bound=1000
 )
 _SATURATE = flags.DEFINE_boolean("saturate", True, "Whether to saturate.")
 _PREDICT_MODEL = flags.DEFINE_string(
@@ -64,12 +65,14 @@ _HIDDEN_UNITS = (512, 512, 1024)
 _NUM_RATED = 100
 _TOP_K = 100
 _MODEL = "recommender"
-_BATCHING = """
-max_batch_size { value: 64 }
-max_enqueued_batches { value: 1000 }
-num_batch_threads { value: 1 }
+_BATCH_SIZE = 64
+_BATCHING = f"""
+max_batch_size {{ value: {_BATCH_SIZE} }}
+max_enqueued_batches {{ value: 1000 }}
+num_batch_threads {{ value: 1 }}
 """
-_METHOD = "/tensorflow.serving.PredictionService/Predict"
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 def main(arguments: list[str]) -> None:
@@ -115,6 +118,7 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
         "rest_p99_ms": rest["p99_ms"],
     }
     if _SATURATE.value:
+        _measure_grpc("status", server, base_path, _STATUS)
         unbatched = _measure_grpc("unbatched", server, base_path)
         batched = _measure_grpc("batched", batched_server, base_path)
         _measure_rest("keras predict", predict_server, base_path)
@@ -239,7 +243,22 @@ def _measure_python_loader(path: str) -> dict[str, float]:
     seconds = _time_calls(
         lambda inputs: version.run(protocol.RECOMMEND, inputs, names)
     )
+    if _SATURATE.value:
+        _measure_batch(version, names)
     return _report_latencies("model alone", "python loader", seconds)
+
+
+def _measure_batch(version: ModelVersion, names: Sequence[str]) -> None:
+    """Measures the model alone, run without pause for many users at once."""
+    users = _make_inputs(_BATCH_SIZE)
+    batch = {
+        name: np.concatenate([each[name] for each in users])
+        for name in users[0]
+    }
+    seconds = _time_calls(
+        lambda _: version.run(protocol.RECOMMEND, batch, names), pause=0
+    )
+    _report_latencies("model alone", f"batch of {_BATCH_SIZE}", seconds)
 
 
 def _measure_cpp_loader(path: str) -> None:
@@ -261,7 +280,9 @@ def _measure_cpp_loader(path: str) -> None:
     _report_latencies("model alone", "c++ loader through ctypes", seconds)
 
 
-def _time_calls(call: Callable[[Arrays], object]) -> list[float]:
+def _time_calls(
+    call: Callable[[Arrays], object], pause: float = 0.01
+) -> list[float]:
     inputs = _make_inputs(20)
     for each in inputs:
         call(each)
@@ -272,7 +293,7 @@ def _time_calls(call: Callable[[Arrays], object]) -> list[float]:
         call(inputs[len(seconds) % len(inputs)])
         seconds.append(time.perf_counter() - start)
         # As at low load, when caches have gone cold between requests.
-        time.sleep(0.01)
+        time.sleep(pause)
     return seconds
 
 
@@ -323,19 +344,22 @@ def _measure_rest(
 
 
 def _measure_grpc(
-    name: str, command: Sequence[str], base_path: str
+    name: str, command: Sequence[str], base_path: str, method: str = _PREDICT
 ) -> dict[str, float]:
     """Asks over gRPC, as fast as the server answers."""
     requests = []
     for each in _make_inputs(200):
         request = predict_pb2.PredictRequest()
         request.model_spec.name = _MODEL
+        # A request for the status begins the same; the rest is not looked at.
         for key, array in each.items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
         requests.append(request.SerializeToString())
     with _run_server(command, base_path) as (server, _, address):
         cpu_before = _cpu_seconds(server)
-        seconds, elapsed, own_cpu = asyncio.run(_saturate(address, requests))
+        seconds, elapsed, own_cpu = asyncio.run(
+            _saturate(address, method, requests)
+        )
         return _report(
             "gRPC saturated",
             name,
@@ -350,22 +374,22 @@ def _measure_grpc(
 
 
 async def _saturate(
-    address: str, requests: Sequence[bytes]
+    address: str, method: str, requests: Sequence[bytes]
 ) -> tuple[list[float], float, float]:
     seconds: list[float] = []
     async with grpc.aio.insecure_channel(address) as channel:
         # Messages go as bytes: the callers have the same processors.
-        predict = channel.unary_unary(_METHOD)
-        await asyncio.gather(*map(predict, requests[: _CALLERS.value]))
+        call = channel.unary_unary(method)
+        await asyncio.gather(*map(call, requests[: _CALLERS.value]))
         start, cpu = time.perf_counter(), time.process_time()
 
         async def ask_on(number: int) -> None:
             while time.perf_counter() - start < _SECONDS.value:
                 begin = time.perf_counter()
-                answer = await predict(requests[number % len(requests)])
+                answer = await call(requests[number % len(requests)])
                 seconds.append(time.perf_counter() - begin)
                 number += 1
-                if number % 100 == 0:
+                if number % 100 == 0 and method == _PREDICT:
                     _check(answer)
 
         await asyncio.gather(*map(ask_on, range(_CALLERS.value)))

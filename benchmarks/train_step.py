@@ -1,20 +1,22 @@
 """Compares a training step with plain dense ones in PyTorch and Keras.
 
-    python -m benchmarks.train_step [--num_items 17768] [--rounds 7] [...]
+    python -m benchmarks.train_step [--num_items 17768] [--device gpu] [...]
 
 All three train the paper's network for Netflix on the same batches from the
-same start, float32, SGD with momentum, with and without re-feeding. Rounds
-are interleaved, and ratios are taken within a round, so that a busy machine
-slows all of them alike. Prints JSON lines: one a step and setting, with
-medians and quartiles in milliseconds, and the ratios last.
+same start, float32, SGD with momentum, with and without re-feeding. First
+without dropout, which each draws in its own way: after 20 steps their weights
+are the same. Then the time of a step, with dropout: rounds are interleaved,
+and ratios are taken within a round, so that a busy machine slows all of them
+alike. Prints JSON lines: one a step and setting, with medians and quartiles in
+milliseconds, and the ratios last.
 """
 
-import itertools
 import json
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As `trainer.task` does; the Keras step has it, too.
@@ -39,14 +41,36 @@ _RATINGS_PER_USER = flags.DEFINE_integer(
     "ratings_per_user", 200, "Mean number of ratings of a user."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+_DEVICE = flags.DEFINE_enum(
+    "device", "cpu", ["cpu", "gpu"], "Where all of them run."
+)
 _STEPS = flags.DEFINE_integer("steps", 4, "Steps a round.")
 
 _LEARNING_RATE = 0.005
 _MOMENTUM = 0.9
+_DROPOUT_RATE = 0.8
+_COMPARED_STEPS = 20
+
+
+#: Kernel `(inputs, outputs)` and bias of each layer, first to last.
+_Weights = list[tuple[np.ndarray, np.ndarray]]
+
+
+class _Contender(NamedTuple):
+    """Something that trains the network.
+
+    Attributes:
+        step: trains on the batch of a number.
+        read_weights: returns what it came to.
+    """
+
+    step: Callable[[int], None]
+    read_weights: Callable[[], _Weights]
 
 
 def main(_: list[str]) -> None:
-    """Measures every step for each number of re-feeds."""
+    """Compares the results, then the times, for each number of re-feeds."""
+    _choose_device()
     batches = list(
         make_batches(
             8, _NUM_ITEMS.value, _BATCH_SIZE.value, _RATINGS_PER_USER.value
@@ -54,72 +78,103 @@ def main(_: list[str]) -> None:
     )
     ratios = {}
     for num_refeeds in (0, 1):
-        steps = _make_steps(num_refeeds, batches)
-        for _, step in steps.items():
-            step(0)  # Traces and warms up.
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(_ROUNDS.value):
-            for name, step in steps.items():
-                start = time.perf_counter()
-                for number in range(_STEPS.value):
-                    step(number % len(batches))
-                seconds[name].append(
-                    (time.perf_counter() - start) / _STEPS.value
-                )
-        for name, values in seconds.items():
-            low, median, high = statistics.quantiles(values, n=4)
-            print(
-                json.dumps(
-                    {
-                        "benchmark": "train_step",
-                        "step": name,
-                        "refeeds": num_refeeds,
-                        "milliseconds": round(1e3 * median, 1),
-                        "quartiles": [
-                            round(1e3 * low, 1),
-                            round(1e3 * high, 1),
-                        ],
-                        "users_per_second": round(_BATCH_SIZE.value / median),
-                    }
-                ),
-                flush=True,
-            )
-        ratios[num_refeeds] = {
-            f"ratio_to_{other}": round(
-                statistics.median(
-                    theirs / ours
-                    for theirs, ours in zip(
-                        seconds[other], seconds["project"], strict=True
-                    )
-                ),
-                2,
-            )
-            for other in ("pytorch", "keras")
-        }
-    print(json.dumps({"benchmark": "train_step", "refeeds": ratios}))
+        _compare_results(num_refeeds, batches)
+        ratios[num_refeeds] = _compare_times(num_refeeds, batches)
+    _report(refeeds=ratios)
 
 
-def _make_steps(
-    num_refeeds: int, batches: list[Batch]
-) -> dict[str, Callable[[int], None]]:
-    """Makes a function of the batch's number for each contender."""
-    model = AutoEncoder(
-        _NUM_ITEMS.value,
-        hidden_units=_HIDDEN_UNITS.value,
-        num_refeeds=num_refeeds,
-    )
-    model.compile(Momentum(_LEARNING_RATE, _MOMENTUM))
-    model.optimizer.build(model.trainable_variables)
+def _report(**values: object) -> None:
+    print(json.dumps({"benchmark": "train_step", **values}), flush=True)
+
+
+def _choose_device() -> None:
+    """Makes the device that was asked for the only one, in float32."""
+    if _DEVICE.value == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif not tf.config.list_physical_devices("GPU"):
+        raise SystemExit("error: TensorFlow sees no GPU. Try --device cpu.")
+    elif not torch.cuda.is_available():
+        raise SystemExit(
+            "error: this PyTorch sees no GPU. Install a CUDA build of it."
+        )
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _compare_results(num_refeeds: int, batches: list[Batch]) -> None:
+    """Reports how far weights are apart after some steps."""
+    weights = {}
+    for name, contender in _make_contenders(num_refeeds, 0.0, batches):
+        for number in range(_COMPARED_STEPS):
+            contender.step(number % len(batches))
+        weights[name] = contender.read_weights()
+    ours = weights.pop("project")
+    for name, theirs in weights.items():
+        differences = [
+            np.abs(mine - other).max()
+            for layer, other_layer in zip(ours, theirs, strict=True)
+            for mine, other in zip(layer, other_layer, strict=True)
+        ]
+        _report(
+            compared_with=name,
+            refeeds=num_refeeds,
+            steps=_COMPARED_STEPS,
+            largest_difference_of_a_weight=float(f"{max(differences):.1e}"),
+        )
+
+
+def _compare_times(num_refeeds: int, batches: list[Batch]) -> dict[str, float]:
+    """Reports the time of a step; returns the ratios to the others'."""
+    contenders = dict(_make_contenders(num_refeeds, _DROPOUT_RATE, batches))
+    for contender in contenders.values():
+        contender.step(0)  # Traces and warms up.
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(_ROUNDS.value):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            for number in range(_STEPS.value):
+                contender.step(number % len(batches))
+            seconds[name].append((time.perf_counter() - start) / _STEPS.value)
+    for name, values in seconds.items():
+        low, median, high = statistics.quantiles(values, n=4)
+        _report(
+            step=name,
+            refeeds=num_refeeds,
+            milliseconds=round(1e3 * median, 1),
+            quartiles=[round(1e3 * low, 1), round(1e3 * high, 1)],
+            users_per_second=round(_BATCH_SIZE.value / median),
+        )
+    ours = seconds.pop("project")
     return {
-        "project": _project_step(model, batches),
-        "pytorch": _pytorch_step(num_refeeds, batches),
-        "keras": _keras_step(num_refeeds, batches),
+        f"ratio_to_{name}": round(
+            statistics.median(
+                theirs / mine for theirs, mine in zip(values, ours, strict=True)
+            ),
+            2,
+        )
+        for name, values in seconds.items()
     }
 
 
-def _project_step(
-    model: AutoEncoder, batches: list[Batch]
-) -> Callable[[int], None]:
+def _make_contenders(
+    num_refeeds: int, dropout_rate: float, batches: list[Batch]
+) -> Iterator[tuple[str, _Contender]]:
+    """Makes every contender, all with the same initial weights."""
+    model = AutoEncoder(
+        _NUM_ITEMS.value,
+        hidden_units=_HIDDEN_UNITS.value,
+        dropout_rate=dropout_rate,
+        num_refeeds=num_refeeds,
+    )
+    project = _make_project(model, batches)
+    arguments = project.read_weights(), num_refeeds, dropout_rate, batches
+    yield "project", project
+    yield "pytorch", _make_pytorch(*arguments)
+    yield "keras", _make_keras(*arguments)
+
+
+def _make_project(model: AutoEncoder, batches: list[Batch]) -> _Contender:
+    model.compile(Momentum(_LEARNING_RATE, _MOMENTUM))
+    model.optimizer.build(model.trainable_variables)
     shape = (_BATCH_SIZE.value, _NUM_ITEMS.value)
     ratings = [tf.SparseTensor(*batch, shape) for batch in batches]
     train_step = tf.function(model.train_step, reduce_retracing=True)
@@ -127,68 +182,104 @@ def _project_step(
     def step(number: int) -> None:
         float(train_step(ratings[number])["loss"])
 
-    return step
+    def read_weights() -> _Weights:
+        layers = model.dense_layers
+        return [
+            *((layer.kernel.numpy(), layer.bias.numpy()) for layer in layers),
+            *(
+                (layer.reverse_kernel.numpy().T, layer.reverse_bias.numpy())
+                for layer in reversed(layers)
+            ),
+        ]
+
+    return _Contender(step, read_weights)
 
 
-def _dense(batch: Batch) -> np.ndarray:
+def _to_dense(batch: Batch) -> np.ndarray:
     indices, values = batch
     dense = np.zeros((_BATCH_SIZE.value, _NUM_ITEMS.value), np.float32)
     dense[tuple(indices.T)] = values
     return dense
 
 
-def _pytorch_step(
-    num_refeeds: int, batches: list[Batch]
-) -> Callable[[int], None]:
+def _make_pytorch(
+    start: _Weights,
+    num_refeeds: int,
+    dropout_rate: float,
+    batches: list[Batch],
+) -> _Contender:
     """The step of the authors' code, with layers as its users write them."""
-    encoder = [_NUM_ITEMS.value, *_HIDDEN_UNITS.value]
+    device = "cuda" if _DEVICE.value == "gpu" else "cpu"
+    linear = [torch.nn.Linear(*kernel.shape) for kernel, _ in start]
+    for layer, (kernel, bias) in zip(linear, start, strict=True):
+        layer.weight.data = torch.from_numpy(kernel.T.copy())
+        layer.bias.data = torch.from_numpy(bias.copy())
     layers: list[torch.nn.Module] = []
-    sizes = [*encoder, *encoder[-2::-1]]
-    for position, (inputs, outputs) in enumerate(
-        itertools.pairwise(sizes), start=1
-    ):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.SELU()]
-        if position == len(encoder) - 1:
-            layers.append(torch.nn.Dropout(0.8))
-    model = torch.nn.Sequential(*layers)
+    for position, layer in enumerate(linear, start=1):
+        layers += [layer, torch.nn.SELU()]
+        if position == len(_HIDDEN_UNITS.value):
+            layers.append(torch.nn.Dropout(dropout_rate))
+    model = torch.nn.Sequential(*layers).to(device)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM
     )
-    ratings = [torch.from_numpy(_dense(batch)) for batch in batches]
+    ratings = [
+        torch.from_numpy(_to_dense(batch)).to(device) for batch in batches
+    ]
 
-    def update(inputs: torch.Tensor) -> torch.Tensor:
+    def update(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         optimizer.zero_grad()
         mask = inputs != 0
         outputs = model(inputs)
         loss = ((outputs - inputs) * mask).square().sum() / mask.sum()
         loss.backward()
         optimizer.step()
-        return outputs.detach()
+        return outputs.detach(), loss
 
     def step(number: int) -> None:
-        outputs = update(ratings[number])
+        outputs, loss = update(ratings[number])
         for _ in range(num_refeeds):
-            outputs = update(outputs)
+            outputs, _ = update(outputs)
+        float(loss)
+        if device == "cuda":
+            torch.cuda.synchronize()
 
-    return step
+    def read_weights() -> _Weights:
+        return [
+            (
+                layer.weight.detach().cpu().numpy().T.copy(),
+                layer.bias.detach().cpu().numpy().copy(),
+            )
+            for layer in linear
+        ]
+
+    return _Contender(step, read_weights)
 
 
-def _keras_step(
-    num_refeeds: int, batches: list[Batch]
-) -> Callable[[int], None]:
+def _make_keras(
+    start: _Weights,
+    num_refeeds: int,
+    dropout_rate: float,
+    batches: list[Batch],
+) -> _Contender:
     """The same with Dense layers over dense rows, as a graph."""
-    sizes = [*_HIDDEN_UNITS.value, *_HIDDEN_UNITS.value[-2::-1]]
+    dense = [
+        keras.layers.Dense(kernel.shape[1], activation="selu")
+        for kernel, _ in start
+    ]
     layers: list[keras.layers.Layer] = [keras.Input((_NUM_ITEMS.value,))]
-    for position, units in enumerate((*sizes, _NUM_ITEMS.value), start=1):
-        layers.append(keras.layers.Dense(units, activation="selu"))
+    for position, layer in enumerate(dense, start=1):
+        layers.append(layer)
         if position == len(_HIDDEN_UNITS.value):
-            layers.append(keras.layers.Dropout(0.8))
+            layers.append(keras.layers.Dropout(dropout_rate))
     model = keras.Sequential(layers)
+    for layer, weights in zip(dense, start, strict=True):
+        layer.set_weights(weights)
     optimizer = keras.optimizers.SGD(_LEARNING_RATE, momentum=_MOMENTUM)
     optimizer.build(model.trainable_variables)
-    ratings = [tf.constant(_dense(batch)) for batch in batches]
+    ratings = [tf.constant(_to_dense(batch)) for batch in batches]
 
-    def update(inputs: tf.Tensor) -> tf.Tensor:
+    def update(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
             mask = tf.cast(inputs != 0, tf.float32)
@@ -198,19 +289,19 @@ def _keras_step(
         optimizer.apply_gradients(
             zip(tape.gradient(loss, weights), weights, strict=True)
         )
-        return outputs
+        return tf.stop_gradient(outputs), loss
 
     @tf.function
     def train_step(inputs: tf.Tensor) -> tf.Tensor:
-        outputs = update(inputs)
+        outputs, loss = update(inputs)
         for _ in range(num_refeeds):
-            outputs = update(tf.stop_gradient(outputs))
-        return outputs[0, 0]
+            outputs, _ = update(outputs)
+        return loss
 
     def step(number: int) -> None:
         float(train_step(ratings[number]))
 
-    return step
+    return _Contender(step, lambda: [layer.get_weights() for layer in dense])
 
 
 if __name__ == "__main__":

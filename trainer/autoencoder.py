@@ -251,6 +251,13 @@ class AutoEncoder(RatingModel):
         outputs = self.dense_layers[0](hidden, items=items, reverse=True)
         return tf.cast(outputs, tf.float32)
 
+    def _predict_some_and_all(
+        self, hidden: tf.Tensor, items: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `_predict` of some items, and of all of them as constants."""
+        outputs = self.dense_layers[0].reverse_some_and_all(hidden, items)
+        return tuple(tf.cast(output, tf.float32) for output in outputs)
+
     def call(
         self,
         ratings: tf.SparseTensor,
@@ -279,13 +286,22 @@ class AutoEncoder(RatingModel):
         """
         centred_ratings, _ = self.centring(ratings)
         rated = find_rated_items(centred_ratings)
+        refeeds_all = self.num_refeeds > 0 and not self.item_sampling
         with tf.GradientTape() as tape:
             hidden = self._encode_and_drop(rated.to_dense(), rated.items)
-            # The loss is about these items, and so is its gradient.
-            outputs = self._predict(hidden, rated.items)
-            loss = self._track_loss(self.rating_loss, rated.ratings, outputs)
-        if self.num_refeeds:
-            refed_items = self._choose_refed_items()
+            # The loss is about the rated items, and so is its gradient.
+            if refeeds_all:
+                rated_outputs, outputs = self._predict_some_and_all(
+                    hidden, rated.items
+                )
+            else:
+                rated_outputs = self._predict(hidden, rated.items)
+            loss = self._track_loss(
+                self.rating_loss, rated.ratings, rated_outputs
+            )
+        refed_items = None
+        if self.num_refeeds and not refeeds_all:
+            refed_items = self._draw_items()
             outputs = self._predict(hidden, refed_items)
         self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
@@ -306,10 +322,8 @@ class AutoEncoder(RatingModel):
         code = self.dropout(self.encode(inputs, items), training=True)
         return self._decode_hidden(code)
 
-    def _choose_refed_items(self) -> tf.Tensor | None:
-        """Draws what a re-feeding is about; None is the whole catalogue."""
-        if not self.item_sampling:
-            return None
+    def _draw_items(self) -> tf.Tensor:
+        """Draws the items that a re-feeding is about."""
         return sample_items(
             min(self.item_sampling, self.num_items),
             self.num_items,

@@ -107,11 +107,44 @@ class ReversibleDense(keras.layers.Layer):
             products = _matmul_transposed(
                 inputs, self._read(self.reverse_kernel, items)
             )
-            return self.reverse_activation(
-                products + self._read(self.reverse_bias, items)
-            )
+            return self._reverse_outputs(products, items)
         outputs = _matmul(inputs, self._read(self.kernel, items))
         return self.activation(outputs + self.bias)
+
+    def reverse_some_and_all(
+        self, inputs: tf.Tensor, items: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Applies the mirror once for two uses of its outputs.
+
+        Args:
+            inputs: `(batch_size, units)`.
+            items: `(num_items,)`, int64: some of the input units.
+
+        Returns:
+            The outputs of `items`, `(batch_size, num_items)`, which can be
+            differentiated, and the outputs of all input units, `(batch_size,
+            input_units)`, which are constants.
+        """
+        kernel = self._read(self.reverse_kernel, None)
+        products = tf.stop_gradient(tf.matmul(kernel, inputs, transpose_b=True))
+        some = _differentiable_products(
+            inputs,
+            self._read(self.reverse_kernel, items),
+            tf.transpose(tf.gather(products, items)),
+        )
+        return (
+            self._reverse_outputs(some, items),
+            tf.stop_gradient(
+                self._reverse_outputs(tf.transpose(products), None)
+            ),
+        )
+
+    def _reverse_outputs(
+        self, products: tf.Tensor, items: tf.Tensor | None
+    ) -> tf.Tensor:
+        return self.reverse_activation(
+            products + self._read(self.reverse_bias, items)
+        )
 
     def _read(self, weight: Any, items: tf.Tensor | None) -> tf.Tensor:
         # To read rows off a variable makes every later reader of the whole
@@ -162,17 +195,25 @@ def _matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
     return tf.matmul(inputs, kernel), gradient
 
 
-@tf.custom_gradient
-def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Computes `inputs @ kernel.T`."""
+    products = tf.transpose(tf.matmul(kernel, inputs, transpose_b=True))
+    return _differentiable_products(inputs, kernel, products)
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+
+@tf.custom_gradient
+def _differentiable_products(
+    inputs: tf.Tensor, kernel: tf.Tensor, products: tf.Tensor
+) -> Any:
+    """Returns `products`, which are `inputs @ kernel.T`, with its gradient."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
         return (
             _matmul(upstream, kernel),
             tf.matmul(upstream, inputs, transpose_a=True),
+            None,
         )
 
-    products = tf.transpose(tf.matmul(kernel, inputs, transpose_b=True))
     return products, gradient
 
 

@@ -11,6 +11,10 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Progress:
     """Logs speed and remaining time, and at least a line in ten seconds.
 
+    The speed is that of the training steps of the epoch so far; the remaining
+    time counts everything that an epoch takes. Neither counts the first step,
+    which is slower than all others: it is when the graph is made.
+
     Args:
         steps_per_epoch: batches an epoch.
         batch_size: users a batch.
@@ -29,7 +33,12 @@ class Progress:
         self._batch_size = batch_size
         self._first_epoch = first_epoch
         self._num_epochs = num_epochs
-        self._start = self._last_line = time.monotonic()
+        self._start = self._epoch_start = self._last_line = time.monotonic()
+        self._users_per_second = 0.0
+
+    def epoch_begun(self) -> None:
+        """Starts the clock of an epoch."""
+        self._epoch_start = time.monotonic()
 
     def step_done(self, epoch: int, step: int) -> None:
         """Logs a line if the last one is some seconds old.
@@ -39,17 +48,19 @@ class Progress:
             step: number of the step in it, counted from 1.
         """
         now = time.monotonic()
-        if now - self._last_line < _SECONDS_BETWEEN_LINES:
+        is_first_epoch = epoch == self._first_epoch
+        if is_first_epoch and step == 1:
+            self._start = self._epoch_start = now
+            self._log_line(epoch, step, "first step done")
             return
-        logging.info(
-            "epoch %d/%d, step %d/%d: %s",
-            epoch,
-            self._num_epochs,
-            step,
-            self._steps_per_epoch,
-            self._speed(epoch, step, now),
+        self._users_per_second = (
+            (step - is_first_epoch)
+            * self._batch_size
+            / (now - self._epoch_start)
         )
-        self._last_line = now
+        if now - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._log_line(epoch, step, self._speed(epoch, step, now))
+            self._last_line = now
 
     def epoch_done(self, epoch: int, figures: str) -> None:
         """Logs the line of a whole epoch.
@@ -68,15 +79,24 @@ class Progress:
         )
         self._last_line = now
 
+    def _log_line(self, epoch: int, step: int, text: str) -> None:
+        logging.info(
+            "epoch %d/%d, step %d/%d: %s",
+            epoch,
+            self._num_epochs,
+            step,
+            self._steps_per_epoch,
+            text,
+        )
+
     def _speed(self, epoch: int, step: int, now: float) -> str:
         steps_done = (epoch - self._first_epoch) * self._steps_per_epoch + step
         steps_left = (self._num_epochs - epoch + 1) * self._steps_per_epoch
         steps_left -= step
-        seconds_per_step = (now - self._start) / steps_done
-        return (
-            f"{self._batch_size / seconds_per_step:,.0f} users/s,"
-            f" {_minutes(steps_left * seconds_per_step)} left"
-        )
+        seconds_left = (now - self._start) * steps_left / max(steps_done - 1, 1)
+        speed = f"{self._users_per_second:,.0f} users/s, "
+        # A first epoch of one step has none to measure.
+        return f"{speed * (steps_done > 1)}{_minutes(seconds_left)} left"
 
 
 def _minutes(seconds: float) -> str:

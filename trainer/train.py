@@ -198,6 +198,7 @@ class _EpochTrainer:
             epoch,
         )
         self._model.reset_metrics()
+        self._progress.epoch_begun()
         step, unchecked = 0, []
         for step, batch in enumerate(
             self._strategy.experimental_distribute_dataset(batches), start=1

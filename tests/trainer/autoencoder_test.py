@@ -321,7 +321,7 @@ def test_fit_trains_on_sparse_batches_and_validates_on_pairs():
     assert model.predict(pairs, verbose=0).shape == (8, NUM_ITEMS)
 
 
-def train_under(strategy, optimizer, num_refeeds):
+def train_under(strategy, optimizer, num_refeeds, item_sampling):
     """Trains four batches under a strategy; returns weights and metrics."""
     keras.utils.set_random_seed(13)
     with strategy.scope():
@@ -330,6 +330,7 @@ def train_under(strategy, optimizer, num_refeeds):
             hidden_units=(4, 3),
             dropout_rate=0.0,
             num_refeeds=num_refeeds,
+            item_sampling=item_sampling,
             centring="user_item",
         )
         model.compile(optimizer())
@@ -353,26 +354,23 @@ def train_under(strategy, optimizer, num_refeeds):
 
 @pytest.mark.parametrize("num_refeeds", [0, 1])
 @pytest.mark.parametrize(
-    "optimizer",
+    ("optimizer", "item_sampling"),
     [
-        lambda: Momentum(0.05, weight_decay=0.01),
-        lambda: Momentum(0.05, lazy=True),
-        lambda: OPTIMIZERS["adam"](0.01),
-        lambda: keras.optimizers.Adam(0.01),
+        (lambda: Momentum(0.05, weight_decay=0.01), 0),
+        (lambda: OPTIMIZERS["adam"](0.01), 0),
+        (lambda: keras.optimizers.Adam(0.01), 0),
+        # Each replica draws for itself, here every item.
+        (lambda: Momentum(0.05, lazy=True), NUM_ITEMS),
+        (lambda: OPTIMIZERS["adam"](0.01, lazy=True), NUM_ITEMS),
     ],
-    ids=["momentum", "lazy_momentum", "adam", "keras_adam"],
+    ids=["momentum", "adam", "keras_adam", "lazy_momentum", "lazy_adam"],
 )
 def test_two_replicas_train_exactly_like_one(
-    optimizer, num_refeeds, two_replicas
+    optimizer, item_sampling, num_refeeds, two_replicas
 ):
-    weights, metrics = train_under(
-        tf.distribute.get_strategy(), optimizer, num_refeeds
-    )
-    mirrored_weights, mirrored_metrics = train_under(
-        two_replicas,
-        optimizer,
-        num_refeeds,
-    )
+    arguments = optimizer, num_refeeds, item_sampling
+    weights, metrics = train_under(tf.distribute.get_strategy(), *arguments)
+    mirrored_weights, mirrored_metrics = train_under(two_replicas, *arguments)
     for expected, actual in zip(weights, mirrored_weights, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
     for name, expected in metrics.items():

@@ -11,6 +11,7 @@ from data_prep.records import list_shards, parse_users
 from data_prep.vocabulary import read_items
 from tests.job_state import assert_same_state, read_latest_state
 from tests.synthetic import prepare_synthetic
+from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 from trainer.recipes import RECIPES
@@ -114,6 +115,22 @@ def test_tensorboard_s_files_hold_every_epoch(finished):
         if value.tag == "epoch_rmse"
     ]
     assert len(rmse) == 30
+
+
+def test_the_graph_is_not_made_again_for_other_numbers_of_ratings(
+    tmp_path, synthetic_data, monkeypatch
+):
+    traces = []
+    train_step = AutoEncoder.train_step
+
+    def trace(self, ratings):
+        # Python runs while the graph is made, and never after.
+        traces.append(ratings.values.shape)
+        return train_step(self, ratings)
+
+    monkeypatch.setattr(AutoEncoder, "train_step", trace)
+    run(tmp_path, synthetic_data, num_epochs=4)
+    assert [shape.as_list() for shape in traces] == [[None]]
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path, synthetic_data):

@@ -210,15 +210,14 @@ class AutoEncoder(RatingModel):
         Args:
             centred_ratings: `(batch_size, num_items)`, sparse or dense, 0
                 where there is none.
-            items: the items of the columns of a dense input, by default the
-                catalogue in order.
+            items: the items of the columns, by default the catalogue in
+                order.
 
         Returns:
             `(batch_size, hidden_units[-1])`.
         """
-        if isinstance(centred_ratings, tf.SparseTensor):
-            rated = find_rated_items(centred_ratings)
-            centred_ratings, items = rated.to_dense(), rated.items
+        if isinstance(centred_ratings, tf.SparseTensor) and items is None:
+            centred_ratings, items = self._select_rated(centred_ratings)
         first_layer, *inner_layers = self.dense_layers
         outputs = first_layer(centred_ratings, items=items)
         for layer in inner_layers:
@@ -251,12 +250,29 @@ class AutoEncoder(RatingModel):
         outputs = self.dense_layers[0](hidden, items=items, reverse=True)
         return tf.cast(outputs, tf.float32)
 
-    def _predict_some_and_all(
-        self, hidden: tf.Tensor, items: tf.Tensor
+    def _predict_entries(
+        self,
+        hidden: tf.Tensor,
+        indices: tf.Tensor,
+        items: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `_predict` of some items, and of all of them as constants."""
-        outputs = self.dense_layers[0].reverse_some_and_all(hidden, items)
-        return tuple(tf.cast(output, tf.float32) for output in outputs)
+        """As `_predict`, for a loss about some entries of the predictions.
+
+        Returns:
+            These entries, and all predictions as constants.
+        """
+        entries, outputs = self.dense_layers[0].reverse_entries(
+            hidden, indices, items
+        )
+        return tf.cast(entries, tf.float32), tf.cast(outputs, tf.float32)
+
+    def _select_rated(
+        self, ratings: tf.SparseTensor
+    ) -> tuple[tf.SparseTensor, tf.Tensor | None]:
+        """Drops the columns that nobody rated, where rows are updated."""
+        if not self.item_sampling:
+            return ratings, None
+        return find_rated_items(ratings)
 
     def call(
         self,
@@ -285,38 +301,34 @@ class AutoEncoder(RatingModel):
             before each update.
         """
         centred_ratings, _ = self.centring(ratings)
-        rated = find_rated_items(centred_ratings)
-        refeeds_all = self.num_refeeds > 0 and not self.item_sampling
+        rated, items = self._select_rated(centred_ratings)
         with tf.GradientTape() as tape:
-            hidden = self._encode_and_drop(rated.to_dense(), rated.items)
-            # The loss is about the rated items, and so is its gradient.
-            if refeeds_all:
-                rated_outputs, outputs = self._predict_some_and_all(
-                    hidden, rated.items
-                )
-            else:
-                rated_outputs = self._predict(hidden, rated.items)
-            loss = self._track_loss(
-                self.rating_loss, rated.ratings, rated_outputs
+            hidden = self._encode_and_drop(rated, items)
+            predictions, outputs = self._predict_entries(
+                hidden, rated.indices, items
             )
-        refed_items = None
-        if self.num_refeeds and not refeeds_all:
-            refed_items = self._draw_items()
-            outputs = self._predict(hidden, refed_items)
+            loss = self._track_loss(
+                self.rating_loss,
+                *losses.squared_error(rated.values, predictions),
+            )
+        if self.item_sampling:
+            items = self._draw_items()
+            outputs = self._predict(hidden, items)
         self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
             refed = self.refeed_noise(outputs, training=True)
             with tf.GradientTape() as tape:
-                hidden = self._encode_and_drop(
-                    self._scale_up(refed), refed_items
+                hidden = self._encode_and_drop(self._scale_up(refed), items)
+                outputs = self._predict(hidden, items)
+                loss = self._track_loss(
+                    self.refeed_loss,
+                    *losses.masked_squared_error(refed, outputs),
                 )
-                outputs = self._predict(hidden, refed_items)
-                loss = self._track_loss(self.refeed_loss, refed, outputs)
             self._apply_gradients(tape, loss)
         return self.training_metrics()
 
     def _encode_and_drop(
-        self, inputs: tf.Tensor, items: tf.Tensor | None
+        self, inputs: tf.SparseTensor | tf.Tensor, items: tf.Tensor | None
     ) -> tf.Tensor:
         """Computes the last hidden layer in training mode."""
         code = self.dropout(self.encode(inputs, items), training=True)
@@ -337,13 +349,9 @@ class AutoEncoder(RatingModel):
         return refed * (self.num_items / self.item_sampling)
 
     def _track_loss(
-        self,
-        tracker: keras.metrics.Mean,
-        targets: tf.SparseTensor | tf.Tensor,
-        predictions: tf.Tensor,
+        self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
     ) -> tf.Tensor:
         """Computes what to differentiate, and adds the loss to its metric."""
-        total, count = losses.masked_squared_error(targets, predictions)
         tracker.update_state(tf.math.divide_no_nan(total, count), count)
         return self.optimizer.scale_loss(losses.global_mean(total, count))
 

@@ -10,26 +10,17 @@ class RatedItems(NamedTuple):
     """A batch of ratings without the columns of items that nobody rated.
 
     Attributes:
-        items: `(num_rated,)`, int64, the distinct items of the batch.
         ratings: SparseTensor `(batch_size, num_rated)`: the same ratings, in
             the same order, column `j` for item `items[j]`.
+        items: `(num_rated,)`, int64, the distinct items of the batch.
     """
 
-    items: tf.Tensor
     ratings: tf.SparseTensor
-
-    def to_dense(self) -> tf.Tensor:
-        """Spreads the ratings over `(batch_size, num_rated)`, 0 elsewhere."""
-        return tf.scatter_nd(
-            self.ratings.indices, self.ratings.values, self.ratings.dense_shape
-        )
+    items: tf.Tensor
 
 
 def find_rated_items(ratings: tf.SparseTensor) -> RatedItems:
     """Drops the columns of items that nobody in the batch rated.
-
-    On a CPU the dense product with the rows of these items is faster than any
-    sparse one with the rows of all.
 
     Args:
         ratings: `(batch_size, num_items)`.

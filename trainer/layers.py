@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep.errors import UserError
+from trainer.sparse_products import differentiable_entries, sparse_matmul
 
 #: Part of the format of saved models: never rename it.
 PACKAGE = "deep_recommender"
@@ -40,8 +41,8 @@ class ReversibleDense(keras.layers.Layer):
             rows are also read one by one.
 
     Call arguments:
-        inputs: `(batch_size, input_units)` forward; `(batch_size, units)` in
-            reverse.
+        inputs: `(batch_size, input_units)` forward, dense, or sparse and
+            float32; `(batch_size, units)` in reverse, dense.
         items: `(num_items,)`, int64: the input units that the inputs forward,
             the outputs in reverse, are of. The others count as 0.
         reverse: whether to apply the mirror.
@@ -60,7 +61,8 @@ class ReversibleDense(keras.layers.Layer):
         updates_rows: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # A sparse input stays float32 under mixed precision.
+        super().__init__(**{**kwargs, "autocast": False})
         self.units = units
         self.activation = keras.activations.get(activation)
         self.reverse_activation = keras.activations.get(reverse_activation)
@@ -99,51 +101,57 @@ class ReversibleDense(keras.layers.Layer):
 
     def call(
         self,
-        inputs: tf.Tensor,
+        inputs: tf.Tensor | tf.SparseTensor,
         items: tf.Tensor | None = None,
         reverse: bool = False,
     ) -> tf.Tensor:
         if reverse:
-            products = _matmul_transposed(
-                inputs, self._read(self.reverse_kernel, items)
-            )
-            return self._reverse_outputs(products, items)
-        outputs = _matmul(inputs, self._read(self.kernel, items))
-        return self.activation(outputs + self.bias)
+            kernel = self._read(self.reverse_kernel, items)
+            products = _matmul_transposed(*map(self._cast, (inputs, kernel)))
+            bias = self._cast(self._read(self.reverse_bias, items))
+            return self.reverse_activation(products + bias)
+        kernel = self._read(self.kernel, items)
+        if isinstance(inputs, tf.SparseTensor):
+            products = self._cast(sparse_matmul(inputs, kernel))
+        else:
+            products = _matmul(*map(self._cast, (inputs, kernel)))
+        return self.activation(products + self._cast(self.bias))
 
-    def reverse_some_and_all(
-        self, inputs: tf.Tensor, items: tf.Tensor
+    def reverse_entries(
+        self,
+        inputs: tf.Tensor,
+        indices: tf.Tensor,
+        items: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Applies the mirror once for two uses of its outputs.
+        """Applies the mirror to be differentiated at some entries only.
 
         Args:
             inputs: `(batch_size, units)`.
-            items: `(num_items,)`, int64: some of the input units.
+            indices: `(num_entries, 2)`, int64: entries of the output, in order
+                of the rows.
+            items: as for a call.
 
         Returns:
-            The outputs of `items`, `(batch_size, num_items)`, which can be
-            differentiated, and the outputs of all input units, `(batch_size,
-            input_units)`, which are constants.
+            The entries, `(num_entries,)`, which can be differentiated, and all
+            outputs, `(batch_size, input_units)`, which are constants.
         """
-        kernel = self._read(self.reverse_kernel, None)
-        products = tf.stop_gradient(tf.matmul(kernel, inputs, transpose_b=True))
-        some = _differentiable_products(
+        kernel = self._read(self.reverse_kernel, items)
+        bias = self._cast(self._read(self.reverse_bias, items))
+        inputs = self._cast(inputs)
+        products = tf.stop_gradient(
+            tf.matmul(self._cast(kernel), inputs, transpose_b=True)
+        )
+        entries = differentiable_entries(
+            tf.gather_nd(products, tf.reverse(indices, axis=[1])),
+            indices,
             inputs,
-            self._read(self.reverse_kernel, items),
-            tf.transpose(tf.gather(products, items)),
+            kernel,
         )
         return (
-            self._reverse_outputs(some, items),
+            self.reverse_activation(entries + tf.gather(bias, indices[:, 1])),
             tf.stop_gradient(
-                self._reverse_outputs(tf.transpose(products), None)
+                self.reverse_activation(tf.transpose(products) + bias)
             ),
-        )
-
-    def _reverse_outputs(
-        self, products: tf.Tensor, items: tf.Tensor | None
-    ) -> tf.Tensor:
-        return self.reverse_activation(
-            products + self._read(self.reverse_bias, items)
         )
 
     def _read(self, weight: Any, items: tf.Tensor | None) -> tf.Tensor:
@@ -152,9 +160,10 @@ class ReversibleDense(keras.layers.Layer):
         rows = weight.value
         if items is None or not self.updates_rows:
             rows = tf.convert_to_tensor(rows)
-        if items is not None:
-            rows = tf.gather(rows, items)
-        return tf.cast(rows, self.compute_dtype)
+        return rows if items is None else tf.gather(rows, items)
+
+    def _cast(self, tensor: Any) -> tf.Tensor:
+        return tf.cast(tensor, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -195,25 +204,17 @@ def _matmul(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
     return tf.matmul(inputs, kernel), gradient
 
 
-def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Computes `inputs @ kernel.T`."""
-    products = tf.transpose(tf.matmul(kernel, inputs, transpose_b=True))
-    return _differentiable_products(inputs, kernel, products)
-
-
 @tf.custom_gradient
-def _differentiable_products(
-    inputs: tf.Tensor, kernel: tf.Tensor, products: tf.Tensor
-) -> Any:
-    """Returns `products`, which are `inputs @ kernel.T`, with its gradient."""
+def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+    """Computes `inputs @ kernel.T`."""
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, None]:
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (
             _matmul(upstream, kernel),
             tf.matmul(upstream, inputs, transpose_a=True),
-            None,
         )
 
+    products = tf.transpose(tf.matmul(kernel, inputs, transpose_b=True))
     return products, gradient
 
 

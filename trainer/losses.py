@@ -3,29 +3,41 @@
 import tensorflow as tf
 
 
-def masked_squared_error(
-    targets: tf.SparseTensor | tf.Tensor,
-    predictions: tf.Tensor,
+def squared_error(
+    targets: tf.Tensor, predictions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the squared error over the entries that the targets hold.
+    """Computes the squared error over ratings.
 
-    A sparse target holds the entries that its indices name: a stored 0 is a
-    rating. A dense target, a re-fed output, holds its non-zero entries, as in
-    the authors' code: an entry that noise or a rectifier set to 0 says
-    nothing.
+    Args:
+        targets: `(num_ratings,)`, float32.
+        predictions: `(num_ratings,)`, float32, of the same entries.
+
+    Returns:
+        The sum of the squared errors and the number of ratings, two float32
+        scalars. Keep sums and counts apart until all batches are in: a mean
+        of per-batch means is another number.
+    """
+    return (
+        tf.reduce_sum((predictions - targets) ** 2),
+        tf.cast(tf.size(targets), tf.float32),
+    )
+
+
+def masked_squared_error(
+    targets: tf.Tensor, predictions: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the squared error over the entries that a re-fed output holds.
+
+    These are its non-zero entries, as in the authors' code: an entry that
+    noise or a rectifier set to 0 says nothing.
 
     Args:
         targets: `(batch_size, num_items)`, float32.
         predictions: `(batch_size, num_items)`, float32.
 
     Returns:
-        The sum of the squared errors and the number of entries, two float32
-        scalars. Keep sums and counts apart until all batches are in: a mean
-        of per-batch means is another number.
+        As `squared_error`.
     """
-    if isinstance(targets, tf.SparseTensor):
-        errors = tf.gather_nd(predictions, targets.indices) - targets.values
-        return tf.reduce_sum(errors**2), tf.cast(tf.size(errors), tf.float32)
     held = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
     return (
         tf.reduce_sum(held * (predictions - targets) ** 2),

@@ -390,7 +390,8 @@ def test_mixed_precision_learns_what_float32_learns(policy):
             centring="user_item",
             dtype=dtype,
         )
-        model.compile(keras.optimizers.SGD(0.05))
+        # Slow enough that rounding errors do not grow.
+        model.compile(keras.optimizers.SGD(0.02))
         assert model(ratings).dtype == tf.float32
         assert all(w.dtype == "float32" for w in model.trainable_variables)
         step = tf.function(model.train_step)
@@ -399,7 +400,7 @@ def test_mixed_precision_learns_what_float32_learns(policy):
             model.reset_metrics()
             logs = step(ratings)
         losses[dtype] = float(logs["loss"])
-    np.testing.assert_allclose(losses[policy], losses["float32"], rtol=0.2)
+    np.testing.assert_allclose(losses[policy], losses["float32"], rtol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""Products of dense matrices and of sparse ones with an entry for each rating.
+
+A hundredth of all entries are ratings, so a product that skips the others is
+worth an unusual road: TensorFlow's CSR kernels take a tenth of the time of its
+product of a SparseTensor and a matrix. They work in float32.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Computes `matrix @ kernel`, which can be differentiated by the kernel.
+
+    Args:
+        matrix: `(rows, inner)`, float32, its indices in order of the rows.
+        kernel: `(inner, columns)`, float32.
+
+    Returns:
+        `(rows, columns)`, float32.
+    """
+
+    @tf.custom_gradient
+    def multiply(kernel: tf.Tensor) -> Any:
+        csr = _to_csr(matrix)
+        return _matmul(csr, kernel), lambda upstream: _matmul(
+            _transpose(csr), upstream
+        )
+
+    return multiply(kernel)
+
+
+def differentiable_entries(
+    entries: tf.Tensor, indices: tf.Tensor, inputs: tf.Tensor, kernel: tf.Tensor
+) -> tf.Tensor:
+    """Gives some entries of `inputs @ kernel.T` their gradient.
+
+    Args:
+        entries: `(num_entries,)`, their values.
+        indices: `(num_entries, 2)`, int64, in order of the rows.
+        inputs: `(rows, units)`.
+        kernel: `(columns, units)`, float32.
+
+    Returns:
+        `entries`, which can be differentiated by inputs and kernel.
+    """
+    shape = tf.stack([tf.shape(m, tf.int64)[0] for m in (inputs, kernel)])
+
+    @tf.custom_gradient
+    def identity(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            upstream = tf.cast(upstream, tf.float32)
+            csr = _to_csr(tf.SparseTensor(indices, upstream, shape))
+            return (
+                tf.cast(_matmul(csr, kernel), inputs.dtype),
+                _matmul(_transpose(csr), tf.cast(inputs, tf.float32)),
+            )
+
+        return tf.identity(entries), gradient
+
+    return identity(inputs, kernel)
+
+
+def _to_csr(matrix: tf.SparseTensor) -> tf.Tensor:
+    return tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=matrix.indices,
+        values=matrix.values,
+        dense_shape=matrix.dense_shape,
+    )
+
+
+def _transpose(csr: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.SparseMatrixTranspose(input=csr, type=tf.float32)
+
+
+def _matmul(csr: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=matrix)

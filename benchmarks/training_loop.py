@@ -160,6 +160,7 @@ def _run_job(data_dir: str) -> dict[str, Any]:
         text=True,
     )
     first_step = epoch = users_per_second = 0.0
+    line = ""
     for line in process.stdout or ():
         if "first step done" in line:
             first_step = time.monotonic()
@@ -170,7 +171,7 @@ def _run_job(data_dir: str) -> dict[str, Any]:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed.")
+        raise SystemExit(f"{' '.join(command)} failed: {line}")
     return {
         "users_per_second": users_per_second,
         "seconds_to_the_first_step": round(first_step - start, 1),

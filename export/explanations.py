@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from trainer.autoencoder import AutoEncoder
+from export.predictor import Predictor
 
 #: Reasons that are given for a prediction.
 NUM_REASONS = 5
@@ -23,11 +23,11 @@ class Explainer:
     history, not of all of them.
 
     Args:
-        model: a trained model.
+        predictor: what predicts.
     """
 
-    def __init__(self, model: AutoEncoder) -> None:
-        self._model = model
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
 
     def explain(
         self, histories: tf.SparseTensor, targets: tf.Tensor
@@ -43,7 +43,7 @@ class Explainer:
             NUM_REASONS)`, what moved the prediction most first. Where a
             history runs out of ratings, -1 and 0.
         """
-        centred_ratings, user_offsets = self._model.centring(histories)
+        centred_ratings, user_offsets = self._predictor.centring(histories)
         batch_size = tf.shape(targets, tf.int64)[0]
         # A loop must run at least once to know the shape of its outputs: an
         # empty batch gets a row without ratings.
@@ -102,8 +102,7 @@ class Explainer:
         #
         #     sum over j != e of (r[j] - o) * k[j]
         #         = sum(r * k) - o * sum(k) - (r[e] - o) * k[e]
-        first_layer = self._model.dense_layers[0]
-        kernel = tf.gather(first_layer.kernel, items)
+        kernel = tf.gather(self._predictor.input_layer.kernel.value, items)
         ratings = centred_ratings + user_offset
         offsets = self._offsets_without_each(ratings)
         rating_sum = tf.linalg.matvec(kernel, ratings, transpose_a=True)
@@ -118,16 +117,14 @@ class Explainer:
         sums = tf.concat([sum_of_all[tf.newaxis], sums_without_each], axis=0)
         offsets = tf.concat([user_offset[tf.newaxis], offsets], axis=0)
         predictions = (
-            self._predict_centred(
-                first_layer.activation(sums + first_layer.bias), targets
-            )
+            self._predictor.decode(self._predictor.encode_sums(sums), targets)
             + offsets[:, tf.newaxis]
         )
         return predictions[0] - predictions[1:]
 
     def _offsets_without_each(self, ratings: tf.Tensor) -> tf.Tensor:
         """Computes the user's offset as if he had not given each rating."""
-        centring = self._model.centring
+        centring = self._predictor.centring
         if centring.mode != "user_item":
             return tf.zeros_like(ratings)
         num_others = tf.cast(tf.size(ratings) - 1, tf.float32)
@@ -135,26 +132,6 @@ class Explainer:
             tf.reduce_sum(ratings) - ratings,
             num_others + centring.user_damping,
         )
-
-    def _predict_centred(
-        self, outputs: tf.Tensor, targets: tf.Tensor
-    ) -> tf.Tensor:
-        """Goes from the first hidden layer to the outputs of the targets.
-
-        Args:
-            outputs: `(rows, units)`, of the first layer.
-            targets: `(targets,)`, item indices.
-
-        Returns:
-            Centred predictions, `(rows, targets)`, float32.
-        """
-        first_layer, *inner_layers = self._model.dense_layers
-        for layer in inner_layers:
-            outputs = layer(outputs)
-        for layer in reversed(inner_layers):
-            outputs = layer(outputs, reverse=True)
-        outputs = first_layer(outputs, items=targets, reverse=True)
-        return tf.cast(outputs, tf.float32)
 
 
 def _strongest(

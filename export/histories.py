@@ -81,31 +81,28 @@ def read_histories(
         ratings, protocol.RATINGS, item_ids, protocol.ITEM_IDS
     )
     _check_scale(item_ids, ratings, rating_scale)
-    batch_size = tf.shape(item_ids, out_type=tf.int64)[0]
     indices = items.index_of(item_ids)
-    position = tf.where(indices >= 0)
-    user = position[:, 0]
-    item = tf.gather_nd(indices, position)
-    values = tf.gather_nd(ratings, position)
-    # A stable sort brings the ratings of one user and item together, the last
-    # one given at the end.
-    key = user * items.num_items + item
-    order = tf.argsort(key, stable=True)
-    key = tf.gather(key, order)
+    # A stable sort brings the ratings of one item together, the last one given
+    # at the end, and those of unknown items to the front.
+    order = tf.argsort(indices, axis=1, stable=True)
+    indices = tf.gather(indices, order, batch_dims=1)
+    ratings = tf.gather(ratings, order, batch_dims=1)
     is_last = tf.concat(
-        [key[1:] != key[:-1], tf.ones_like(key[:1], tf.bool)], axis=0
+        [
+            indices[:, 1:] != indices[:, :-1],
+            tf.ones_like(indices[:, :1], tf.bool),
+        ],
+        axis=1,
     )
-    order = tf.boolean_mask(order, is_last)
-    user = tf.gather(user, order)
+    counts = (indices >= 0) & is_last
+    places = tf.where(counts)
     return Histories(
         ratings=tf.SparseTensor(
-            tf.stack([user, tf.gather(item, order)], axis=1),
-            tf.gather(values, order),
-            [batch_size, items.num_items],
+            tf.stack([places[:, 0], tf.gather_nd(indices, places)], axis=1),
+            tf.gather_nd(ratings, places),
+            [tf.shape(indices, tf.int64)[0], items.num_items],
         ),
-        num_known_items=tf.math.unsorted_segment_sum(
-            tf.ones_like(user, tf.int32), user, batch_size
-        ),
+        num_known_items=tf.math.count_nonzero(counts, axis=1, dtype=tf.int32),
     )
 
 

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from data_prep.records import list_shards, parse_user_ids, parse_users
 from data_prep.vocabulary import read_items
+from export.requests import to_examples
+from export.users import User
 from serving import protocol
 
 
@@ -44,12 +46,15 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
     history = parse_users(user, len(items.item_ids), ["train"])["train"]
     item_ids = [items.item_ids[item] for item in history.indices[:, 1]]
     ratings = history.values.numpy()
-    answer = tf.saved_model.load(version_dir).signatures[protocol.RECOMMEND](
-        **{
-            protocol.ITEM_IDS: tf.constant([item_ids]),
-            protocol.RATINGS: tf.constant([ratings]),
-        }
+    example = to_examples(
+        [User(history.indices[:, 1].numpy(), ratings)],
+        np.array(items.item_ids, object),
     )
+    # The default signature may be another; this one is always there.
+    recommend = tf.saved_model.load(version_dir).signatures[
+        protocol.RECOMMEND_EXAMPLES
+    ]
+    answer = recommend(**{protocol.EXAMPLES: tf.constant(example)})
     return Sample(
         user_id=parse_user_ids(user).numpy()[0].decode(),
         history=[

@@ -1,6 +1,7 @@
 """Writes, checks and publishes a SavedModel for TensorFlow Serving."""
 
 import keras
+import tensorflow as tf
 from absl import logging
 
 from export import users
@@ -90,4 +91,6 @@ def _write(signatures: Signatures, path: str) -> None:
         archive.track(table)
     for name, function in signatures.functions.items():
         archive.add_endpoint(name, function, signatures.input_specs[name])
-    archive.write_out(path, verbose=False)
+    # Nobody differentiates what is served.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    archive.write_out(path, options=options, verbose=False)

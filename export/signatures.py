@@ -8,6 +8,7 @@ from export import checks
 from export.examples import read_examples
 from export.explanations import Explainer
 from export.histories import Histories, ItemLookup, read_histories
+from export.predictor import Predictor
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
@@ -60,8 +61,8 @@ class Signatures:
         clip_predictions: bool = False,
         default: str = protocol.RECOMMEND,
     ) -> None:
-        self._model = model
-        self._explainer = Explainer(model)
+        self._predictor = Predictor(model)
+        self._explainer = Explainer(self._predictor)
         self._items = ItemLookup(item_ids)
         self.rating_scale = rating_scale
         self.history_length = history_length
@@ -174,7 +175,7 @@ class Signatures:
         candidates = self._items.index_of(candidate_item_ids)
         candidate_known = candidates >= 0
         predictions = tf.gather(
-            self._model(histories.ratings, training=False),
+            self._predictor.predict(histories.ratings),
             tf.maximum(candidates, 0),
             batch_dims=1,
         )
@@ -230,8 +231,8 @@ class Signatures:
             `code`, float32 `(batch_size, code_units)`.
         """
         histories = self._read(item_ids, ratings)
-        centred_ratings, _ = self._model.centring(histories.ratings)
-        code = self._model.encode(centred_ratings)
+        centred_ratings, _ = self._predictor.centring(histories.ratings)
+        code = self._predictor.encode(centred_ratings)
         return {
             protocol.CODE: tf.cast(code, tf.float32),
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
@@ -285,7 +286,7 @@ class Signatures:
     def _scores_of_unrated(self, histories: Histories) -> tf.Tensor:
         """Predicts the ratings of all items, -infinity for rated ones."""
         return tf.tensor_scatter_nd_update(
-            self._model(histories.ratings, training=False),
+            self._predictor.predict(histories.ratings),
             histories.ratings.indices,
             tf.fill(tf.shape(histories.ratings.values), -float("inf")),
         )

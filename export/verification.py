@@ -16,9 +16,15 @@ from export.users import User
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
-#: Largest difference between the model and what was written, as the same
-#: float32 operations run through another executor.
-_TOLERANCE = 1e-5
+# Largest difference between a model and what was written, by the type that its
+# layers compute in: served, the first and the last are always float32.
+_TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
+
+# Outputs of item ids, and what they are ranked by.
+_RANKED_BY = {
+    protocol.ITEM_IDS: protocol.PREDICTED_RATINGS,
+    protocol.REASON_ITEM_IDS: protocol.CONTRIBUTIONS,
+}
 
 # Items whose predictions are compared, a user.
 _MAX_CANDIDATES = 1000
@@ -73,9 +79,49 @@ def check_answers(
         expected = signatures.functions[request.signature_name](
             **{key: tf.constant(value) for key, value in request.inputs.items()}
         )
+        expected = {name: value.numpy() for name, value in expected.items()}
         answer = served.answer(request)
+        for ids, values in _RANKED_BY.items():
+            if ids in expected and not same_ranking(
+                (answer[ids], answer[values]),
+                (expected.pop(ids), expected.pop(values)),
+            ):
+                raise _refusal(request, ids)
         for name, value in expected.items():
-            _compare(request, name, answer[name], value.numpy())
+            _compare(request, name, answer[name], value)
+
+
+def same_ranking(
+    actual: tuple[np.ndarray, np.ndarray],
+    expected: tuple[np.ndarray, np.ndarray],
+) -> bool:
+    """Compares rankings in which near ties may have changed places.
+
+    Args:
+        actual: item ids and the numbers that they are ranked by, `(..., k)`.
+        expected: the same.
+    """
+    if any(
+        one.shape != other.shape
+        for one, other in zip(actual, expected, strict=True)
+    ):
+        return False
+    if not _agree(np.abs(actual[1]), np.abs(expected[1])):
+        return False
+    length = actual[0].shape[-1]
+    rows = [array.reshape(-1, length) for array in (*actual, *expected)]
+    for ids, values, expected_ids, expected_values in zip(*rows, strict=True):
+        value_of = dict(zip(expected_ids, expected_values, strict=True))
+        for item_id, value in zip(ids, values, strict=True):
+            # An item that is not there can only be as good as the last.
+            is_right = (
+                _agree(value, value_of[item_id])
+                if item_id in value_of
+                else _agree(np.abs(value), np.abs(expected_values[-1]))
+            )
+            if not is_right:
+                return False
+    return True
 
 
 def check_predictions(
@@ -101,6 +147,7 @@ def check_predictions(
     Raises:
         RuntimeError: an answer differs, or is not a finite number.
     """
+    tolerance = _TOLERANCES[model.compute_dtype]
     ids = np.array(item_ids, object)
     ratings = _to_sparse(users, len(ids))
     predictions = model(ratings, training=False).numpy()
@@ -118,6 +165,7 @@ def check_predictions(
         protocol.PREDICTED_RATINGS,
         served.answer(request)[protocol.PREDICTED_RATINGS],
         _clip(predictions[:, chosen], scale),
+        tolerance,
     )
 
     predictions[tuple(ratings.indices.numpy().T)] = -np.inf
@@ -135,6 +183,7 @@ def check_predictions(
         protocol.PREDICTED_RATINGS,
         answer[protocol.PREDICTED_RATINGS],
         expected,
+        tolerance,
     )
     # Near ties may change places: an item is right if its prediction is.
     index_of_id = {item_id.encode(): i for i, item_id in enumerate(item_ids)}
@@ -148,6 +197,7 @@ def check_predictions(
         protocol.ITEM_IDS,
         _clip(predictions[rows, indices], scale),
         expected[rows, columns],
+        tolerance,
     )
 
 
@@ -168,24 +218,35 @@ def _clip(
 
 
 def _compare(
-    request: Request, name: str, actual: np.ndarray, expected: np.ndarray
+    request: Request,
+    name: str,
+    actual: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float = _TOLERANCES["float32"],
 ) -> None:
-    if not _agree(actual, expected):
-        raise RuntimeError(
-            f"The SavedModel answers {request.signature_name!r} with other"
-            f" {name} than the model: {actual} instead of {expected}. It is not"
-            " published."
-        )
+    if not _agree(actual, expected, tolerance):
+        raise _refusal(request, name)
 
 
-def _agree(actual: np.ndarray, expected: np.ndarray) -> bool:
+def _refusal(request: Request, name: str) -> RuntimeError:
+    return RuntimeError(
+        f"The SavedModel answers {request.signature_name!r} with other {name}"
+        " than the model. It is not published."
+    )
+
+
+def _agree(
+    actual: np.ndarray,
+    expected: np.ndarray,
+    tolerance: float = _TOLERANCES["float32"],
+) -> bool:
     if actual.shape != expected.shape:
         return False
     if expected.dtype == np.float32:
         # Written so that a number that is not finite differs from itself.
         with np.errstate(invalid="ignore"):
             difference = np.abs(actual - expected)
-        return bool(np.all(difference <= _TOLERANCE * (1 + np.abs(expected))))
+        return bool(np.all(difference <= tolerance * (1 + np.abs(expected))))
     return bool(np.all(actual == expected))
 
 

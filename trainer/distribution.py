@@ -22,18 +22,13 @@ def create_strategy(
         A MirroredStrategy over two or more GPUs, else the default strategy.
 
     Raises:
-        UserError: `TF_CONFIG` names a cluster of several tasks.
+        UserError: `TF_CONFIG` names a cluster of several tasks, or cannot be
+            read.
     """
-    tasks = [
-        address
-        for addresses in json.loads(environ.get("TF_CONFIG") or "{}")
-        .get("cluster", {})
-        .values()
-        for address in addresses
-    ]
-    if len(tasks) > 1:
+    num_tasks = _count_tasks(environ.get("TF_CONFIG") or "{}")
+    if num_tasks > 1:
         raise UserError(
-            f"TF_CONFIG names a cluster of {len(tasks)} tasks, and a job"
+            f"TF_CONFIG names a cluster of {num_tasks} tasks, and a job"
             " trains on one machine. Give it one replica, with more GPUs if"
             " one is too slow."
         )
@@ -42,3 +37,15 @@ def create_strategy(
         logging.info("Training on %d GPUs.", len(gpus))
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def _count_tasks(tf_config: str) -> int:
+    try:
+        cluster = json.loads(tf_config).get("cluster", {})
+        return sum(len(addresses) for addresses in cluster.values())
+    except (ValueError, AttributeError, TypeError):
+        raise UserError(
+            "TF_CONFIG must be a JSON object with the addresses of each job"
+            ' under "cluster". Unset it to train on this machine alone.'
+            f" Received: TF_CONFIG={tf_config!r}"
+        ) from None

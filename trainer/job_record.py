@@ -20,6 +20,8 @@ _DATA = "data_fingerprint"
 def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     """Writes down what the job is, or checks that it still is that job.
 
+    A job without a finished epoch has nothing to lose: it may become another.
+
     Args:
         paths: the places of the job.
         config: its settings.
@@ -31,7 +33,7 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     """
     data = manifest.read_manifest(data_dir)
     record = {**dataclasses.asdict(config), _DATA: data.fingerprint}
-    if tf.io.gfile.exists(paths.config_file):
+    if tf.io.gfile.exists(paths.config_file) and has_best_weights(paths):
         _check_same_job(paths, record)
         return
     tf.io.gfile.makedirs(paths.vocabulary_dir)

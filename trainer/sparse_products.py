@@ -24,9 +24,12 @@ def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def multiply(kernel: tf.Tensor) -> Any:
         csr = _to_csr(matrix)
-        return _matmul(csr, kernel), lambda upstream: _matmul(
-            _transpose(csr), upstream
-        )
+        num_rows, num_columns = tf.unstack(matrix.dense_shape)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return _matmul(_transpose(csr), upstream, num_columns)
+
+        return _matmul(csr, kernel, num_rows), gradient
 
     return multiply(kernel)
 
@@ -45,16 +48,20 @@ def differentiable_entries(
     Returns:
         `entries`, which can be differentiated by inputs and kernel.
     """
-    shape = tf.stack([tf.shape(m, tf.int64)[0] for m in (inputs, kernel)])
+    num_rows, num_columns = (tf.shape(m, tf.int64)[0] for m in (inputs, kernel))
 
     @tf.custom_gradient
     def identity(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             upstream = tf.cast(upstream, tf.float32)
-            csr = _to_csr(tf.SparseTensor(indices, upstream, shape))
+            csr = _to_csr(
+                tf.SparseTensor(indices, upstream, [num_rows, num_columns])
+            )
             return (
-                tf.cast(_matmul(csr, kernel), inputs.dtype),
-                _matmul(_transpose(csr), tf.cast(inputs, tf.float32)),
+                tf.cast(_matmul(csr, kernel, num_rows), inputs.dtype),
+                _matmul(
+                    _transpose(csr), tf.cast(inputs, tf.float32), num_columns
+                ),
             )
 
         return tf.identity(entries), gradient
@@ -74,5 +81,12 @@ def _transpose(csr: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.SparseMatrixTranspose(input=csr, type=tf.float32)
 
 
-def _matmul(csr: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=matrix)
+def _matmul(
+    csr: tf.Tensor, matrix: tf.Tensor, num_rows: tf.Tensor
+) -> tf.Tensor:
+    # The kernel divides by the number of rows, and takes the process with it.
+    return tf.cond(
+        num_rows > 0,
+        lambda: tf.raw_ops.SparseMatrixMatMul(a=csr, b=matrix),
+        lambda: tf.zeros([0, tf.shape(matrix)[1]]),
+    )

@@ -235,14 +235,14 @@ def _check_finite(
                 " or a lower --learning_rate"
             )
             kept = (
-                f"The state after epoch {epoch - 1} is kept"
+                f"The state after epoch {epoch - 1} is kept. In another"
+                " --job-dir, try"
                 if epoch > 1
-                else "No epoch was finished"
+                else "No epoch was finished. Try"
             )
             raise UserError(
                 f"the loss became {float(loss)} in epoch {epoch} at batch"
                 f" {step}, with learning rate"
                 f" {config.learning_rate_at(epoch - 1):g} and"
-                f" num_refeeds={config.num_refeeds}. {kept}. In another"
-                f" --job-dir, try {remedy}."
+                f" num_refeeds={config.num_refeeds}. {kept} {remedy}."
             )

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,6 +15,7 @@ UNKNOWN = "unheard of"
 
 @pytest.fixture(scope="module")
 def model():
+    keras.utils.set_random_seed(0)
     model = AutoEncoder(
         len(ITEM_IDS), hidden_units=(4, 3), centring="user_item"
     )
@@ -70,6 +72,33 @@ def test_predictions_are_the_model_s_for_rated_and_unrated_candidates(
         answer["predicted_ratings"][0], expected, rtol=1e-5
     )
     assert answer["candidate_known"].all()
+
+
+@pytest.mark.parametrize(
+    ("policy", "tolerance"), [("mixed_bfloat16", 5e-2), ("mixed_float16", 1e-2)]
+)
+def test_a_model_in_half_precision_is_served_with_its_float32_weights(
+    policy, tolerance
+):
+    keras.utils.set_random_seed(0)
+    model = AutoEncoder(len(ITEM_IDS), hidden_units=(4, 3), dtype=policy)
+    served = Signatures(
+        model,
+        ITEM_IDS,
+        rating_scale=(0.0, 5.0),
+        mean_rating=3.25,
+        top_k=4,
+        history_length=32,
+    )
+    history = [("alien", 4.0), ("cube", 2.0)]
+    answer = ask(served.predict, [history], candidate_item_ids=[ITEM_IDS])
+    np.testing.assert_allclose(
+        answer["predicted_ratings"][0],
+        model_predictions(model, ITEM_IDS, history),
+        rtol=tolerance,
+        atol=tolerance,
+    )
+    assert ask(served.encode, [history])["code"].dtype == np.float32
 
 
 def test_an_unknown_candidate_gets_the_mean_rating_and_is_marked(signatures):

@@ -158,8 +158,9 @@ def test_a_user_without_ratings_and_one_with_a_single_rating():
     assert_same_weights(model, reference)
 
 
-def test_a_batch_without_ratings_has_no_loss_and_moves_nothing():
-    model = compiled_model(num_refeeds=0)
+@pytest.mark.parametrize("item_sampling", [0, 3])
+def test_a_batch_without_ratings_has_no_loss_and_moves_nothing(item_sampling):
+    model = compiled_model(num_refeeds=0, item_sampling=item_sampling)
     before = model.get_weights()
     empty = np.zeros((2, NUM_ITEMS))
     logs = model.train_step(to_sparse(empty, empty > 0))

@@ -72,3 +72,19 @@ def test_the_gradient_of_entries_is_that_of_a_loss_about_no_others(
     dense = to_dense(indices, upstream)
     np.testing.assert_allclose(gradients[0], dense @ kernel, rtol=1e-6)
     np.testing.assert_allclose(gradients[1], dense.T @ inputs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (6, 0), (0, 0)])
+def test_a_matrix_may_be_empty(shape):
+    kernel = tf.zeros((shape[1], 3))
+    inputs = tf.zeros((shape[0], 3))
+    with tf.GradientTape() as tape:
+        tape.watch([inputs, kernel])
+        products = sparse_matmul(tf.SparseTensor(*NOTHING, shape), kernel)
+        entries = differentiable_entries(
+            tf.zeros(0), NOTHING[0], inputs, kernel
+        )
+        total = tf.reduce_sum(products) + tf.reduce_sum(entries)
+    np.testing.assert_array_equal(products, np.zeros((shape[0], 3)))
+    gradients = tape.gradient(total, [inputs, kernel])
+    assert [g.shape[0] for g in gradients] == [*shape]

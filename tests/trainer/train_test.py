@@ -215,6 +215,19 @@ def test_an_infinite_loss_stops_the_job_and_keeps_the_last_good_state(
     assert not os.path.exists(paths.metrics_file)
 
 
+def test_a_job_that_never_finished_an_epoch_may_get_other_settings(
+    tmp_path, synthetic_data
+):
+    settings = {"optimizer": "momentum", "num_refeeds": 0}
+    with pytest.raises(
+        UserError, match=r"in epoch 1 .* No epoch was finished\. Try"
+    ):
+        run(tmp_path, synthetic_data, learning_rate=1e30, **settings)
+    paths, _ = run(tmp_path, synthetic_data, learning_rate=0.001, **settings)
+    with open(paths.config_file) as file:
+        assert json.load(file)["learning_rate"] == 0.001
+
+
 def test_a_batch_larger_than_the_data_is_refused(tmp_path, synthetic_data):
     with pytest.raises(
         UserError, match=r"at most the number of users, 200.*batch_size=201"

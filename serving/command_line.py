@@ -26,6 +26,15 @@ class Parser(argparse.ArgumentParser):
         fail(f"{message}. --help lists the flags.", exit_code=2)
 
 
+def port_number(text: str) -> int:
+    """Reads the number of a port, as the `type` of a flag."""
+    if not (text.isdecimal() and int(text) < 2**16):
+        raise argparse.ArgumentTypeError(
+            f"must be a number from 0 to 65535. Received: {text!r}"
+        )
+    return int(text)
+
+
 def fail(message: str, exit_code: int) -> NoReturn:
     """Ends the command with one line on the standard error."""
     sys.stdout.flush()

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import uvicorn
 
 from serving import listening, rest_client
-from serving.command_line import Parser, fail
+from serving.command_line import Parser, fail, port_number
 from serving.demo_app import DemoApp
 from serving.demo_items import read_catalogue
 
@@ -84,7 +84,7 @@ def _make_parser() -> Parser:
     )
     parser.add_argument(
         "--port",
-        type=int,
+        type=port_number,
         default=8502,
         help="the port of the page; 0 picks a free one (default: 8502)",
     )

@@ -11,6 +11,7 @@ or Ctrl-C, once the requests it has begun are answered.
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -19,12 +20,12 @@ import socket
 import sys
 import urllib.parse
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from serving import config_files, listening
-from serving.command_line import Parser, fail
+from serving.command_line import Parser, fail, port_number
 from serving.config_files import BatchingParameters, ConfigError, ModelConfig
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse(arguments)
     if bool(flags.model_base_path) == bool(flags.model_config_file):
         parser.error("give either --model_base_path or --model_config_file")
+    if flags.batching_parameters_file and not flags.enable_batching:
+        parser.error("--batching_parameters_file needs --enable_batching")
     # To be stopped, while loading or while serving, is no failure.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: sys.exit(0))
@@ -110,6 +113,7 @@ async def _serve(
     from serving.runner import Runner
     from serving.versions import Models
 
+    _disable_xla()
     # Loading models must not keep requests waiting for long.
     sys.setswitchinterval(0.001)
     try:
@@ -210,6 +214,22 @@ class _Server(uvicorn.Server):
         await asyncio.to_thread(self._models.stop)
 
 
+def _disable_xla() -> None:
+    """Lets functions with `jit_compile=True` fail, as TensorFlow Serving does.
+
+    What works here should work there. Python has no name for the switch, so it
+    is reached by the one that C++ gives it, on Linux.
+    """
+    if sys.platform != "linux":
+        return
+    import tensorflow as tf
+
+    library = os.path.join(
+        os.path.dirname(tf.__file__), "libtensorflow_cc.so.2"
+    )
+    ctypes.CDLL(library)["_ZN10tensorflow21DisableXlaCompilationEv"]()
+
+
 async def _follow_config_file(
     flags: argparse.Namespace, followed: Sequence[ModelConfig], models: "Models"
 ) -> None:
@@ -234,6 +254,24 @@ async def _follow_config_file(
             if str(error) != complaint:
                 _LOGGER.warning("%s is not followed: %s", path, error)
             complaint = str(error)
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(
+            f"must be true or false. Received: {text!r}"
+        )
+    return text == "true"
+
+
+# A flag that is given as --flag, --flag=true or --flag=false.
+_SWITCH: dict[str, Any] = {
+    "type": _truth,
+    "nargs": "?",
+    "const": True,
+    "default": False,
+    "metavar": "true|false",
+}
 
 
 def _parser() -> Parser:
@@ -268,7 +306,7 @@ def _parser() -> Parser:
     )
     models.add_argument(
         "--allow_version_labels_for_unavailable_models",
-        action="store_true",
+        **_SWITCH,
         help=(
             "allow a new label for a version that is not loaded yet, as none is"
             " at the start"
@@ -296,13 +334,13 @@ def _parser() -> Parser:
     network = parser.add_argument_group("network")
     network.add_argument(
         "--rest_api_port",
-        type=_port,
+        type=port_number,
         default=8501,
         help="the port of REST; 0 picks a free one (default: 8501)",
     )
     network.add_argument(
         "--port",
-        type=_port,
+        type=port_number,
         default=8500,
         help="the port of gRPC; 0 picks a free one (default: 8500)",
     )
@@ -314,17 +352,17 @@ def _parser() -> Parser:
     )
     network.add_argument(
         "--rest_api_enable_cors_support",
-        action="store_true",
+        **_SWITCH,
         help="let web pages from elsewhere read the answers",
     )
     network.add_argument(
         "--enable_grpc_healthcheck_service",
-        action="store_true",
+        **_SWITCH,
         help="answer grpc.health.v1.Health/Check",
     )
     network.add_argument(
         "--enable_serialization_as_tensor_content",
-        action="store_true",
+        **_SWITCH,
         help="write the numbers of gRPC answers as tensor_content",
     )
     network.add_argument(
@@ -335,7 +373,7 @@ def _parser() -> Parser:
     batching = parser.add_argument_group("batching")
     batching.add_argument(
         "--enable_batching",
-        action="store_true",
+        **_SWITCH,
         help="run requests that wait at the same time as one",
     )
     batching.add_argument(
@@ -350,7 +388,7 @@ def _parser() -> Parser:
     )
     own.add_argument(
         "--check_digests",
-        action="store_true",
+        **_SWITCH,
         help="load only versions whose files are those in their SHA256SUMS",
     )
     own.add_argument(
@@ -380,14 +418,6 @@ def _number_from(minimum: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
-
-
-def _port(text: str) -> int:
-    if not (text.isdecimal() and int(text) < 2**16):
-        raise argparse.ArgumentTypeError(
-            f"must be a number from 0 to 65535. Received: {text!r}"
-        )
-    return int(text)
 
 
 def _bind_grpc(server: "GrpcServer", host: str, port: int) -> int:

@@ -80,6 +80,14 @@ class ModelVersion:
             )
             for name, each in self.signature_defs.items()
         }
+        # An array without rows does not tell its type.
+        self._input_dtypes = {
+            name: {
+                key: tf.as_dtype(info.dtype)
+                for key, info in each.inputs.items()
+            }
+            for name, each in self.signature_defs.items()
+        }
         self._warm_up(os.path.join(path, _WARMUP_FILE))
 
     def signature(self, name: str) -> Signature | None:
@@ -94,11 +102,11 @@ class ModelVersion:
         Raises:
             RequestError: if the model refuses or fails.
         """
-        dtypes = self._dtypes[signature_name]
+        dtypes = self._input_dtypes[signature_name]
         try:
             outputs = self._signatures[signature_name](
                 **{
-                    name: tf.constant(array, _dtype(dtypes.inputs[name]))
+                    name: tf.constant(array, dtypes[name])
                     for name, array in inputs.items()
                 }
             )
@@ -213,10 +221,6 @@ def _dtype_names(
     }
 
 
-def _dtype(name: str) -> tf.DType:
-    return tf.as_dtype(types_pb2.DataType.Value(f"DT_{name.upper()}"))
-
-
 def _to_array(tensor: tf.Tensor) -> np.ndarray:
     if tensor.dtype == tf.string:
         # One string alone would become an array of a fixed number of bytes.
@@ -232,4 +236,4 @@ def _without_python_frames(message: str) -> str:
         message,
         flags=re.DOTALL,
     )
-    return re.sub(r" \[Op:\w+\]$", "", message)
+    return re.sub(r"^\{\{function_node [^}]*\}\} | \[Op:[^\]]*\]$", "", message)

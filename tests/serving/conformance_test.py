@@ -301,6 +301,13 @@ def test_rest_cannot_feed_half_precision_by_column(ask_json):
     )
 
 
+def test_rest_runs_nothing_that_is_to_be_compiled(ask_json):
+    body = {"signature_name": "compiled", "instances": [1.0]}
+    status, answer = ask_json("POST", PREDICT, body)
+    assert status == 500
+    assert answer["error"].startswith("XLA compilation disabled")
+
+
 # ---- REST: classify and regress ----
 
 NO_EXAMPLES = "key 'examples' is expected and was not found"
@@ -556,6 +563,14 @@ def test_grpc_tells_what_the_model_refuses_in_its_own_words(predictions):
     assert caught.value.details().startswith(
         "assertion failed: [`ratings` must have the shape of `item_ids`.]"
     )
+
+
+def test_grpc_runs_nothing_that_is_to_be_compiled(predictions):
+    request = predict_request("compiled", {"x": [1.0]})
+    with pytest.raises(grpc.RpcError) as caught:
+        predictions.Predict(request)
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert caught.value.details().startswith("XLA compilation disabled")
 
 
 def test_grpc_cuts_messages_off_after_1024_characters(predictions):

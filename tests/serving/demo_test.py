@@ -146,6 +146,15 @@ def test_a_port_in_use_is_refused_in_one_line(job_dir):
     )
 
 
+def test_a_port_that_none_can_have_is_refused_in_one_line(tmp_path):
+    run = run_command("serving.demo", "--job-dir", tmp_path, "--port=70000")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == (
+        "error: argument --port: must be a number from 0 to 65535. Received:"
+        " '70000'. --help lists the flags.\n"
+    )
+
+
 # ---- What the page asks for ----
 
 

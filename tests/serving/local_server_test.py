@@ -144,6 +144,15 @@ def test_a_port_in_use_is_reported(tmp_path):
             "give either --model_base_path or --model_config_file",
         ),
         (
+            "--model_base_path=x --enable_batching=yes",
+            "argument --enable_batching: must be true or false. Received:"
+            " 'yes'",
+        ),
+        (
+            "--model_base_path=x --batching_parameters_file=y",
+            "--batching_parameters_file needs --enable_batching",
+        ),
+        (
             "--model_base_path=x --max_body_bytes=0",
             "argument --max_body_bytes: must be a whole number from 1."
             " Received: '0'",

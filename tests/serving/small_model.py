@@ -101,6 +101,11 @@ def write_model(path, bonus=0.0):
         [spec("x", tf.float16, 1)],
     )
     archive.add_endpoint(
+        "compiled",
+        tf.function(lambda x: {"y": x + 1}, jit_compile=True),
+        [spec("x", tf.float32, 1)],
+    )
+    archive.add_endpoint(
         "uneven",
         lambda x: {"first": x[:1], "whole": tf.identity(x)},
         [spec("x", tf.float32, 1)],

@@ -40,6 +40,7 @@ format: $(INSTALLED) ## put the code in shape
 
 bench: $(INSTALLED) ## measure what the README claims, as JSON lines
 	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
-	for benchmark in train_step item_sampling data_prep serving; do \
+	for benchmark in train_step training_loop item_sampling sampling_accuracy \
+	    data_prep serving; do \
 	  $(BIN)/python -m benchmarks.$$benchmark || exit 1; \
 	done

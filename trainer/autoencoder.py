@@ -62,8 +62,9 @@ class AutoEncoder(RatingModel):
         seed: seed of the dropout.
 
     Call arguments:
-        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices
-            say what is rated: a stored 0 is a rating.
+        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices,
+            in the order of the users, say what is rated: a stored 0 is a
+            rating.
         training: whether to drop.
 
     Output shape:

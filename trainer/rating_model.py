@@ -16,8 +16,9 @@ class RatingModel(keras.Model):
     predictions against ratings that were held out.
 
     Call arguments:
-        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices
-            say what is rated: a stored 0 is a rating.
+        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices,
+            in the order of the users, say what is rated: a stored 0 is a
+            rating.
         items: `(num_asked,)`, int64, the items to predict, by default the
             catalogue in order.
         training: whether the model is in training mode.

@@ -29,7 +29,7 @@ _NUM_ITEMS = flags.DEFINE_list(
     "num_items", ["17768", "1000000"], "Catalogue sizes, ascending."
 )
 _ITEM_SAMPLING = flags.DEFINE_integer(
-    "item_sampling", 2000, "Items drawn a batch."
+    "item_sampling", 4000, "Items drawn a batch."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
 

@@ -111,6 +111,7 @@ def measure_reading(size: int) -> None:
     """Reads prepared data as training does, and trains on some of it."""
     from data_prep.manifest import read_manifest
     from data_prep.records import list_shards
+    from data_prep.vocabulary import read_items
     from trainer.input_pipeline import training_batches
     from trainer.recipes import PAPER
 
@@ -128,7 +129,9 @@ def measure_reading(size: int) -> None:
     num_batches = manifest.num_users // PAPER.batch_size
     read_seconds = _measure(lambda: collections.deque(read(0), maxlen=0))
     resume_seconds = _measure(lambda: next(iter(read(num_batches - 1))))
-    step_seconds = _measure_training(read(0).take(_TRAINING_STEPS + 1))
+    step_seconds = _measure_training(
+        read(0).take(_TRAINING_STEPS + 1), read_items(data_dir)
+    )
     users_per_second = num_batches * PAPER.batch_size / read_seconds
     trained_per_second = PAPER.batch_size / step_seconds
     report(
@@ -145,17 +148,15 @@ def measure_reading(size: int) -> None:
     )
 
 
-def _measure_training(batches: Iterable[Any]) -> float:
+def _measure_training(batches: Iterable[Any], items: Any) -> float:
     """Returns the seconds of a training step of the paper's model."""
     import tensorflow as tf
 
-    from trainer.autoencoder import AutoEncoder
-    from trainer.optimizers import OPTIMIZERS
     from trainer.recipes import PAPER
+    from trainer.train import create_model
 
     first, *others = batches
-    model = AutoEncoder(first.shape[1], **PAPER.model_arguments())
-    model.compile(OPTIMIZERS[PAPER.optimizer](PAPER.learning_rate))
+    model = create_model(PAPER, items)
     train_step = tf.function(model.train_step, reduce_retracing=True)
     train_step(first)  # Traces and warms up.
     train_step(others[0])

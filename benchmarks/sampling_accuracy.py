@@ -9,6 +9,7 @@ setting over the seeds.
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -27,7 +28,7 @@ _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the jobs.")
 _WORK_DIR = flags.DEFINE_string(
     "work_dir",
     "/tmp/benchmark-sampling_accuracy",
-    "Directory of data and jobs. A job that is done is not run again.",
+    "Directory of data and jobs.",
 )
 
 
@@ -60,6 +61,8 @@ def _report(**values: object) -> None:
 def _run_job(data_dir: str, item_sampling: str, seed: str) -> float:
     """Returns the test RMSE of a job."""
     job_dir = os.path.join(_WORK_DIR.value, f"job-{item_sampling}-{seed}")
+    # A job that is done would not be run again, whatever changed since.
+    shutil.rmtree(job_dir, ignore_errors=True)
     command = [sys.executable, "-m", "trainer.task", "--job-dir", job_dir]
     command += ["--data-dir", data_dir, "--seed", seed]
     subprocess.run(

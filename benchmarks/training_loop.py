@@ -31,11 +31,12 @@ from absl import app, flags
 from benchmarks.netflix_shaped import Shape, write_parquet
 from data_prep.manifest import is_prepared, read_manifest
 from data_prep.records import list_shards
+from data_prep.vocabulary import read_items
 from trainer.autoencoder import AutoEncoder
 from trainer.evaluate import Evaluator
 from trainer.input_pipeline import evaluation_batches, training_batches
-from trainer.optimizers import OPTIMIZERS
 from trainer.recipes import PAPER
+from trainer.train import create_model
 
 _ROWS = flags.DEFINE_integer("rows", 1_000_000, "Number of ratings, about.")
 _WORK_DIR = flags.DEFINE_string(
@@ -51,11 +52,8 @@ _EVALUATED_BATCHES = 8
 def main(_: list[str]) -> None:
     """Runs both comparisons."""
     data_dir = _prepare()
-    manifest = read_manifest(data_dir)
-    shards, num_items = list_shards(data_dir), manifest.num_items
-    model = AutoEncoder(num_items, **PAPER.model_arguments())
-    model.compile(OPTIMIZERS[PAPER.optimizer](PAPER.learning_rate))
-    model.optimizer.build(model.trainable_variables)
+    shards = list_shards(data_dir)
+    model = create_model(PAPER, read_items(data_dir))
 
     train_bare = _bare_step(model, shards)
     train_bare()  # Traces and warms up.
@@ -67,8 +65,8 @@ def main(_: list[str]) -> None:
         loop_ratios.append(loop["users_per_second"] / bare)
         _report(
             measured="loop",
-            users=manifest.num_users,
-            items=num_items,
+            users=read_manifest(data_dir).num_users,
+            items=model.num_items,
             bare_users_per_second=round(bare),
             **loop,
         )

@@ -28,8 +28,9 @@ class Predictor:
     """
 
     def __init__(self, model: AutoEncoder) -> None:
+        self._model = model
         self.centring = model.centring
-        self.input_layer, *self._inner_layers = model.dense_layers
+        self.input_layer = model.dense_layers[0]
         # (units, num_items)
         self._output_kernel = tf.Variable(
             tf.transpose(self.input_layer.reverse_kernel.value),
@@ -80,12 +81,9 @@ class Predictor:
         Returns:
             `(batch_size, code_units)`.
         """
-        outputs = self.input_layer.activation(
-            sums + self.input_layer.bias.value
+        return self._model.encode_hidden(
+            self.input_layer.activation(sums + self.input_layer.bias.value)
         )
-        for layer in self._inner_layers:
-            outputs = layer(outputs)
-        return outputs
 
     def decode(
         self, code: tf.Tensor, items: tf.Tensor | None = None
@@ -100,9 +98,7 @@ class Predictor:
         Returns:
             `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.
         """
-        outputs = code
-        for layer in reversed(self._inner_layers):
-            outputs = layer(outputs, reverse=True)
+        hidden = self._model.decode_hidden(code)
         kernel = self._output_kernel
         bias = self.input_layer.reverse_bias.value
         if items is not None:
@@ -111,5 +107,5 @@ class Predictor:
                 tf.gather(bias, items),
             )
         return self.input_layer.reverse_activation(
-            tf.matmul(tf.cast(outputs, tf.float32), kernel) + bias
+            tf.matmul(tf.cast(hidden, tf.float32), kernel) + bias
         )

@@ -219,9 +219,21 @@ class AutoEncoder(RatingModel):
         """
         if isinstance(centred_ratings, tf.SparseTensor) and items is None:
             centred_ratings, items = self._select_rated(centred_ratings)
-        first_layer, *inner_layers = self.dense_layers
-        outputs = first_layer(centred_ratings, items=items)
-        for layer in inner_layers:
+        return self.encode_hidden(
+            self.dense_layers[0](centred_ratings, items=items)
+        )
+
+    def encode_hidden(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Computes codes from the first hidden layer.
+
+        Args:
+            hidden: `(batch_size, hidden_units[0])`.
+
+        Returns:
+            `(batch_size, hidden_units[-1])`.
+        """
+        outputs = hidden
+        for layer in self.dense_layers[1:]:
             outputs = layer(outputs)
         return outputs
 
@@ -237,10 +249,17 @@ class AutoEncoder(RatingModel):
         Returns:
             `(batch_size, num_items)`, float32.
         """
-        return self._predict(self._decode_hidden(code), items)
+        return self._predict(self.decode_hidden(code), items)
 
-    def _decode_hidden(self, code: tf.Tensor) -> tf.Tensor:
-        """Computes the last hidden layer from a code."""
+    def decode_hidden(self, code: tf.Tensor) -> tf.Tensor:
+        """Computes the last hidden layer from codes.
+
+        Args:
+            code: `(batch_size, hidden_units[-1])`.
+
+        Returns:
+            `(batch_size, hidden_units[0])`.
+        """
         outputs = code
         for layer in reversed(self.dense_layers[1:]):
             outputs = layer(outputs, reverse=True)
@@ -312,7 +331,7 @@ class AutoEncoder(RatingModel):
                 self.rating_loss,
                 *losses.squared_error(rated.values, predictions),
             )
-        if self.item_sampling:
+        if self.num_refeeds and self.item_sampling:
             items = self._draw_items()
             outputs = self._predict(hidden, items)
         self._apply_gradients(tape, loss)
@@ -333,7 +352,7 @@ class AutoEncoder(RatingModel):
     ) -> tf.Tensor:
         """Computes the last hidden layer in training mode."""
         code = self.dropout(self.encode(inputs, items), training=True)
-        return self._decode_hidden(code)
+        return self.decode_hidden(code)
 
     def _draw_items(self) -> tf.Tensor:
         """Draws the items that a re-feeding is about."""

@@ -78,7 +78,7 @@ def train_and_evaluate(
         # GPUs have no deterministic kernel for sparse products.
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        model = _create_model(config, items)
+        model = create_model(config, items)
         checkpoints = Checkpoints(model, paths)
         baselines = {
             name: Biases(items.counts, items.means, centring)
@@ -144,8 +144,13 @@ def train_and_evaluate(
     return metrics
 
 
-def _create_model(config: Config, items: Items) -> AutoEncoder:
-    """Makes the model, compiled and with all its variables."""
+def create_model(config: Config, items: Items) -> AutoEncoder:
+    """Makes the model of a job, compiled and with all its variables.
+
+    Args:
+        config: the settings of the job.
+        items: the items of its data.
+    """
     model = AutoEncoder(
         len(items.item_ids),
         **config.model_arguments(),

@@ -3,8 +3,7 @@ import pytest
 import tensorflow as tf
 
 from export.explanations import NUM_REASONS
-from export.signatures import Signatures
-from tests.export.helpers import ask, leave_one_out
+from tests.export.helpers import ask, leave_one_out, make_signatures
 from trainer.autoencoder import AutoEncoder
 from trainer.layers import CENTRINGS
 
@@ -15,7 +14,7 @@ HISTORY = [
 ]
 
 
-def make_signatures(**arguments):
+def model_and_signatures(**arguments):
     model = AutoEncoder(len(ITEM_IDS), **arguments)
     rng = np.random.default_rng(5)
     model.centring.set_statistics(
@@ -23,14 +22,7 @@ def make_signatures(**arguments):
     )
     for weight in model.trainable_variables:
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    return model, Signatures(
-        model,
-        ITEM_IDS,
-        rating_scale=(0.0, 5.0),
-        mean_rating=3.0,
-        top_k=4,
-        history_length=32,
-    )
+    return model, make_signatures(model, ITEM_IDS)
 
 
 def explain(signatures, histories, targets):
@@ -64,7 +56,7 @@ def assert_reasons(answer, row, position, history, contributions):
 def test_contributions_are_those_of_leaving_each_rating_out(
     centring, tie_weights, hidden_units, last_layer_activation
 ):
-    model, signatures = make_signatures(
+    model, signatures = model_and_signatures(
         centring=centring,
         tie_weights=tie_weights,
         hidden_units=hidden_units,
@@ -78,7 +70,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(
 
 
 def test_of_many_ratings_those_that_did_most_are_named():
-    model, signatures = make_signatures(
+    model, signatures = model_and_signatures(
         centring="user_item", hidden_units=(6, 5)
     )
     history = [
@@ -93,7 +85,9 @@ def test_of_many_ratings_those_that_did_most_are_named():
 
 @pytest.mark.parametrize("centring", CENTRINGS)
 def test_a_single_rating_is_measured_against_the_empty_history(centring):
-    model, signatures = make_signatures(centring=centring, hidden_units=(6, 5))
+    model, signatures = model_and_signatures(
+        centring=centring, hidden_units=(6, 5)
+    )
     history = [("item-5", 1.0)]
     answer = explain(signatures, [[], history], [["item-2"], ["item-5"]])
     assert answer["reason_item_ids"][0, 0].tolist() == [b""] * NUM_REASONS
@@ -103,7 +97,7 @@ def test_a_single_rating_is_measured_against_the_empty_history(centring):
 
 
 def test_unknown_and_empty_targets_have_no_reasons():
-    _, signatures = make_signatures(hidden_units=(6, 5))
+    _, signatures = model_and_signatures(hidden_units=(6, 5))
     answer = explain(signatures, [HISTORY], [["item-1", "unheard of", ""]])
     assert answer["target_known"].tolist() == [[True, False, False]]
     assert (answer["reason_item_ids"][0, 0] != b"").all()
@@ -112,7 +106,9 @@ def test_unknown_and_empty_targets_have_no_reasons():
 
 
 def test_what_is_unknown_or_overruled_in_a_history_is_no_reason():
-    _, signatures = make_signatures(centring="user_item", hidden_units=(6, 5))
+    _, signatures = model_and_signatures(
+        centring="user_item", hidden_units=(6, 5)
+    )
     expected = explain(signatures, [HISTORY], [["item-1"]])
     answer = explain(
         signatures,
@@ -124,13 +120,13 @@ def test_what_is_unknown_or_overruled_in_a_history_is_no_reason():
 
 
 def test_without_targets_nothing_is_explained():
-    _, signatures = make_signatures(hidden_units=(6, 5))
+    _, signatures = model_and_signatures(hidden_units=(6, 5))
     answer = explain(signatures, [HISTORY, []], np.empty((2, 0), object))
     assert answer["reason_item_ids"].shape == (2, 0, NUM_REASONS)
 
 
 def test_memory_does_not_grow_with_the_number_of_users():
-    _, signatures = make_signatures(hidden_units=(6, 5))
+    _, signatures = model_and_signatures(hidden_units=(6, 5))
     function = tf.function(
         signatures.explain,
         input_signature=signatures.input_specs["explain"],

@@ -3,6 +3,23 @@
 import numpy as np
 import tensorflow as tf
 
+from export.signatures import Signatures
+
+
+def make_signatures(model, item_ids, **settings):
+    """The signatures of a model; settings are usual ones unless given."""
+    return Signatures(
+        model,
+        item_ids,
+        **{
+            "rating_scale": (0.0, 5.0),
+            "mean_rating": 3.0,
+            "top_k": 4,
+            "history_length": 32,
+            **settings,
+        },
+    )
+
 
 def ask(function, histories, **others):
     """Calls a signature with histories padded to one length."""

@@ -352,7 +352,9 @@ def test_other_answers_than_the_model_s_are_found_out(
     users = read_users(synthetic_data, job.data.num_items)
     arguments = (job.model, job.items.item_ids, users)
     check_predictions(served, *arguments, scale=None)
-    with pytest.raises(RuntimeError, match=f"with other {name} than the model"):
+    with pytest.raises(
+        RuntimeError, match=rf"with other {name} than the model\. It is not"
+    ):
         check_predictions(
             OtherwiseServed(served, name, change), *arguments, scale=None
         )

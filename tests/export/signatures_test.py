@@ -4,9 +4,8 @@ import pytest
 import tensorflow as tf
 
 from export.requests import to_examples
-from export.signatures import Signatures
 from export.users import User
-from tests.export.helpers import ask, model_predictions
+from tests.export.helpers import ask, make_signatures, model_predictions
 from trainer.autoencoder import AutoEncoder
 
 ITEM_IDS = ["alien", "brazil", "cube", "été", "fargo"]
@@ -27,14 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def signatures(model):
-    return Signatures(
-        model,
-        ITEM_IDS,
-        rating_scale=(0.0, 5.0),
-        mean_rating=3.25,
-        top_k=4,
-        history_length=32,
-    )
+    return make_signatures(model, ITEM_IDS, mean_rating=3.25)
 
 
 def test_recommendations_are_the_unrated_items_best_first(model, signatures):
@@ -82,14 +74,7 @@ def test_a_model_in_half_precision_is_served_with_its_float32_weights(
 ):
     keras.utils.set_random_seed(0)
     model = AutoEncoder(len(ITEM_IDS), hidden_units=(4, 3), dtype=policy)
-    served = Signatures(
-        model,
-        ITEM_IDS,
-        rating_scale=(0.0, 5.0),
-        mean_rating=3.25,
-        top_k=4,
-        history_length=32,
-    )
+    served = make_signatures(model, ITEM_IDS, mean_rating=3.25)
     history = [("alien", 4.0), ("cube", 2.0)]
     answer = ask(served.predict, [history], candidate_item_ids=[ITEM_IDS])
     np.testing.assert_allclose(
@@ -246,14 +231,7 @@ def test_candidates_need_a_row_for_each_user(signatures):
 
 
 def test_more_recommendations_than_items_are_cut_to_the_catalogue(model):
-    signatures = Signatures(
-        model,
-        ITEM_IDS,
-        rating_scale=(0.0, 5.0),
-        mean_rating=3.0,
-        top_k=100,
-        history_length=32,
-    )
+    signatures = make_signatures(model, ITEM_IDS, top_k=100)
     answer = ask(signatures.recommend, [[("alien", 3.0)]])
     assert answer["item_ids"].shape == (1, len(ITEM_IDS))
 
@@ -322,13 +300,11 @@ def test_all_items_as_candidates_give_the_recommendations(signatures):
 
 def test_clipped_predictions_lie_on_the_scale_and_keep_the_ranking(model):
     def answers(clip_predictions):
-        signatures = Signatures(
+        signatures = make_signatures(
             model,
             ITEM_IDS,
             rating_scale=(2.9, 3.0),
             mean_rating=3.25,
-            top_k=4,
-            history_length=32,
             clip_predictions=clip_predictions,
         )
         history = [("cube", 2.95)]
@@ -423,15 +399,7 @@ def test_what_is_no_example_is_refused(signatures):
 
 
 def test_the_default_signature_can_be_another(model):
-    signatures = Signatures(
-        model,
-        ITEM_IDS,
-        rating_scale=(0.0, 5.0),
-        mean_rating=3.0,
-        top_k=4,
-        history_length=32,
-        default="predict_examples",
-    )
+    signatures = make_signatures(model, ITEM_IDS, default="predict_examples")
     (spec,) = signatures.input_specs["serving_default"]
     assert spec.name == "examples"
     assert (

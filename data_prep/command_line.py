@@ -2,6 +2,7 @@
 
 import logging as stdlib_logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,11 @@ from data_prep.errors import UserError
 # TensorFlow's start-up remarks about the processor say nothing to a user.
 # Read by the library when it is loaded, so it is set before that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+# How absl says that a flag is missing.
+_MISSING = re.compile(
+    r"flag --(\w+)=None: Flag --\1 must have a value other than None"
+)
 
 _PACKAGES = ("data_prep", "trainer", "export", "serving")
 
@@ -54,7 +60,7 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
             1:
         ]
     except flags.Error as error:
-        message = str(error).rstrip(".")
+        message = _MISSING.sub(_ask_for, str(error)).rstrip(".")
         _fail(f"{message}. --help lists the flags.", exit_code=2)
     if rest is not None:
         rest += positional
@@ -65,6 +71,10 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
             exit_code=2,
         )
     return [argv[0]]
+
+
+def _ask_for(missing: re.Match[str]) -> str:
+    return f"--{missing[1].replace('_', '-')} is missing"
 
 
 def _with_underscores(argument: str) -> str:

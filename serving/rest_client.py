@@ -73,9 +73,10 @@ class RestTransport:
         try:
             document = json.loads(answer)
         except ValueError as error:
-            text = answer[:200].decode("utf-8", "replace")
+            text = answer[:80].decode("utf-8", "replace")
             raise ServingError(
-                f"{self._url} did not answer in JSON. Received: {text!r}",
+                f"{self._url} answered with HTTP status {status} and no JSON."
+                f" Is it the URL of a model server? Received: {text!r}",
                 status,
                 is_retriable=status in _RETRIABLE,
             ) from error

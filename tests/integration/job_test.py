@@ -184,7 +184,7 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
     ("flags", "exit_code", "message"),
     [
         (["--job-dri=x"], 2, "Unknown command line flag 'job_dri'"),
-        ([], 2, "--job_dir"),
+        ([], 2, "error: --job-dir is missing."),
         (["--job-dir=x", "stray"], 2, "unexpected argument 'stray'"),
         (["--job-dir=x", "--recipe=best"], 2, "recipe"),
         (["--job-dir=x", "--batch-size=many"], 2, "batch_size"),

@@ -677,8 +677,13 @@ def test_a_host_that_does_not_exist_is_reported():
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        (b"<html>", 502, "did not answer in JSON. Received: '<html>'"),
-        (b"", 400, "did not answer in JSON. Received: ''"),
+        (
+            b"<html>",
+            502,
+            "answered with HTTP status 502 and no JSON. Is it the URL of a"
+            " model server[?] Received: '<html>'",
+        ),
+        (b"", 400, "HTTP status 400 and no JSON. .* Received: ''"),
         (b"[]", 200, r"one row of named predictions. Received: \[\]"),
         (b'{"predictions": [[1.0]]}', 200, "one row of named predictions"),
         (b'{"predictions": [{}, {}]}', 200, "one row of named predictions"),

@@ -50,7 +50,8 @@ class RestApi:
         prometheus_path: the path of the metrics, or None to keep them.
         timeout_seconds: how long a request may take, from the first byte of
             its body to the last of its answer.
-        max_body_bytes: the size of the largest body, also once unpacked.
+        max_body_bytes: the size of the largest body, also once unpacked;
+            TensorFlow Serving takes any.
         with_cors: whether web pages from elsewhere may read the answers.
     """
 

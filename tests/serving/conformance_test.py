@@ -1,11 +1,15 @@
 """TensorFlow Serving's answers to every kind of request that it refuses.
 
 Raw HTTP and gRPC to a real process. What a request that is answered gets is in
-rest_test.py and grpc_test.py.
+rest_test.py and grpc_test.py, how versions come and go in versions_test.py.
 """
 
 import http.client
 import json
+import re
+import shutil
+import socket
+import time
 
 import grpc
 import pytest
@@ -21,6 +25,7 @@ from tensorflow_serving.apis import (
 )
 
 from tests.serving.messages import predict_request
+from tests.serving.processes import run_command, run_local_server
 
 MODEL = "/v1/models/recommender"
 PREDICT = f"{MODEL}:predict"
@@ -30,6 +35,10 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 def row(**tensors):
     return {"instances": [tensors]}
+
+
+def half(**tensors):
+    return {"signature_name": "half", **tensors}
 
 
 def quote(document):
@@ -75,6 +84,7 @@ TARGETS = {
         400,
         "Malformed request: GET /v1/nothing",
     ),
+    "nothing at all": ("GET /v1/", 400, "Malformed request: GET /v1/"),
     "a trailing slash": (
         f"GET {MODEL}/",
         400,
@@ -89,6 +99,21 @@ TARGETS = {
         f"POST {MODEL}:Predict",
         400,
         f"Malformed request: POST {MODEL}:Predict",
+    ),
+    "a slash in the model's name": (
+        "GET /v1/models/a/b",
+        400,
+        "Malformed request: GET /v1/models/a/b",
+    ),
+    "a colon in the model's name": (
+        "POST /v1/models/a:b:predict",
+        400,
+        "Malformed request: POST /v1/models/a:b:predict",
+    ),
+    "a version that is no number": (
+        f"GET {MODEL}/versions/x",
+        400,
+        f"Malformed request: GET {MODEL}/versions/x",
     ),
     "no verb with POST": (
         f"POST {MODEL}",
@@ -142,10 +167,16 @@ def test_rest_refuses_the_target(ask_json, request_line, status, message):
 
 # ---- REST: requests that do not fit the signature ----
 
-E0 = "Failed to process element: 0 key: {} of 'instances' list. Error:"
-E0 += " INVALID_ARGUMENT: "
-SINGLE = "Failed to process element: 0 of 'instances' list. Error:"
-SINGLE += " INVALID_ARGUMENT: "
+
+def in_row(message, key="", index=0, code="INVALID_ARGUMENT"):
+    """What is said of a row that cannot be taken."""
+    key = key and f" key: {key}"
+    return (
+        f"Failed to process element: {index}{key} of 'instances' list. Error:"
+        f" {code}: {message}"
+    )
+
+
 BODIES = {
     "an empty body": (b"", "JSON Parse error: The document is empty"),
     "white space": (
@@ -201,7 +232,7 @@ BODIES = {
     ),
     "a row with a stranger": (
         row(**ALIEN, x=1),
-        E0.format("x") + "JSON object: does not have named input: x",
+        in_row("JSON object: does not have named input: x", "x"),
     ),
     "a column without an input": (
         {"inputs": {"ratings": [[1]]}},
@@ -209,33 +240,60 @@ BODIES = {
     ),
     "a string for a number": (
         row(item_ids=["alien"], ratings=["abc"]),
-        E0.format("ratings")
-        + 'JSON Value: "abc" Type: String is not of expected type: float',
+        in_row(
+            'JSON Value: "abc" Type: String is not of expected type: float',
+            "ratings",
+        ),
+    ),
+    "a string for a number by column": (
+        {"inputs": {"item_ids": [["alien"]], "ratings": [["abc"]]}},
+        'JSON Value: "abc" Type: String is not of expected type: float',
+    ),
+    "a truth value for a number": (
+        half(instances=[True]),
+        in_row("JSON Value: true Type: True is not of expected type: float"),
+    ),
+    "null for a number": (
+        half(instances=[None]),
+        in_row("JSON Value: null Type: Null is not of expected type: float"),
+    ),
+    "bytes for a number": (
+        half(instances=[{"b64": "YQ=="}]),
+        in_row(
+            f"JSON Value: {quote({'b64': 'YQ=='})} Type: Object is not of"
+            " expected type: float"
+        ),
     ),
     "a fraction for an integer": (
-        {"signature_name": "successor", "instances": [1.0]},
-        SINGLE + "JSON Value: 1.0 Type: Number is not of expected type: int64",
+        {"signature_name": "successor", "instances": [101.0]},
+        in_row("JSON Value: 101.0 Type: Number is not of expected type: int64"),
     ),
     "rows of different length": (
         {"instances": [ALIEN, {"item_ids": ["a", "b"], "ratings": [1]}]},
-        E0.format("item_ids").replace("0", "1")
-        + "Expecting tensor size: 1 but got: 2",
+        in_row("Expecting tensor size: 1 but got: 2", "item_ids", index=1),
     ),
     "rows of different depth": (
-        {"signature_name": "half", "instances": [[1, 2], [[1, 2]]]},
-        SINGLE.replace("0", "1") + "Expecting shape [2] but got: [1,2]",
+        half(instances=[[1, 2], [[1, 2]]]),
+        in_row("Expecting shape [2] but got: [1,2]", index=1),
     ),
     "a ragged row": (
         row(item_ids=[["a", "b"], ["c"]], ratings=[1]),
-        E0.format("item_ids")
-        + "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
+        in_row(
+            "Encountered list at unexpected size: 1 at level: 1 expected"
+            " size: 2",
+            "item_ids",
+        ),
     ),
     "a ragged column": (
-        {"signature_name": "half", "inputs": [1, [2]]},
+        half(inputs=[[1, 2], [3]]),
+        "Encountered list at unexpected size: 1 at level: 1 expected size: 2",
+    ),
+    "a list where a number should be": (
+        half(inputs=[1, [2]]),
         "Encountered list at unexpected level: 1 expected < 1",
     ),
     "a number where a list should be": (
-        {"signature_name": "half", "inputs": [[1], 5]},
+        half(inputs=[[1], 5]),
         "JSON Value: 5 found at incorrect level: 2 in the JSON DOM. Expected"
         " at level: 2",
     ),
@@ -244,12 +302,16 @@ BODIES = {
         "Expecting object but got list at item 1 of input list",
     ),
     "an object among lists": (
-        {"signature_name": "half", "instances": [1, {"x": 1}]},
+        half(instances=[1, {"x": 1}]),
         "Expecting value/list but got object at item 1 of input list",
     ),
     "bad base64": (
         {"signature_name": "echo", "instances": [{"b64": "?"}]},
-        SINGLE + "Unable to base64 decode",
+        in_row("Unable to base64 decode"),
+    ),
+    "bad base64 by column": (
+        {"signature_name": "echo", "inputs": [{"b64": "?"}]},
+        "Unable to base64 decode",
     ),
     "a scalar output by row": (
         {"signature_name": "total", "instances": [1, 2]},
@@ -259,10 +321,18 @@ BODIES = {
         {"signature_name": "uneven", "instances": [1, 2]},
         "Tensor name: whole has inconsistent batch size: 2 expecting: 1",
     ),
-    "half precision by row": (
-        {"signature_name": "half_precision", "instances": [1]},
-        SINGLE.replace("INVALID_ARGUMENT", "UNIMPLEMENTED")
-        + "Conversion of JSON Value: 1 to type: half",
+    "an output of half precision": (
+        {"signature_name": "to_half", "instances": [1]},
+        "Failed to write JSON value for tensor type: half",
+    ),
+    "an output of half precision by column": (
+        {"signature_name": "to_bfloat16", "inputs": [1]},
+        "Failed to write JSON value for tensor type: bfloat16",
+    ),
+    "a document too long to be quoted": (
+        # The second goes beyond 256 bytes, the third would beyond characters.
+        ["é" * 100] * 5,
+        f'JSON Value: [\n    "{"é" * 100}",\n    "{"é" * 100}" Is not object',
     ),
 }
 
@@ -272,32 +342,113 @@ def test_rest_refuses_the_body(ask_json, body, message):
     assert ask_json("POST", PREDICT, body) == (400, {"error": message})
 
 
+# The words and the byte offset of rapidjson.
 @pytest.mark.parametrize(
-    ("body", "offset"),
+    ("body", "message"),
     [
-        (b'{"a": ?', 6),
-        (b'{"a": "\xc3\xa9" 1}', 11),
-        (b'{"a": 1e400}', 6),
-        (b'{"a": 01}', 7),
-        (b'{"a": 1} // all', None),
-        (b'{"a": [Inf, -Inf, NaN]}', None),
+        (b'{"instances": ?}', "Invalid value. at offset: 14"),
+        ('{"é": [nope]}'.encode(), "Invalid value. at offset: 9"),
+        (b'{"inputs": +1}', "Invalid value. at offset: 11"),
+        (b'{"inputs": .5}', "Invalid value. at offset: 11"),
+        (
+            b'{"inputs": 01}',
+            "Missing a comma or '}' after an object member. at offset: 12",
+        ),
+        (
+            b'{"inputs": [1 /* one */]}',
+            "Missing a comma or ']' after an array element. at offset: 14",
+        ),
+        (b"{// all\n}", "Missing a name for object member. at offset: 1"),
+        (
+            b'{"inputs": 1e400}',
+            "Number too big to be stored in double. at offset: 11",
+        ),
     ],
 )
-def test_rest_tells_where_json_is_broken(ask_json, body, offset):
-    status, answer = ask_json("POST", PREDICT, body)
-    assert status == 400
-    if offset is None:
-        assert answer["error"].startswith("Missing 'inputs'")
-    else:
-        assert answer["error"].startswith("JSON Parse error: ")
-        assert answer["error"].endswith(f" at offset: {offset}")
-
-
-def test_rest_cannot_feed_half_precision_by_column(ask_json):
-    body = {"signature_name": "half_precision", "inputs": [1]}
+def test_rest_tells_where_json_is_broken(ask_json, body, message):
     assert ask_json("POST", PREDICT, body) == (
-        501,
-        {"error": "Conversion of JSON Value: 1 to type: half"},
+        400,
+        {"error": f"JSON Parse error: {message}"},
+    )
+
+
+OTHER = "/v1/models/other:predict"
+NO_STRING = {"signature_name": 1, "instances": 1}
+ORDER = {
+    "JSON, then the name's type": (
+        (OTHER, b'{"signature_name": 1, ?'),
+        (400, "JSON Parse error: Missing a name for object member."),
+    ),
+    "the name's type, then the model": (
+        (OTHER, NO_STRING),
+        (400, f"JSON Value: {quote(NO_STRING)} not formatted correctly."),
+    ),
+    "the model, then the signature": (
+        (OTHER, {"signature_name": "decode", "instances": 1}),
+        (404, "Servable not found for request: Latest(other)"),
+    ),
+    "the version, then the signature": (
+        (f"{MODEL}/versions/99:predict", {"signature_name": "decode"}),
+        (404, "Servable not found for request: Specific(recommender, 99)"),
+    ),
+    "the label, then the signature": (
+        (f"{MODEL}/labels/canary:predict", {"signature_name": "decode"}),
+        (400, "Unrecognized servable version label: canary"),
+    ),
+    "the signature, then the rows": (
+        (PREDICT, {"signature_name": "decode", "instances": 1}),
+        (400, 'Serving signature name: "decode" not found'),
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "answer"), ORDER.values(), ids=ORDER)
+def test_rest_tells_of_the_first_mistake_only(ask_json, request_, answer):
+    target, body = request_
+    status, message = ask_json("POST", target, body)
+    assert status == answer[0]
+    assert message["error"].startswith(answer[1])
+
+
+# TensorFlow's name of a type, and a signature that takes it.
+@pytest.mark.parametrize(
+    ("dtype", "signature_name"),
+    [
+        ("half", "half_precision"),
+        ("bfloat16", "bfloat16"),
+        ("uint16", "uint16"),
+        ("complex64", "complex64"),
+    ],
+)
+def test_rest_cannot_feed_some_types(ask_json, dtype, signature_name):
+    def refusal(**tensors):
+        body = {"signature_name": signature_name, **tensors}
+        return ask_json("POST", PREDICT, body)
+
+    message = f"Conversion of JSON Value: 1 to type: {dtype}"
+    assert refusal(inputs=[1]) == (501, {"error": message})
+    in_rows = in_row(message, code="UNIMPLEMENTED")
+    assert refusal(instances=[1]) == (400, {"error": in_rows})
+
+
+@pytest.mark.parametrize(
+    ("signature_name", "value", "status", "message"),
+    [
+        ("offset", 4, 400, "indices[0] = 4 is not in [0, 4)"),
+        ("file", "/", 400, "/; Is a directory"),
+        ("file", "/nowhere", 404, "/nowhere; No such file or directory"),
+    ],
+    ids=["INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND"],
+)
+def test_rest_answers_with_the_code_of_the_models_own_refusal(
+    ask_json, signature_name, value, status, message
+):
+    body = {"signature_name": signature_name, "instances": [value]}
+    answer_status, answer = ask_json("POST", PREDICT, body)
+    assert answer_status == status
+    assert re.fullmatch(
+        re.escape(message) + r"\n\t \[\[.*\{\{node \S+\}\}\]\]",
+        answer["error"],
     )
 
 
@@ -418,6 +569,185 @@ def test_rest_keeps_the_connection_after_every_refusal(server):
     connection.close()
 
 
+@pytest.mark.slow
+def test_rest_waits_half_a_minute_for_a_request(server):
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
+        start = time.monotonic()
+        connection.sendall(
+            f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n"
+            "Content-Length: 9\r\n\r\n".encode()
+        )
+        with connection.makefile("rb") as answer:
+            assert answer.readline().startswith(b"HTTP/1.1 504 ")
+        assert 29 < time.monotonic() - start < 40
+
+
+# ---- REST: versions, labels and metrics ----
+
+MODELS = """
+model_config_list {{
+  config {{
+    name: "recommender" base_path: "{base_path}"
+    model_version_policy {{ all {{}} }}
+    version_labels {{ key: "stable" value: 7 }}
+    version_labels {{ key: "the new" value: 10 }}
+  }}
+  config {{
+    name: "two" base_path: "{base_path}"
+    model_version_policy {{ latest {{ num_versions: 2 }} }}
+  }}
+  config {{
+    name: "chosen" base_path: "{base_path}"
+    model_version_policy {{ specific {{ versions: 7 versions: 9 }} }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def busy_server(model_base_path, tmp_path_factory):
+    """A server of several models and versions that batches and counts."""
+    directory = tmp_path_factory.mktemp("busy")
+    base_path = directory / "export"
+    for name in ("7", "0009", "10"):
+        shutil.copytree(model_base_path / "3", base_path / name)
+    for name in ("11.bak", ".tmp-12", "v13"):
+        (base_path / name).mkdir()
+    (base_path / "14").write_text("A file is not a version.")
+    models = directory / "models.txt"
+    models.write_text(MODELS.format(base_path=base_path))
+    monitoring = directory / "monitoring.txt"
+    monitoring.write_text("prometheus_config { enable: true }")
+    with run_local_server(
+        f"--model_config_file={models}",
+        f"--monitoring_config_file={monitoring}",
+        "--allow_version_labels_for_unavailable_models",
+        "--enable_batching",
+    ) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("target", "versions"),
+    [
+        (MODEL, ["10", "9", "7"]),
+        (f"{MODEL}/labels/stable", ["10", "9", "7"]),
+        (f"{MODEL}/labels/nowhere", ["10", "9", "7"]),
+        (f"{MODEL}/versions/9", ["9"]),
+        ("/v1/models/two", ["10", "9"]),
+        ("/v1/models/chosen", ["9", "7"]),
+    ],
+)
+def test_rest_lists_the_newest_version_first_and_ignores_labels(
+    busy_server, target, versions
+):
+    status, answer = busy_server.ask_json("GET", target)
+    assert status == 200
+    assert answer["model_version_status"] == [
+        {
+            "version": version,
+            "state": "AVAILABLE",
+            "status": {"error_code": "OK", "error_message": ""},
+        }
+        for version in versions
+    ]
+
+
+@pytest.mark.parametrize(
+    ("target", "version"),
+    [
+        (MODEL, "10"),
+        (f"{MODEL}/versions/0009", "9"),
+        (f"{MODEL}/labels/stable", "7"),
+        (f"{MODEL}/labels/the%20new", "10"),
+        ("/V1/Models/recommender/Labels/stable", "7"),
+        ("/v1/MODELS/%63hosen/VERSIONS/7", "7"),
+    ],
+)
+def test_rest_finds_the_version(busy_server, target, version):
+    status, answer = busy_server.ask_json("GET", f"{target}/metadata")
+    assert (status, answer["model_spec"]["version"]) == (200, version)
+    body = half(instances=[3])
+    assert busy_server.ask_json("POST", f"{target}:predict", body) == (
+        200,
+        {"predictions": [1.5]},
+    )
+
+
+def test_rest_has_metrics_where_prometheus_looks_for_them(busy_server):
+    target = "/v1/models/made-up:predict"
+    assert busy_server.ask("POST", target, half(inputs=[1]))[0].status == 404
+    target = "/v1/models/two:predict"
+    assert busy_server.ask("POST", target, half(inputs=[1]))[0].status == 200
+    response, content = busy_server.ask("GET", "/monitoring/prometheus/metrics")
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/plain"
+    lines = content.decode().splitlines()
+    counts = ":tensorflow:serving:request_count{model_name="
+    assert f'{counts}"made-up",status="NOT_FOUND"}} 1' in lines
+    assert f'{counts}"two",status="OK"}} 1' in lines
+    latencies = [line for line in lines if "request_latency_count" in line]
+    assert (
+        ':tensorflow:serving:request_latency_count{model_name="two",'
+        'API="predict",entrypoint="REST"} 1'
+    ) in latencies
+    assert not any("made-up" in line for line in latencies)
+
+
+# ---- Batching ----
+
+BATCHES = {
+    "a scalar": (
+        half(inputs=1),
+        "Batching Run() input tensors must have at least one dimension",
+    ),
+    "inputs of different size": (
+        {"inputs": {"item_ids": [["alien"]], "ratings": [[1], [2]]}},
+        "Batching Run() input tensors must have equal 0th-dimension size",
+    ),
+    "more rows than go into a batch": (
+        half(instances=[1] * 1001),
+        "Task size 1001 is larger than maximum input batch size 1000",
+    ),
+    "a scalar output": (
+        {"signature_name": "total", "inputs": [1, 2]},
+        "Batched output tensor has 0 dimensions",
+    ),
+    "an output of another length": (
+        {"signature_name": "uneven", "inputs": [1, 2]},
+        "Batched output tensor's 0th dimension does not equal the sum of the"
+        " 0th dimension sizes of the input tensors",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "message"), BATCHES.values(), ids=BATCHES)
+def test_batching_refuses_what_does_not_fit(busy_server, body, message):
+    answer = busy_server.ask_json("POST", PREDICT, body)
+    assert answer == (400, {"error": message})
+
+
+def test_batching_does_not_let_an_empty_request_hang(busy_server):
+    """Unlike TensorFlow Serving, where it waits for the next request."""
+    answer = busy_server.ask_json("POST", PREDICT, half(inputs=[]))
+    assert answer == (200, {"outputs": []})
+
+
+def test_batching_does_not_pad_with_somebody_elses_numbers(tmp_path):
+    """Unlike TensorFlow Serving, whose answers are then silently wrong."""
+    file = tmp_path / "batching.txt"
+    file.write_text("pad_variable_length_inputs: true")
+    run = run_command(
+        "serving.local_server",
+        *("--model_base_path", tmp_path, "--enable_batching"),
+        *("--batching_parameters_file", file),
+    )
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr.startswith(
+        f"error: {file}: `pad_variable_length_inputs` must not be set"
+    )
+
+
 # ---- gRPC ----
 
 PREDICTIONS = {
@@ -472,9 +802,9 @@ PREDICTIONS = {
         " to be in the request {item_ids,x}, or default input alias set: ",
     ),
     "the wrong type": (
-        predict_request("successor", {"x": [1.5]}),
+        predict_request("successor", {"x": [1]}),
         INVALID,
-        "Expects arg[0] to be int64 but float is provided",
+        "Expects arg[0] to be int64 but int32 is provided",
     ),
     "an unknown output": (
         predict_request("half", {"x": [1.0]}, ["z"]),
@@ -600,6 +930,19 @@ METADATA = {
         {"model_spec": spec(name="other"), "metadata_field": ["signature_def"]},
         grpc.StatusCode.NOT_FOUND,
         "Servable not found for request: Latest(other)",
+    ),
+    "an unknown version": (
+        {"model_spec": spec(version=99), "metadata_field": ["signature_def"]},
+        grpc.StatusCode.NOT_FOUND,
+        "Servable not found for request: Specific(recommender, 99)",
+    ),
+    "an unknown label": (
+        {
+            "model_spec": spec(version_label="canary"),
+            "metadata_field": ["signature_def"],
+        },
+        INVALID,
+        "Unrecognized servable version label: canary",
     ),
 }
 

@@ -135,23 +135,60 @@ def test_a_body_that_is_no_request_is_refused(body, message):
     assert caught.value.code is Code.INVALID_ARGUMENT
 
 
+# What rapidjson 1.1 says of these, which TensorFlow Serving reads JSON with.
 @pytest.mark.parametrize(
-    ("body", "offset"),
+    ("body", "message"),
     [
-        (b'{"a": nope}', 6),
-        ('{"é": nope}'.encode(), 7),
-        (b'  {"a": 1', 9),
-        (b'{"a": +1}', 6),
-        (b'{"a": .5}', 6),
-        (b'{"a": 01}', 7),
-        (b'{"a": "\n"}', 7),
+        (b'{"a": nope}', "Invalid value. at offset: 7"),
+        ('{"é": nope}'.encode(), "Invalid value. at offset: 8"),
+        (b'\xef\xbb\xbf{"\xff": tru}', "Invalid value. at offset: 12"),
+        (b'{"a": +1}', "Invalid value. at offset: 6"),
+        (b'{"a": .5}', "Invalid value. at offset: 6"),
+        (b'{"a": -}', "Invalid value. at offset: 7"),
+        (b'{"a": [Inf, -Inf, Infi]}', "Invalid value. at offset: 22"),
+        (b'{"a": [1,]}', "Invalid value. at offset: 9"),
+        (b'{"a":', "Invalid value. at offset: 5"),
+        (b'{"a": 1.}', "Miss fraction part in number. at offset: 8"),
+        (b'{"a": -0e+}', "Miss exponent in number. at offset: 10"),
+        (
+            b'{"a": 01}',
+            "Missing a comma or '}' after an object member. at offset: 7",
+        ),
+        (
+            b'{"a": [{"]": 1}, 1.5.]}',
+            "Missing a comma or ']' after an array element. at offset: 20",
+        ),
+        (
+            b'  {"a": [], "b": 1',
+            "Missing a comma or '}' after an object member. at offset: 18",
+        ),
+        (b"{a: 1}", "Missing a name for object member. at offset: 1"),
+        (
+            b'{"a" 1}',
+            "Missing a colon after a name of object member. at offset: 5",
+        ),
+        (
+            b'{"a": "b}',
+            "Missing a closing quotation mark in string. at offset: 9",
+        ),
+        (b'{"a": "\n"}', "Invalid escape character in string. at offset: 7"),
+        (b'{"a": "\\x"}', "Invalid escape character in string. at offset: 7"),
+        (
+            b'{"a": "\\u00x9"}',
+            "Incorrect hex digit after \\u escape in string. at offset: 7",
+        ),
+        (b"}", "The document is empty. at offset: 0"),
+        (b"\xef\xbb\xbf", "The document is empty. at offset: 3"),
+        (
+            b'{"a": 1e400.5}',
+            "Number too big to be stored in double. at offset: 6",
+        ),
     ],
 )
-def test_broken_json_is_reported_with_its_byte_offset(body, offset):
+def test_broken_json_is_reported_in_rapidjsons_words(body, message):
     with pytest.raises(RequestError) as caught:
         protocol.parse_predict_request(body)
-    assert caught.value.message.startswith("JSON Parse error: ")
-    assert caught.value.message.endswith(f" at offset: {offset}")
+    assert caught.value.message == f"JSON Parse error: {message}"
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1e400", "1" * 5000])
@@ -443,11 +480,6 @@ def test_a_signature_without_inputs_cannot_be_asked():
     assert refusal({"inputs": {}}, {}).message == (
         "Failed to get input map for signature: serving_default"
     )
-
-
-def test_a_long_value_is_quoted_only_in_part():
-    message = refusal({"instances": "x", "ballast": ["y"] * 1000}, HISTORY)
-    assert len(str(message)) < 400
 
 
 # ---- Numbers ----

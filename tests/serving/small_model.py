@@ -100,6 +100,30 @@ def write_model(path, bonus=0.0):
         lambda x: {"y": x},
         [spec("x", tf.float16, 1)],
     )
+    for dtype in (tf.bfloat16, tf.uint16, tf.complex64):
+        archive.add_endpoint(
+            dtype.name, lambda x: {"y": x}, [spec("x", dtype, 1)]
+        )
+    archive.add_endpoint(
+        "to_half",
+        lambda x: {"y": tf.cast(x, tf.float16)},
+        [spec("x", tf.float32, 1)],
+    )
+    archive.add_endpoint(
+        "to_bfloat16",
+        lambda x: {"y": tf.cast(x, tf.bfloat16)},
+        [spec("x", tf.float32, 1)],
+    )
+    archive.add_endpoint(
+        "offset",
+        lambda index: {"y": tf.gather(offsets, index)},
+        [spec("index", tf.int64, 1)],
+    )
+    archive.add_endpoint(
+        "file",
+        lambda path: {"content": tf.map_fn(tf.io.read_file, path)},
+        [spec("path", tf.string, 1)],
+    )
     archive.add_endpoint(
         "compiled",
         tf.function(lambda x: {"y": x + 1}, jit_compile=True),

@@ -558,29 +558,94 @@ def test_grpc_changes_the_models(publish, tmp_path):
         status, _ = server.ask_json("POST", "/v1/models/other:predict", ROWS)
         assert status == 200
 
-        request.config.model_config_list.config[1].base_path = ""
+        first, second = request.config.model_config_list.config
+        first.version_labels["stable"] = 1
+        service.HandleReloadConfigRequest(request)
+        target = f"{MODEL}/labels/stable:predict"
+        assert server.ask_json("POST", target, ROWS)[0] == 200
+        first.version_labels["stable"] = 2
+        with pytest.raises(grpc.RpcError) as caught:
+            service.HandleReloadConfigRequest(request)
+        assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        assert caught.value.details() == (
+            "Request to assign label to version 2 of model recommender, which"
+            " is not currently available for inference"
+        )
+
+        second.base_path = ""
         with pytest.raises(grpc.RpcError, match="has no `base_path`"):
             service.HandleReloadConfigRequest(request)
 
 
-def test_a_failed_version_is_seen_in_the_status(publish):
+def test_the_status_tells_of_versions_that_arrive_in_parts_and_fail(
+    publish, tmp_path
+):
     base_path = publish(1)
-    flag = "--max_num_load_retries=0"
-    with run_server(base_path, flag) as server:
-        (base_path / "2").mkdir()
+    with run_server(base_path, "--load_retry_interval_micros=300000") as server:
 
-        def newest():
-            _, answer = server.ask_json("GET", MODEL)
-            return answer["model_version_status"][0]
+        def wait_for(version, state):
+            def is_newest():
+                _, answer = server.ask_json("GET", MODEL)
+                newest = answer["model_version_status"][0]
+                status.update(newest["status"])
+                return (newest["version"], newest["state"]) == (version, state)
 
-        wait_until(lambda: newest()["state"] == "END")
-        assert newest()["version"] == "2"
-        assert newest()["status"]["error_code"] == "NOT_FOUND"
-        assert (
-            "does not hold a SavedModel"
-            in (newest()["status"]["error_message"])
-        )
+            status = {}
+            wait_until(is_newest)
+            return status
+
+        draft = publish(2, base_path=tmp_path / "drafts") / "2"
+        (draft / "saved_model.pb").rename(base_path / "graph")
+        draft.rename(base_path / "2")
+        wait_for("2", "LOADING")
+        (base_path / "graph").rename(base_path / "2" / "saved_model.pb")
+        wait_for("2", "AVAILABLE")
+
+        start = time.monotonic()
+        (base_path / "3").mkdir()
+        status = wait_for("3", "END")
+        # It is tried five times more.
+        assert time.monotonic() - start >= 5 * 0.3
+        assert status["error_code"] == "NOT_FOUND"
+        assert "does not hold a SavedModel" in status["error_message"]
         assert server.ask_json("POST", PREDICT, ROWS)[0] == 200
+
+
+def test_the_status_tells_of_versions_that_fail_their_warmup(publish, tmp_path):
+    base_path = publish(1)
+    good = warmup(predict_request("half", {"x": [1.0]}))
+    write_warmup(base_path / "1", *[good] * 1000)
+    write_warmup(publish(2) / "2", good, warmup(predict_request("decode")))
+    write_warmup(publish(3) / "3", *[good] * 1001)
+    file = tmp_path / "models.txt"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{base_path}"'
+        " model_version_policy { all {} } } }"
+    )
+    with run_local_server(
+        f"--model_config_file={file}", "--max_num_load_retries=0"
+    ) as server:
+        _, answer = server.ask_json("GET", "/v1/models/m")
+    path = "assets.extra/tf_serving_warmup_requests"
+    assert [
+        (each["version"], each["state"], *each["status"].values())
+        for each in answer["model_version_status"]
+    ] == [
+        (
+            "3",
+            "END",
+            "INVALID_ARGUMENT",
+            f"{base_path}/3/{path} holds more than 1000 records.",
+        ),
+        (
+            "2",
+            "END",
+            "FAILED_PRECONDITION",
+            f"{base_path}/2/{path}: warm-up request 2 fails: Serving signature"
+            ' key "decode" not found.',
+        ),
+        ("1", "AVAILABLE", "OK", ""),
+    ]
 
 
 def test_labels_at_the_start_need_their_flag(publish, tmp_path):

@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
+from serving import rapidjson
+
 # Signatures of the served model. Unless it says otherwise, one takes ITEM_IDS
 # and RATINGS, a user's history padded with "" and of shape (batch_size,
 # history_length), and returns NUM_KNOWN_ITEMS of shape (batch_size,). The first
@@ -308,154 +310,10 @@ def _signature_name(document: Any) -> str:
 
 
 def _parse_json(body: bytes) -> Any:
-    # Bytes that are no UTF-8 travel through as they are.
-    text = body.decode("utf-8", "surrogateescape")
-    if not text:
-        _refuse("JSON Parse error: The document is empty")
-    start = len(text) - len(text.removeprefix("\ufeff").lstrip(" \t\r\n"))
-    # No value begins with these, and with the end of the text neither.
-    if text[start : start + 1] in ",:]}":
-        _refuse_json(text, "The document is empty.", start)
     try:
-        try:
-            document, _ = _DECODER.raw_decode(text, start)
-        except json.JSONDecodeError as error:
-            if not _INF.match(text, error.pos):
-                raise
-            text = _spell_infinities_out(text)
-            document, _ = _DECODER.raw_decode(text, start)
-    except json.JSONDecodeError as error:
-        _refuse_json(text, *_as_rapidjson_says(text, error))
-    except _NumberTooBigError as error:
-        _refuse_json(
-            text,
-            "Number too big to be stored in double.",
-            len(_before(text, error.number)),
-        )
-    except RecursionError:
-        _refuse("JSON Parse error: Nested too deeply.")
-    return document
-
-
-def _refuse_json(text: str, reason: str, position: int) -> NoReturn:
-    before = text[:position].replace(_SPELT_OUT, "Inf")
-    offset = len(before.encode("utf-8", "surrogateescape"))
-    _refuse(f"JSON Parse error: {reason} at offset: {offset}")
-
-
-_WORDS = ("null", "true", "false", "NaN", "Infinity", "-Infinity")
-_NUMBER_AT_END = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
-
-
-def _as_rapidjson_says(
-    text: str, error: json.JSONDecodeError
-) -> tuple[str, int]:
-    """Returns what rapidjson says of a mistake in JSON, and its position."""
-    position = error.pos
-    match error.msg.split()[:2]:
-        case ["Expecting", "value"]:
-            return "Invalid value.", _end_of_word(text, position)
-        case ["Expecting", "property"]:
-            return "Missing a name for object member.", position
-        case ["Expecting", "':'"]:
-            return "Missing a colon after a name of object member.", position
-        case ["Expecting", "','"]:
-            return _where_a_comma_is_missing(text, position)
-        case ["Unterminated", _]:
-            return "Missing a closing quotation mark in string.", len(text)
-        case ["Invalid", "\\uXXXX"]:
-            reason = "Incorrect hex digit after \\u escape in string."
-            return reason, position - 1
-        case _:
-            return "Invalid escape character in string.", position
-
-
-def _end_of_word(text: str, start: int) -> int:
-    """Returns how far the word that begins at `start` is as it should be."""
-    end = start
-    while end < len(text) and any(
-        word.startswith(text[start : end + 1]) for word in _WORDS
-    ):
-        end += 1
-    return end
-
-
-def _where_a_comma_is_missing(text: str, position: int) -> tuple[str, int]:
-    # Python's decoder stops before what rapidjson takes for part of a number.
-    number = _NUMBER_AT_END.search(text[max(0, position - 400) : position])
-    if number and not number[2]:
-        if text.startswith(".", position) and not number[1]:
-            return "Miss fraction part in number.", position + 1
-        if text.startswith(("e", "E"), position):
-            has_sign = text.startswith(("+", "-"), position + 1)
-            return "Miss exponent in number.", position + 1 + has_sign
-    brackets = [""]
-    for token in _STRING_OR_BRACKET.finditer(text, 0, position):
-        if token[0] in "[{":
-            brackets.append(token[0])
-        elif token[0] in "]}":
-            brackets.pop()
-    if brackets[-1] == "{":
-        return "Missing a comma or '}' after an object member.", position
-    return "Missing a comma or ']' after an array element.", position
-
-
-# rapidjson also knows infinity by a short name. Python's decoder does not: it
-# is given the long one, with white space behind that tells it from others.
-_INF = re.compile(r"-?Inf(?!i)")
-_STRING_OR_INF = re.compile(r'"(?:[^"\\]|\\.)*"|Inf(?!i)', re.DOTALL)
-_SPELT_OUT = "Infinity\r\t"
-
-
-def _spell_infinities_out(text: str) -> str:
-    return _STRING_OR_INF.sub(
-        lambda match: _SPELT_OUT if match[0] == "Inf" else match[0], text
-    )
-
-
-def _first_of_each_key(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for key, value in pairs:
-        members.setdefault(key, value)
-    return members
-
-
-class _NumberTooBigError(Exception):
-    def __init__(self, number: str):
-        super().__init__(number)
-        self.number = number
-
-
-_STRING_OR_NUMBER = re.compile(
-    r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.DOTALL
-)
-
-
-def _before(text: str, number: str) -> str:
-    """Returns what precedes a number in a JSON document."""
-    tokens = _STRING_OR_NUMBER.finditer(text)
-    return text[: next(each.start() for each in tokens if each[0] == number)]
-
-
-def _parse_float(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
-        raise _NumberTooBigError(text)
-    return number
-
-
-def _parse_int(text: str) -> float:
-    # No integer type holds more than 20 digits, and Python's `int` refuses
-    # thousands of them.
-    return int(text) if len(text) <= 20 else _parse_float(text)
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_first_of_each_key,
-    parse_float=_parse_float,
-    parse_int=_parse_int,
-)
+        return rapidjson.parse(body)
+    except rapidjson.ParseError as error:
+        _refuse(f"JSON Parse error: {error}")
 
 
 def _decode_rows(

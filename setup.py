@@ -38,6 +38,8 @@ setup(
         "tensorflow-datasets>=4.9.10,<5",
         "tensorflow-serving-api>=2.21,<2.22",
         "uvicorn>=0.30",
+        # It does not know Windows.
+        "uvloop>=0.21; sys_platform != 'win32'",
     ],
     extras_require={
         # Needs an older protobuf and pyarrow: an environment of its own.

@@ -102,7 +102,7 @@ class Explainer:
         #
         #     sum over j != e of (r[j] - o) * k[j]
         #         = sum(r * k) - o * sum(k) - (r[e] - o) * k[e]
-        kernel = tf.gather(self._predictor.input_layer.kernel.value, items)
+        kernel = tf.gather(self._predictor.read_input_kernel(), items)
         ratings = centred_ratings + user_offset
         offsets = self._offsets_without_each(ratings)
         rating_sum = tf.linalg.matvec(kernel, ratings, transpose_a=True)

@@ -1,17 +1,19 @@
-"""A trained model as it is served: the same sums, in an order for few users."""
+"""A trained model as it is served: the same sums, done for few users."""
 
 import tensorflow as tf
 
 from trainer.autoencoder import AutoEncoder
+from trainer.sparse_products import multiply_sparse
 
 
 class Predictor:
     """Predicts what a trained model does, for a few users at a time.
 
-    Training is about many users, serving about few. So two things are done in
-    another order than in the model:
+    Training is about many users, serving about few. So two things are done
+    otherwise than in the model:
 
-    - The first layer adds up the rows of the items that each user rated.
+    - The first layer multiplies the ratings without a way back to a gradient,
+      which a SavedModel cannot hold.
     - The kernel of the output is kept with a column for each item. The product
       for one user takes as long as it takes to read all of that kernel, and
       TensorFlow reads a kernel of rows on one core, one of columns on all.
@@ -61,15 +63,17 @@ class Predictor:
         Returns:
             `(batch_size, code_units)`.
         """
-        users, items = tf.unstack(centred_ratings.indices, axis=1)
-        rows = tf.gather(self.input_layer.kernel.value, items)
         return self.encode_sums(
-            tf.math.unsorted_segment_sum(
-                centred_ratings.values[:, tf.newaxis] * rows,
-                users,
-                centred_ratings.dense_shape[0],
-            )
+            multiply_sparse(centred_ratings, self.read_input_kernel())
         )
+
+    def read_input_kernel(self) -> tf.Tensor:
+        """Reads the kernel of the first layer, `(num_items, units)`.
+
+        Rows are gathered from what this returns and not from the variable,
+        which would be copied for every later reader.
+        """
+        return tf.convert_to_tensor(self.input_layer.kernel.value)
 
     def encode_sums(self, sums: tf.Tensor) -> tf.Tensor:
         """Computes codes from what the first layer has added up.
@@ -100,7 +104,7 @@ class Predictor:
         """
         hidden = self._model.decode_hidden(code)
         kernel = self._output_kernel
-        bias = self.input_layer.reverse_bias.value
+        bias = tf.convert_to_tensor(self.input_layer.reverse_bias.value)
         if items is not None:
             kernel, bias = (
                 tf.gather(kernel, items, axis=1),

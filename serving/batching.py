@@ -1,7 +1,8 @@
 """Puts the requests of several clients together into one run of the model."""
 
 import asyncio
-import functools
+import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,8 @@ class Batcher:
     TensorFlow Serving they would and both fail; and when a batch fails, its
     requests are run one by one, so that each is told of its own mistakes only.
 
-    All of it happens in the thread of the event loop but the runs themselves.
+    A thread that has run a batch takes the next one by itself: the event loop
+    is busy by then, with the answers to the last one.
 
     Args:
         parameters: sizes and times.
@@ -65,6 +67,8 @@ class Batcher:
         self._threads = ThreadPoolExecutor(
             parameters.num_batch_threads, parameters.thread_pool_name
         )
+        # Of what follows.
+        self._lock = threading.Lock()
         self._num_idle_threads = parameters.num_batch_threads
         self._queues: dict[_Key, _Queue] = {}
 
@@ -101,48 +105,68 @@ class Batcher:
             return await loop.run_in_executor(
                 self._threads, _run_alone, key, inputs, 0
             )
-        queue = self._queues.setdefault(key, _Queue())
-        capacity = maximum * self._parameters.max_enqueued_batches
-        if queue.num_rows + num_rows > capacity:
-            raise RequestError(
-                Code.UNAVAILABLE,
-                "The batch scheduling queue to which this task was submitted is"
-                " full",
-            )
         timeout_seconds = self._parameters.batch_timeout_micros / 1e6
         request = _Request(
             inputs,
             num_rows,
-            loop.time() + timeout_seconds,
+            time.monotonic() + timeout_seconds,
             loop.create_future(),
         )
-        queue.put(request)
-        self._start_batches()
+        self._put(key, request)
+        self._wake_thread()
         if timeout_seconds:
-            loop.call_at(request.due_at, self._start_batches)
+            loop.call_later(timeout_seconds, self._wake_thread)
         return await request.outputs
 
-    def _start_batches(self) -> None:
-        while self._num_idle_threads:
-            key = self._find_due_queue()
-            if key is None:
+    def _put(self, key: _Key, request: _Request) -> None:
+        maximum = self._parameters.max_batch_size
+        with self._lock:
+            queue = self._queues.setdefault(key, _Queue())
+            capacity = maximum * self._parameters.max_enqueued_batches
+            if queue.num_rows + request.num_rows > capacity:
+                raise RequestError(
+                    Code.UNAVAILABLE,
+                    "The batch scheduling queue to which this task was"
+                    " submitted is full",
+                )
+            queue.put(request)
+
+    def _wake_thread(self) -> None:
+        """Lets a thread run batches, if one is due and a thread has time."""
+        with self._lock:
+            if not self._num_idle_threads or self._find_due_queue() is None:
                 return
-            requests = self._take_batch(key)
-            if not requests:
-                continue
             self._num_idle_threads -= 1
-            asyncio.get_running_loop().run_in_executor(
-                self._threads,
-                _run_batch,
-                key,
-                requests,
-                self._allowed_size(requests),
-            ).add_done_callback(functools.partial(self._finish_batch, requests))
+        self._threads.submit(self._run_batches)
+
+    def _run_batches(self) -> None:
+        """Runs batches as long as one is due."""
+        while batch := self._take_batch():
+            key, requests = batch
+            results: Sequence[Arrays | BaseException]
+            try:
+                results = _run_batch(
+                    key, requests, self._allowed_size(requests)
+                )
+            except Exception as error:
+                results = [error] * len(requests)
+            requests[0].outputs.get_loop().call_soon_threadsafe(
+                _deliver, requests, results
+            )
+
+    def _take_batch(self) -> tuple[_Key, list[_Request]] | None:
+        """Takes the next batch; without one, the thread is idle."""
+        with self._lock:
+            while (key := self._find_due_queue()) is not None:
+                if requests := self._take_requests(key):
+                    return key, requests
+            self._num_idle_threads += 1
+            return None
 
     def _find_due_queue(self) -> _Key | None:
         """Finds the queue whose first request waits longest, if one is due."""
         # Timers may come a little early.
-        now = asyncio.get_running_loop().time() + 1e-3
+        now = time.monotonic() + 1e-3
         due = [
             (queue[0].due_at, position, key)
             for position, (key, queue) in enumerate(self._queues.items())
@@ -151,7 +175,7 @@ class Batcher:
         ]
         return min(due)[2] if due else None
 
-    def _take_batch(self, key: _Key) -> list[_Request]:
+    def _take_requests(self, key: _Key) -> list[_Request]:
         queue = self._queues[key]
         requests: list[_Request] = []
         num_rows = 0
@@ -173,22 +197,17 @@ class Batcher:
         sizes = self._parameters.allowed_batch_sizes
         return next((size for size in sizes if size >= num_rows), num_rows)
 
-    def _finish_batch(
-        self,
-        requests: Sequence[_Request],
-        batch: "asyncio.Future[list[Arrays | BaseException]]",
-    ) -> None:
-        self._num_idle_threads += 1
-        error = batch.exception()
-        results = batch.result() if error is None else [error] * len(requests)
-        for request, result in zip(requests, results, strict=True):
-            if request.outputs.done():
-                continue
-            if isinstance(result, BaseException):
-                request.outputs.set_exception(result)
-            else:
-                request.outputs.set_result(result)
-        self._start_batches()
+
+def _deliver(
+    requests: Sequence[_Request], results: Sequence[Arrays | BaseException]
+) -> None:
+    for request, result in zip(requests, results, strict=True):
+        if request.outputs.done():
+            continue
+        if isinstance(result, BaseException):
+            request.outputs.set_exception(result)
+        else:
+            request.outputs.set_result(result)
 
 
 def _count_rows(inputs: Arrays) -> int:

@@ -322,7 +322,9 @@ class RatingCentring(keras.layers.Layer):
         values = ratings.values - self.mean
         user_index, item_index = tf.unstack(ratings.indices, axis=1)
         if self.mode in ("item", "user_item"):
-            values -= tf.gather(self.item_offsets, item_index)
+            values -= tf.gather(
+                tf.convert_to_tensor(self.item_offsets), item_index
+            )
         if self.mode == "user_item":
             sums = tf.math.unsorted_segment_sum(values, user_index, batch_size)
             counts = tf.math.unsorted_segment_sum(

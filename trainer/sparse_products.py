@@ -10,6 +10,31 @@ from typing import Any
 import tensorflow as tf
 
 
+def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
+    """Computes `matrix @ kernel`, which cannot be differentiated.
+
+    A SavedModel can hold it, but not `sparse_matmul`.
+
+    Args:
+        matrix: `(rows, inner)`, float32, its indices in order of the rows.
+        kernel: `(inner, columns)`, float32.
+
+    Returns:
+        `(rows, columns)`, float32.
+    """
+    num_rows, num_inner = tf.unstack(matrix.dense_shape)
+    # At least one row, as in `_matmul`. A SavedModel cannot hold a condition
+    # about a CSR matrix.
+    csr = _to_csr(
+        tf.SparseTensor(
+            matrix.indices,
+            matrix.values,
+            tf.stack([tf.maximum(num_rows, 1), num_inner]),
+        )
+    )
+    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=kernel)[:num_rows]
+
+
 def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
     """Computes `matrix @ kernel`, which can be differentiated by the kernel.
 

@@ -58,10 +58,14 @@ def served(exported):
         yield model
 
 
-def signature_defs(path):
+def read_graph(path):
     with open(os.path.join(path, "saved_model.pb"), "rb") as file:
         saved_model = saved_model_pb2.SavedModel.FromString(file.read())
-    return saved_model.meta_graphs[0].signature_def
+    return saved_model.meta_graphs[0]
+
+
+def signature_defs(path):
+    return read_graph(path).signature_def
 
 
 def real_histories(job, data_dir, num_users=16):
@@ -473,6 +477,17 @@ def test_the_cpp_loader_refuses_what_keras_own_saving_writes(tmp_path):
 def test_a_directory_without_a_saved_model_is_refused_by_the_loader(tmp_path):
     with pytest.raises(RuntimeError, match="Could not find SavedModel"):
         CppSavedModel(str(tmp_path))
+
+
+def test_no_signature_makes_the_others_copy_a_kernel(exported):
+    """As rows read off a variable do, for whoever reads it whole."""
+    operations = {
+        node.op
+        for function in read_graph(exported).graph_def.library.function
+        for node in function.node_def
+    }
+    assert "ReadVariableOp" in operations
+    assert "ResourceGather" not in operations
 
 
 def test_warm_up_covers_every_signature_for_one_user_and_for_several(exported):

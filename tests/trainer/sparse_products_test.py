@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.sparse_products import differentiable_entries, sparse_matmul
+from trainer.sparse_products import (
+    differentiable_entries,
+    multiply_sparse,
+    sparse_matmul,
+)
 
 # Rows without entries at both ends, columns out of order, one that is empty.
 INDICES = np.array([[1, 4], [1, 0], [2, 2], [4, 0], [4, 3]])
@@ -39,11 +43,16 @@ def test_a_sparse_product_and_its_gradient_are_the_dense_ones(
             )
         return products, tape.gradient(products, kernel, upstream)
 
+    def multiply(kernel):
+        return multiply_sparse(tf.SparseTensor(indices, values, SHAPE), kernel)
+
     if compiled:
         differentiate = tf.function(differentiate)
+        multiply = tf.function(multiply)
     products, gradient = differentiate(kernel)
     dense = to_dense(indices, values)
     np.testing.assert_allclose(products, dense @ kernel, rtol=1e-6)
+    np.testing.assert_array_equal(multiply(kernel), products)
     np.testing.assert_allclose(gradient, dense.T @ upstream, rtol=1e-6)
 
 
@@ -78,13 +87,15 @@ def test_the_gradient_of_entries_is_that_of_a_loss_about_no_others(
 def test_a_matrix_may_be_empty(shape):
     kernel = tf.zeros((shape[1], 3))
     inputs = tf.zeros((shape[0], 3))
+    matrix = tf.SparseTensor(*NOTHING, shape)
     with tf.GradientTape() as tape:
         tape.watch([inputs, kernel])
-        products = sparse_matmul(tf.SparseTensor(*NOTHING, shape), kernel)
+        products = sparse_matmul(matrix, kernel)
         entries = differentiable_entries(
             tf.zeros(0), NOTHING[0], inputs, kernel
         )
         total = tf.reduce_sum(products) + tf.reduce_sum(entries)
     np.testing.assert_array_equal(products, np.zeros((shape[0], 3)))
+    np.testing.assert_array_equal(multiply_sparse(matrix, kernel), products)
     gradients = tape.gradient(total, [inputs, kernel])
     assert [g.shape[0] for g in gradients] == [*shape]

@@ -157,8 +157,11 @@ async def _serve(
         with_healthcheck=flags.enable_grpc_healthcheck_service,
     )
     grpc_port = _bind_grpc(grpc_server, flags.host, flags.port)
-    # What is there by now stays: only models come and go.
+    # What is there by now stays: only models come and go. Requests under way
+    # are many small objects, and are not to be searched for garbage all the
+    # time.
     gc.freeze()
+    gc.set_threshold(10_000)
     try:
         models.start()
     except ModelLoadError as error:

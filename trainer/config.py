@@ -8,7 +8,12 @@ from data_prep.errors import UserError
 from trainer import optimizers
 from trainer.autoencoder import AutoEncoder
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+#: What hidden layers compute in -> Keras' dtype policy.
+PRECISIONS = {
+    "float32": "float32",
+    "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}
 
 
 def _setting(help_text: str) -> Any:
@@ -66,7 +71,8 @@ class Config:
     batch_size: int = _setting("Users a batch, over all replicas.")
     num_epochs: int = _setting("Passes over the users.")
     mixed_precision: str = _setting(
-        "Keras dtype policy: float32, mixed_bfloat16 or mixed_float16."
+        "What hidden layers compute in: float32, bfloat16 or float16, the last"
+        " with loss scaling. Ratings, loss and weights stay float32."
     )
     seed: int = _setting("Seed of initial weights, dropout and shuffling.")
 

@@ -15,7 +15,7 @@ from data_prep.vocabulary import Items, read_items
 from trainer.autoencoder import AutoEncoder
 from trainer.baselines import BASELINES, Biases
 from trainer.checkpoints import Checkpoints, restore_best_weights
-from trainer.config import Config
+from trainer.config import PRECISIONS, Config
 from trainer.evaluate import Evaluator
 from trainer.input_pipeline import evaluation_batches, training_batches
 from trainer.job_paths import JobPaths
@@ -154,7 +154,7 @@ def create_model(config: Config, items: Items) -> AutoEncoder:
     model = AutoEncoder(
         len(items.item_ids),
         **config.model_arguments(),
-        dtype=config.mixed_precision,
+        dtype=PRECISIONS[config.mixed_precision],
     )
     model.centring.set_statistics(items.counts, items.means)
     # Under float16 this wraps the optimizer in loss scaling.

@@ -15,7 +15,7 @@ from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 from trainer.recipes import RECIPES
-from trainer.train import train_and_evaluate
+from trainer.train import create_model, train_and_evaluate
 
 SMALL = dataclasses.replace(
     RECIPES["quickstart"],
@@ -47,6 +47,22 @@ def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
     assert biases["rmse"] < metrics["baselines"]["mean"]["rmse"]
     assert metrics["test"]["rmse"] < 0.7 * biases["rmse"]
     assert metrics["test"]["mae"] < 0.7 * biases["mae"]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_job_in_half_precision_comes_close(
+    finished, tmp_path, synthetic_data, precision
+):
+    _, metrics = run(
+        tmp_path, synthetic_data, num_epochs=30, mixed_precision=precision
+    )
+    _, in_float32 = finished
+    assert metrics["test"]["rmse"] < 1.1 * in_float32["test"]["rmse"]
+    # And that it was in half precision:
+    config = dataclasses.replace(SMALL, mixed_precision=precision)
+    model = create_model(config, read_items(synthetic_data))
+    assert {layer.compute_dtype for layer in model.dense_layers} == {precision}
+    assert {layer.kernel.dtype for layer in model.dense_layers} == {"float32"}
 
 
 def test_metrics_json_holds_what_the_run_returned(finished):

@@ -45,7 +45,7 @@ _WORK_DIR = flags.DEFINE_string(
 _ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of each comparison.")
 
 _BARE_BATCHES = 8
-_BARE_STEPS = 32
+_BARE_STEPS = 128
 _EVALUATED_BATCHES = 8
 
 

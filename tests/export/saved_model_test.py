@@ -43,7 +43,11 @@ feeds = {
 }
 (ratings,) = CppSavedModel(request["path"]).run(feeds, request["fetches"])
 assert "tensorflow" not in sys.modules
-json.dump(ratings.tolist(), sys.stdout)
+with open("/proc/self/maps") as maps:
+    (library,) = {
+        line.split()[-1] for line in maps if "libtensorflow_cc" in line
+    }
+json.dump({"ratings": ratings.tolist(), "library": library}, sys.stdout)
 """
 
 
@@ -147,11 +151,16 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     }
 
 
-def test_the_cpp_loader_gives_the_keras_model_s_numbers_for_real_users(
-    exported, trained_job, synthetic_data
-):
-    job = load_job(trained_job)
-    ratings, item_ids, values = real_histories(job, synthetic_data)
+def check_the_cpp_loader(exported, job, data_dir, packages=""):
+    """Compares the C++ loader's predictions with the Keras model's.
+
+    Args:
+        exported: the directory of a SavedModel.
+        job: the job that it is of.
+        data_dir: the data of the job.
+        packages: a directory with another release of TensorFlow.
+    """
+    ratings, item_ids, values = real_histories(job, data_dir)
     signature = signature_defs(exported)["predict"]
     candidates = np.tile(
         np.array(job.items.item_ids, object), (len(item_ids), 1)
@@ -176,9 +185,40 @@ def test_the_cpp_loader_gives_the_keras_model_s_numbers_for_real_users(
         capture_output=True,
         text=True,
         check=True,
+        env={**os.environ, "PYTHONPATH": str(packages)},
     )
+    answer = json.loads(result.stdout)
+    assert answer["library"].startswith(str(packages))
     np.testing.assert_allclose(
-        json.loads(result.stdout), job.model(ratings), rtol=1e-5, atol=1e-5
+        answer["ratings"], job.model(ratings), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_the_cpp_loader_gives_the_keras_model_s_numbers_for_real_users(
+    exported, trained_job, synthetic_data
+):
+    check_the_cpp_loader(exported, load_job(trained_job), synthetic_data)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "release", ["2.20.0", "2.19.1", "2.18.1", "2.17.1", "2.16.2", "2.15.1"]
+)
+def test_so_do_the_loaders_of_earlier_releases(
+    exported, trained_job, synthetic_data, tmp_path, release
+):
+    """TensorFlow Serving has one of these."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet"),
+            # Its library is wanted, and any Python can hold it.
+            *("--no-deps", "--only-binary=:all:", "--python-version=3.11"),
+            *("--target", tmp_path, f"tensorflow-cpu=={release}"),
+        ],
+        check=True,
+    )
+    check_the_cpp_loader(
+        exported, load_job(trained_job), synthetic_data, tmp_path
     )
 
 

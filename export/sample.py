@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from data_prep.records import list_shards, parse_user_ids, parse_users
 from data_prep.vocabulary import read_items
-from export.requests import to_examples
+from export.requests import Request, to_examples
 from export.users import User
+from export.verification import ServedModel
 from serving import protocol
 
 
@@ -50,11 +51,11 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
         [User(history.indices[:, 1].numpy(), ratings)],
         np.array(items.item_ids, object),
     )
-    # The default signature may be another; this one is always there.
-    recommend = tf.saved_model.load(version_dir).signatures[
-        protocol.RECOMMEND_EXAMPLES
-    ]
-    answer = recommend(**{protocol.EXAMPLES: tf.constant(example)})
+    with ServedModel(version_dir) as model:
+        # The default signature may be another; this one is always there.
+        answer = model.answer(
+            Request(protocol.RECOMMEND_EXAMPLES, {protocol.EXAMPLES: example})
+        )
     return Sample(
         user_id=parse_user_ids(user).numpy()[0].decode(),
         history=[
@@ -64,8 +65,8 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
         recommendations=[
             (title_of_id[item_id.decode()], float(rating))
             for item_id, rating in zip(
-                answer[protocol.ITEM_IDS][0].numpy(),
-                answer[protocol.PREDICTED_RATINGS][0].numpy(),
+                answer[protocol.ITEM_IDS][0],
+                answer[protocol.PREDICTED_RATINGS][0],
                 strict=True,
             )
             if item_id

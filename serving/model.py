@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from google.protobuf.message import (  # type: ignore[import-untyped]
     DecodeError,
@@ -17,6 +18,12 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving import tensor_messages
 from serving.protocol import RECOMMEND, Code, RequestError
+
+# Nobody differentiates what is served, and TensorFlow warns of each function
+# that it could not be.
+logging.get_absl_logger().addFilter(
+    lambda record: "unsaved custom gradients" not in str(record.msg)
+)
 
 # Tensors by name. Strings are arrays of `bytes` objects.
 Arrays = Mapping[str, np.ndarray]

@@ -58,9 +58,10 @@ def _error(text: str, reason: str, position: int) -> ParseError:
     return ParseError(f"{reason} at offset: {offset}")
 
 
+_STRING = r'"(?:[^"\\]|\\.)*"'
 _WORDS = ("null", "true", "false", "NaN", "Infinity", "-Infinity")
 _NUMBER_AT_END = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(_STRING + r"|[][{}]", re.DOTALL)
 
 
 def _as_rapidjson_says(
@@ -126,7 +127,7 @@ def _where_a_comma_is_missing(text: str, position: int) -> tuple[str, int]:
 # rapidjson also knows infinity by a short name. Python's decoder does not: it
 # is given the long one, with white space behind that tells it from others.
 _INF = re.compile(r"-?Inf(?!i)")
-_STRING_OR_INF = re.compile(r'"(?:[^"\\]|\\.)*"|Inf(?!i)', re.DOTALL)
+_STRING_OR_INF = re.compile(_STRING + r"|Inf(?!i)", re.DOTALL)
 _SPELT_OUT = "Infinity\r\t"
 
 
@@ -150,7 +151,7 @@ class _NumberTooBigError(Exception):
 
 
 _STRING_OR_NUMBER = re.compile(
-    r'"(?:[^"\\]|\\.)*"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?', re.DOTALL
+    _STRING + r"|-?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?", re.DOTALL
 )
 
 

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from tests.serving.messages import predict_request
+from tests.serving.messages import half, predict_request
 from tests.serving.processes import run_command, run_local_server
 
 MODEL = "/v1/models/recommender"
@@ -35,10 +35,6 @@ INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
 def row(**tensors):
     return {"instances": [tensors]}
-
-
-def half(**tensors):
-    return {"signature_name": "half", **tensors}
 
 
 def quote(document):

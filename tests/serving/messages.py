@@ -1,9 +1,14 @@
-"""Makes and reads gRPC messages."""
+"""Makes requests of both protocols, and reads answers of gRPC."""
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 ALIEN = {"item_ids": [["alien"]], "ratings": [[4.0]]}
+
+
+def half(**tensors):
+    """Makes the body of a REST request to halve numbers."""
+    return {"signature_name": "half", **tensors}
 
 
 def predict_request(

@@ -14,6 +14,7 @@ from serving.monitoring import Metrics
 from serving.rest import RestApi
 from serving.runner import Runner
 from serving.versions import Models
+from tests.serving.messages import half
 
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}
 PREDICT = "/v1/models/recommender:predict"
@@ -108,10 +109,6 @@ def test_columns_are_answered_by_column(ask_json):
             }
         },
     )
-
-
-def half(**tensors):
-    return {"signature_name": "half", **tensors}
 
 
 HALF_OF_3 = {"outputs": [1.5]}

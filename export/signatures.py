@@ -9,6 +9,7 @@ from export.examples import read_examples
 from export.explanations import Explainer
 from export.histories import Histories, ItemLookup, read_histories
 from export.predictor import Predictor
+from export.ranking import top_k
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
@@ -110,9 +111,7 @@ class Signatures:
             A user with fewer than k items left gets `""` and 0 at the end.
         """
         histories = self._read(item_ids, ratings)
-        scores, indices = tf.math.top_k(
-            self._scores_of_unrated(histories), self._top_k
-        )
+        scores, indices = top_k(self._scores_of_unrated(histories), self._top_k)
         return self._ranking(scores, tf.cast(indices, tf.int64), histories)
 
     def recommend_from(

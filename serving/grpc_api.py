@@ -1,10 +1,10 @@
 """The gRPC API: TensorFlow Serving's services over the models of a server."""
 
 import asyncio
-import contextlib
+import functools
 import logging
-from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import grpc  # type: ignore[import-untyped]
 from tensorflow_serving.apis import (
@@ -27,6 +27,8 @@ from serving.monitoring import Metrics
 from serving.protocol import Code, RequestError
 from serving.runner import Runner, call
 from serving.versions import Models
+
+_Method = TypeVar("_Method", bound=Callable[..., Awaitable[Any]])
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -83,6 +85,29 @@ def create_server(
     return server
 
 
+def _refusing(method: _Method) -> _Method:
+    """Lets a method end its call with the status of the error it raises."""
+
+    @functools.wraps(method)
+    async def answer(
+        self: Any, request: Any, context: grpc.aio.ServicerContext
+    ) -> Any:
+        try:
+            return await method(self, request, context)
+        except RequestError as error:
+            code, message = error.code, error.message
+        except Exception as error:
+            _LOGGER.exception("A gRPC request failed.")
+            code, message = Code.INTERNAL, repr(error)
+        if len(message) > _MAX_MESSAGE_LENGTH:
+            message = message[:_MAX_MESSAGE_LENGTH] + "...TRUNCATED"
+        # A request may name what is no UTF-8.
+        message = message.encode("utf-8", "replace").decode()
+        return await context.abort(_STATUS_CODES[code.value], message)
+
+    return answer  # type: ignore[return-value]
+
+
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(
         self,
@@ -98,18 +123,18 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._max_body_bytes = max_body_bytes
         self._as_tensor_content = as_tensor_content
 
+    @_refusing
     async def Predict(  # noqa: N802
         self,
         request: predict_pb2.PredictRequest,
         context: grpc.aio.ServicerContext,
     ) -> predict_pb2.PredictResponse:
         name = request.model_spec.name
-        async with _refusals(context):
-            with (
-                self._metrics.measure(name, "Predict", "GRPC"),
-                self._runner.admit(),
-            ):
-                return await self._predict(request)
+        with (
+            self._metrics.measure(name, "Predict", "GRPC"),
+            self._runner.admit(),
+        ):
+            return await self._predict(request)
 
     async def _predict(
         self, request: predict_pb2.PredictRequest
@@ -134,148 +159,124 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         )
         return response
 
+    @_refusing
     async def GetModelMetadata(  # noqa: N802
         self,
         request: get_model_metadata_pb2.GetModelMetadataRequest,
         context: grpc.aio.ServicerContext,
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        async with _refusals(context):
-            _require_model_spec(request)
-            if not request.metadata_field:
+        _require_model_spec(request)
+        if not request.metadata_field:
+            raise RequestError(
+                Code.INVALID_ARGUMENT,
+                "GetModelMetadataRequest must specify at least one"
+                " metadata_field",
+            )
+        for field in request.metadata_field:
+            if field != "signature_def":
+                # TensorFlow Serving does not fill its %s in either.
                 raise RequestError(
                     Code.INVALID_ARGUMENT,
-                    "GetModelMetadataRequest must specify at least one"
-                    " metadata_field",
+                    f"Metadata field %s is not supported{field}",
                 )
-            for field in request.metadata_field:
-                if field != "signature_def":
-                    # TensorFlow Serving does not fill its %s in either.
-                    raise RequestError(
-                        Code.INVALID_ARGUMENT,
-                        f"Metadata field %s is not supported{field}",
-                    )
-            number, version = _find(self._models, request)
-            signatures = get_model_metadata_pb2.SignatureDefMap(
-                signature_def=version.signature_defs
-            )
-            response = get_model_metadata_pb2.GetModelMetadataResponse()
-            response.model_spec.name = request.model_spec.name
-            response.model_spec.version.value = number
-            response.metadata["signature_def"].Pack(signatures)
-            return response
+        number, version = _find(self._models, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap(
+            signature_def=version.signature_defs
+        )
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = request.model_spec.name
+        response.model_spec.version.value = number
+        response.metadata["signature_def"].Pack(signatures)
+        return response
 
+    @_refusing
     async def Classify(  # noqa: N802
         self,
         request: classification_pb2.ClassificationRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        await self._refuse(request, context, "Classify", example_apis.CLASSIFY)
+        self._refuse(request, "Classify", example_apis.CLASSIFY)
 
+    @_refusing
     async def Regress(  # noqa: N802
         self,
         request: regression_pb2.RegressionRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        await self._refuse(request, context, "Regress", example_apis.REGRESS)
+        self._refuse(request, "Regress", example_apis.REGRESS)
 
-    async def _refuse(
-        self,
-        request: Any,
-        context: grpc.aio.ServicerContext,
-        api: str,
-        method_name: str,
-    ) -> None:
+    def _refuse(self, request: Any, api: str, method_name: str) -> NoReturn:
         spec = request.model_spec
-        async with _refusals(context):
-            with self._metrics.measure(spec.name, api, "GRPC"):
-                _, version = _find(self._models, request)
-                example_apis.refuse(version, method_name, spec.signature_name)
+        with self._metrics.measure(spec.name, api, "GRPC"):
+            _, version = _find(self._models, request)
+            example_apis.refuse(version, method_name, spec.signature_name)
 
+    @_refusing
     async def MultiInference(  # noqa: N802
         self,
         request: inference_pb2.MultiInferenceRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        async with _refusals(context):
-            tasks: Sequence[inference_pb2.InferenceTask] = request.tasks
-            if not tasks:
-                _find_by_spec(self._models, model_pb2.ModelSpec())
-            _, version = _find_by_spec(self._models, tasks[0].model_spec)
-            method_name = tasks[0].method_name
-            if method_name not in (example_apis.CLASSIFY, example_apis.REGRESS):
-                raise RequestError(
-                    Code.UNIMPLEMENTED,
-                    f"Unsupported signature method_name: {method_name}",
-                )
-            example_apis.refuse(
-                version, method_name, tasks[0].model_spec.signature_name
+        tasks: Sequence[inference_pb2.InferenceTask] = request.tasks
+        if not tasks:
+            _find_by_spec(self._models, model_pb2.ModelSpec())
+        _, version = _find_by_spec(self._models, tasks[0].model_spec)
+        method_name = tasks[0].method_name
+        if method_name not in (example_apis.CLASSIFY, example_apis.REGRESS):
+            raise RequestError(
+                Code.UNIMPLEMENTED,
+                f"Unsupported signature method_name: {method_name}",
             )
+        example_apis.refuse(
+            version, method_name, tasks[0].model_spec.signature_name
+        )
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, models: Models):
         self._models = models
 
+    @_refusing
     async def GetModelStatus(  # noqa: N802
         self,
         request: get_model_status_pb2.GetModelStatusRequest,
         context: grpc.aio.ServicerContext,
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        async with _refusals(context):
-            _require_model_spec(request)
-            spec = request.model_spec
-            # A label is ignored, as TensorFlow Serving does.
-            version = spec.version.value if spec.HasField("version") else None
-            response = get_model_status_pb2.GetModelStatusResponse()
-            for status in self._models.statuses(spec.name, version):
-                answer = response.model_version_status.add(
-                    version=status.version,
-                    state=get_model_status_pb2.ModelVersionStatus.State.Value(
-                        status.state
-                    ),
-                )
-                answer.status.error_code = status.code.value
-                answer.status.error_message = status.message
-            return response
+        _require_model_spec(request)
+        spec = request.model_spec
+        # A label is ignored, as TensorFlow Serving does.
+        version = spec.version.value if spec.HasField("version") else None
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for status in self._models.statuses(spec.name, version):
+            answer = response.model_version_status.add(
+                version=status.version,
+                state=get_model_status_pb2.ModelVersionStatus.State.Value(
+                    status.state
+                ),
+            )
+            answer.status.error_code = status.code.value
+            answer.status.error_message = status.message
+        return response
 
+    @_refusing
     async def HandleReloadConfigRequest(  # noqa: N802
         self,
         request: model_management_pb2.ReloadConfigRequest,
         context: grpc.aio.ServicerContext,
     ) -> model_management_pb2.ReloadConfigResponse:
-        async with _refusals(context):
-            if request.config.WhichOneof("config") != "model_config_list":
-                raise RequestError(
-                    Code.INVALID_ARGUMENT,
-                    "ServerModelConfig type not supported by"
-                    " HandleReloadConfigRequest. Only ModelConfigList is"
-                    " currently supported",
-                )
-            try:
-                configs = config_files.to_models(request.config)
-            except ConfigError as error:
-                raise RequestError(Code.INVALID_ARGUMENT, str(error)) from error
-            await asyncio.to_thread(self._models.reconfigure, configs)
-            return model_management_pb2.ReloadConfigResponse()
-
-
-@contextlib.asynccontextmanager
-async def _refusals(context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-    """Ends the call with the status of the error that is raised inside."""
-    try:
-        yield
-    except RequestError as error:
-        code, message = error.code, error.message
-    except Exception as error:
-        _LOGGER.exception("A gRPC request failed.")
-        code, message = Code.INTERNAL, repr(error)
-    else:
-        return
-    if len(message) > _MAX_MESSAGE_LENGTH:
-        message = message[:_MAX_MESSAGE_LENGTH] + "...TRUNCATED"
-    # A request may name what is no UTF-8.
-    message = message.encode("utf-8", "replace").decode()
-    await context.abort(_STATUS_CODES[code.value], message)
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise RequestError(
+                Code.INVALID_ARGUMENT,
+                "ServerModelConfig type not supported by"
+                " HandleReloadConfigRequest. Only ModelConfigList is"
+                " currently supported",
+            )
+        try:
+            configs = config_files.to_models(request.config)
+        except ConfigError as error:
+            raise RequestError(Code.INVALID_ARGUMENT, str(error)) from error
+        await asyncio.to_thread(self._models.reconfigure, configs)
+        return model_management_pb2.ReloadConfigResponse()
 
 
 def _find(models: Models, request: Any) -> tuple[int, ModelVersion]:

@@ -87,13 +87,19 @@ class ModelVersion:
             )
             for name, each in self.signature_defs.items()
         }
+        # In order, and quicker to look up than in the messages.
+        self._inputs = {
+            name: dict(sorted(each.inputs.items()))
+            for name, each in self.signature_defs.items()
+        }
+        self._output_names = {
+            name: sorted(each.outputs)
+            for name, each in self.signature_defs.items()
+        }
         # An array without rows does not tell its type.
         self._input_dtypes = {
-            name: {
-                key: tf.as_dtype(info.dtype)
-                for key, info in each.inputs.items()
-            }
-            for name, each in self.signature_defs.items()
+            name: {key: tf.as_dtype(info.dtype) for key, info in inputs.items()}
+            for name, inputs in self._inputs.items()
         }
         self._warm_up(os.path.join(path, _WARMUP_FILE))
 
@@ -141,10 +147,10 @@ class ModelVersion:
                 f'Serving signature key "{name}" not found.',
             )
         inputs = tensor_messages.decode_inputs(
-            request, self.signature_defs[name], max_bytes
+            request, self._inputs[name], max_bytes
         )
         output_names = tensor_messages.check_output_filter(
-            request, self.signature_defs[name]
+            request, self._output_names[name]
         )
         return name, inputs, output_names
 

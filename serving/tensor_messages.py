@@ -1,7 +1,7 @@
 """Tensors in protobuf messages, read and written as TensorFlow Serving does."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import NoReturn
 
 import numpy as np
@@ -53,41 +53,29 @@ _MAX_RANK = 64
 
 def decode_inputs(
     request: predict_pb2.PredictRequest,
-    signature: meta_graph_pb2.SignatureDef,
+    expected: Mapping[str, meta_graph_pb2.TensorInfo],
     max_bytes: int,
 ) -> dict[str, np.ndarray]:
     """Reads the inputs of a request.
 
     Args:
         request: names and tensors.
-        signature: the inputs that it must have.
+        expected: the inputs that it must have, in the order of their names.
         max_bytes: the most memory that a tensor may take: a few bytes of a
             message can claim any shape.
 
     Raises:
         RequestError: if the request does not hold exactly these inputs.
     """
-    expected, given = set(signature.inputs), set(request.inputs)
-    if len(given) != len(expected):
-        _refuse(
-            f"input size does not match signature: {len(given)}!="
-            f"{len(expected)} len({_names(given)}) != len({_names(expected)})."
-            f" Sent extra: {_names(given - expected)}. Missing but required:"
-            f" {_names(expected - given)}."
-        )
-    for name in sorted(expected - given):
-        _refuse(
-            f"Signature input alias: {name}(feed name:"
-            f" {signature.inputs[name].name}) not found in request and no"
-            " default value provided. Inputs expected to be in the request"
-            f" {_names(given)}, or default input alias set: "
-        )
+    if set(request.inputs) != expected.keys():
+        _refuse_names(set(request.inputs), expected)
+    tensors = {name: request.inputs[name] for name in expected}
     inputs = {
-        name: _decode_tensor(name, request.inputs[name], max_bytes)
-        for name in sorted(expected)
+        name: _decode_tensor(name, tensor, max_bytes)
+        for name, tensor in tensors.items()
     }
-    for position, name in enumerate(sorted(expected)):
-        wanted, got = signature.inputs[name].dtype, request.inputs[name].dtype
+    for position, (name, tensor) in enumerate(tensors.items()):
+        wanted, got = expected[name].dtype, tensor.dtype
         if wanted != got:
             _refuse(
                 f"Expects arg[{position}] to be {_dtype_name(wanted)} but"
@@ -96,11 +84,33 @@ def decode_inputs(
     return inputs
 
 
+def _refuse_names(
+    given: Set[str], expected: Mapping[str, meta_graph_pb2.TensorInfo]
+) -> NoReturn:
+    missing = expected.keys() - given
+    if len(given) != len(expected):
+        _refuse(
+            f"input size does not match signature: {len(given)}!="
+            f"{len(expected)} len({_names(given)}) != len({_names(expected)})."
+            f" Sent extra: {_names(given - expected.keys())}. Missing but"
+            f" required: {_names(missing)}."
+        )
+    name = min(missing)
+    _refuse(
+        f"Signature input alias: {name}(feed name: {expected[name].name}) not"
+        " found in request and no default value provided. Inputs expected to be"
+        f" in the request {_names(given)}, or default input alias set: "
+    )
+
+
 def check_output_filter(
-    request: predict_pb2.PredictRequest,
-    signature: meta_graph_pb2.SignatureDef,
+    request: predict_pb2.PredictRequest, outputs: Sequence[str]
 ) -> Sequence[str]:
     """Returns the names of the outputs that a request asks for.
+
+    Args:
+        request: what it asks for.
+        outputs: what there is, all of it if it does not say.
 
     Raises:
         RequestError: if it asks for an output twice, or for one that the
@@ -108,14 +118,14 @@ def check_output_filter(
     """
     names = list(request.output_filter)
     for position, name in enumerate(names):
-        if name not in signature.outputs:
+        if name not in outputs:
             _refuse(
                 f"output tensor alias not found in signature: {name} Outputs"
-                f" expected to be in the set {_names(signature.outputs)}."
+                f" expected to be in the set {_names(outputs)}."
             )
         if name in names[:position]:
             _refuse(f"duplicate output tensor alias: {name}")
-    return names or sorted(signature.outputs)
+    return names or outputs
 
 
 def encode_outputs(
@@ -215,7 +225,9 @@ def _decode_list(
     elif field == "int_val":
         given_values = np.array(given, np.int64).astype(dtype)
     else:
-        given_values = np.array(given, dtype)
+        given_values = np.fromiter(given, dtype, len(given))
+    if len(given) == num_values:
+        return given_values
     # The last value stands for all that are left out, no value for zeros.
     last = given_values[-1:] if given else _zero(dtype)
     missing = np.repeat(last, num_values - len(given))

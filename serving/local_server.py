@@ -11,6 +11,7 @@ or Ctrl-C, once the requests it has begun are answered.
 
 import argparse
 import asyncio
+import contextlib
 import ctypes
 import gc
 import logging
@@ -124,6 +125,8 @@ async def _serve(
     from serving.versions import Models
 
     _disable_xla()
+    if batching is not None:
+        _prefer_throughput()
     # Loading models must not keep requests waiting for long.
     sys.setswitchinterval(0.001)
     try:
@@ -241,6 +244,19 @@ def _disable_xla() -> None:
         os.path.dirname(tf.__file__), "libtensorflow_cc.so.2"
     )
     ctypes.CDLL(library)["_ZN10tensorflow21DisableXlaCompilationEv"]()
+
+
+def _prefer_throughput() -> None:
+    """Lets a thread that has something to do finish before the next one.
+
+    gRPC has a thread that wakes up for every message. It would take the
+    processor from the thread that answers them 9,000 times a second; this way
+    it finds several at once. Threads that start later inherit it.
+    """
+    if sys.platform == "linux":
+        # A sandbox may forbid it.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 async def _follow_config_file(

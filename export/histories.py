@@ -113,7 +113,7 @@ def _check_scale(
     # Written so that NaN, which compares as false, is off the scale.
     on_scale = (ratings >= low) & (ratings <= high)
     refused = tf.where((item_ids != "") & ~on_scale)
-    tf.debugging.Assert(
+    checks.require(
         tf.size(refused) == 0,
         [
             f"`{protocol.RATINGS}` must lie on the scale from {low:g} to"

@@ -16,7 +16,6 @@ With a large catalogue (--num_items 1000000) --nosaturate measures the latency
 and the memory only.
 """
 
-import asyncio
 import contextlib
 import gc
 import http.client
@@ -34,15 +33,14 @@ from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import grpc
 import keras
 import numpy as np
 import tensorflow as tf
-import uvloop
 from absl import app, flags
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
+from benchmarks import grpc_callers
 from export.cpp_loader import CppSavedModel
 from export.signatures import Signatures
 from serving import local_server, protocol, versions
@@ -393,13 +391,19 @@ def _measure_grpc(
         for key, array in each.items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
         requests.append(request.SerializeToString())
-    cpu_before = _cpu_seconds(server.process_id)
-    # The callers have the same processors: they should take little of them.
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        seconds, elapsed, own_cpu = runner.run(
-            _saturate(server.grpc_address, method, requests, num_callers)
-        )
-    server_cpu = _cpu_seconds(server.process_id) - cpu_before
+    callers = grpc_callers.Callers(
+        server.grpc_address,
+        method,
+        requests,
+        num_callers,
+        check=_check if method == _PREDICT else lambda answer: None,
+    )
+    with contextlib.closing(callers):
+        # Once without being counted.
+        callers.call(0)
+        cpu_before = _cpu_seconds(server.process_id)
+        seconds, elapsed, own_cpu = callers.call(_SECONDS.value)
+        server_cpu = _cpu_seconds(server.process_id) - cpu_before
     _report(
         "gRPC saturated",
         name,
@@ -412,33 +416,6 @@ def _measure_grpc(
         server_megabytes=_peak_megabytes(server.process_id),
     )
     return len(seconds) / elapsed
-
-
-async def _saturate(
-    address: str, method: str, requests: Sequence[bytes], num_callers: int
-) -> tuple[list[float], float, float]:
-    seconds: list[float] = []
-    async with grpc.aio.insecure_channel(address) as channel:
-        # Messages go as bytes.
-        call = channel.unary_unary(method)
-        await asyncio.gather(*map(call, requests[:num_callers]))
-        start, cpu = time.perf_counter(), time.process_time()
-
-        async def ask_on(number: int) -> None:
-            while time.perf_counter() - start < _SECONDS.value:
-                begin = time.perf_counter()
-                answer = await call(requests[number % len(requests)])
-                seconds.append(time.perf_counter() - begin)
-                number += 1
-                if number % 100 == 0 and method == _PREDICT:
-                    _check(answer)
-
-        await asyncio.gather(*map(ask_on, range(num_callers)))
-    return (
-        seconds,
-        time.perf_counter() - start,
-        time.process_time() - cpu,
-    )
 
 
 def _check(answer: bytes) -> None:

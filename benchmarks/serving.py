@@ -51,11 +51,11 @@ _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")
 _SECONDS = flags.DEFINE_float(
     "seconds", 5, "How long each measurement takes.", lower_bound=1
 )
-_RATE = flags.DEFINE_float(
-    "rate", 25, "Requests per second at low load.", upper_bound=1000
+_RATES = flags.DEFINE_multi_float(
+    "rate", [25, 100], "Requests per second at low load.", upper_bound=1000
 )
 _CALLERS = flags.DEFINE_integer(
-    "callers", 512, "Callers at once that saturate.", upper_bound=1000
+    "callers", 256, "Callers at once that saturate.", upper_bound=1000
 )
 _SATURATE = flags.DEFINE_boolean("saturate", True, "Whether to saturate.")
 _PREDICT_MODEL = flags.DEFINE_string(
@@ -67,6 +67,8 @@ _NUM_RATED = 100
 _TOP_K = 100
 _MODEL = "recommender"
 _BATCH_SIZE = 64
+# As between a hundred requests a second: others use the caches meanwhile.
+_PAUSE_SECONDS = 0.01
 _ROUNDS = 5
 _BATCHING = f"""
 max_batch_size {{ value: {_BATCH_SIZE} }}
@@ -110,17 +112,22 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
         "--",
     ]
 
-    rest = _measure_rest("unbatched", server, base_path)
+    with _run_server(server, base_path) as address:
+        rest = {
+            f"{rate:g}": _measure_rest("unbatched", address, rate)
+            for rate in _RATES.value
+        }
     summary = {
         "benchmark": "serving",
         "measurement": "summary",
         "num_items": _NUM_ITEMS.value,
         "model_p50_ms": model["p50_ms"],
-        "rest_p50_ms": rest["p50_ms"],
-        "rest_p99_ms": rest["p99_ms"],
+        "rest_p50_ms": {rate: each["p50_ms"] for rate, each in rest.items()},
+        "rest_p99_ms": {rate: each["p99_ms"] for rate, each in rest.items()},
     }
     if _SATURATE.value:
-        _measure_rest("keras predict", predict_server, base_path)
+        with _run_server(predict_server, base_path) as address:
+            _measure_rest("keras predict", address, _RATES.value[0])
         with _run_server(server, base_path) as address:
             _measure_grpc("status", address, _STATUS)
         with (
@@ -266,25 +273,29 @@ def _measure_python_loader(path: str) -> dict[str, float]:
     """Measures the model alone, as the server runs it."""
     version = ModelVersion(path)
     names = sorted(version.signature_defs[protocol.RECOMMEND].outputs)
-    seconds = _time_calls(
-        lambda inputs: version.run(protocol.RECOMMEND, inputs, names)
-    )
-    if _SATURATE.value:
-        _measure_batch(version, names)
-    return _report_latencies("model alone", "python loader", seconds)
 
+    def run(inputs: Arrays) -> None:
+        version.run(protocol.RECOMMEND, inputs, names)
 
-def _measure_batch(version: ModelVersion, names: Sequence[str]) -> None:
-    """Measures the model alone, run without pause for many users at once."""
     users = _make_inputs(_BATCH_SIZE)
-    batch = {
-        name: np.concatenate([each[name] for each in users])
-        for name in users[0]
-    }
-    seconds = _time_calls(
-        lambda _: version.run(protocol.RECOMMEND, batch, names), pause=0
+    if _SATURATE.value:
+        batch = {
+            name: np.concatenate([each[name] for each in users])
+            for name in users[0]
+        }
+        _report_latencies(
+            "model alone",
+            f"python loader, {_BATCH_SIZE} users at once",
+            _time_calls(run, [batch]),
+        )
+    _report_latencies(
+        "model alone",
+        "python loader, after pauses",
+        _time_calls(run, users, pause=_PAUSE_SECONDS),
     )
-    _report_latencies("model alone", f"batch of {_BATCH_SIZE}", seconds)
+    return _report_latencies(
+        "model alone", "python loader", _time_calls(run, users)
+    )
 
 
 def _measure_cpp_loader(path: str) -> None:
@@ -294,22 +305,32 @@ def _measure_cpp_loader(path: str) -> None:
     signature = saved_model.meta_graphs[0].signature_def[protocol.RECOMMEND]
     fetches = [info.name for info in signature.outputs.values()]
     with contextlib.closing(CppSavedModel(path)) as loaded:
-        seconds = _time_calls(
-            lambda inputs: loaded.run(
+
+        def run(inputs: Arrays) -> None:
+            loaded.run(
                 {
                     signature.inputs[name].name: array
                     for name, array in inputs.items()
                 },
                 fetches,
             )
+
+        users = _make_inputs(_BATCH_SIZE)
+        _report_latencies(
+            "model alone",
+            "c++ loader through ctypes, after pauses",
+            _time_calls(run, users, pause=_PAUSE_SECONDS),
         )
-    _report_latencies("model alone", "c++ loader through ctypes", seconds)
+        _report_latencies(
+            "model alone",
+            "c++ loader through ctypes",
+            _time_calls(run, users),
+        )
 
 
 def _time_calls(
-    call: Callable[[Arrays], object], pause: float = 0.01
+    call: Callable[[Arrays], None], inputs: Sequence[Arrays], pause: float = 0
 ) -> list[float]:
-    inputs = _make_inputs(20)
     for each in inputs:
         call(each)
     seconds: list[float] = []
@@ -318,13 +339,12 @@ def _time_calls(
         start = time.perf_counter()
         call(inputs[len(seconds) % len(inputs)])
         seconds.append(time.perf_counter() - start)
-        # As at low load, when caches have gone cold between requests.
         time.sleep(pause)
     return seconds
 
 
 def _measure_rest(
-    name: str, command: Sequence[str], base_path: str
+    name: str, server: _Server, requests_per_second: float
 ) -> dict[str, float]:
     """Asks over REST, one request at a time, at a steady rate."""
     bodies = [
@@ -340,35 +360,33 @@ def _measure_rest(
         )
         for each in _make_inputs(20)
     ]
-    with _run_server(command, base_path) as server:
-        connection = http.client.HTTPConnection(
-            "127.0.0.1", server.rest_port, 60
+    connection = http.client.HTTPConnection("127.0.0.1", server.rest_port, 60)
+    seconds = []
+    start = time.monotonic()
+    num_warmups = 20
+    num_requests = num_warmups + int(requests_per_second * _SECONDS.value)
+    for number in range(num_requests):
+        delay = start + number / requests_per_second - time.monotonic()
+        time.sleep(max(0, delay))
+        begin = time.perf_counter()
+        connection.request(
+            "POST",
+            f"/v1/models/{_MODEL}:predict",
+            bodies[number % len(bodies)],
         )
-        seconds = []
-        start = time.monotonic()
-        num_warmups = 20
-        for number in range(num_warmups + int(_RATE.value * _SECONDS.value)):
-            delay = start + number / _RATE.value - time.monotonic()
-            time.sleep(max(0, delay))
-            begin = time.perf_counter()
-            connection.request(
-                "POST",
-                f"/v1/models/{_MODEL}:predict",
-                bodies[number % len(bodies)],
-            )
-            answer = connection.getresponse()
-            content = answer.read()
-            seconds.append(time.perf_counter() - begin)
-            if answer.status != 200:
-                raise RuntimeError(f"the server answered {content!r}")
-        connection.close()
-        return _report_latencies(
-            "REST at low load",
-            name,
-            seconds[num_warmups:],
-            requests_per_second=_RATE.value,
-            server_megabytes=_peak_megabytes(server.process_id),
-        )
+        answer = connection.getresponse()
+        content = answer.read()
+        seconds.append(time.perf_counter() - begin)
+        if answer.status != 200:
+            raise RuntimeError(f"the server answered {content!r}")
+    connection.close()
+    return _report_latencies(
+        "REST at low load",
+        name,
+        seconds[num_warmups:],
+        requests_per_second=requests_per_second,
+        server_megabytes=_peak_megabytes(server.process_id),
+    )
 
 
 def _measure_grpc(

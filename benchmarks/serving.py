@@ -4,13 +4,13 @@
 
 A model of the paper's size with random weights is exported and served by
 processes of `serving.local_server`. Measured are: one user's recommendations
-from the model itself, in Python's and in TensorFlow Serving's C++ loader, and
-of many users at once; over REST at a low rate; and over gRPC with as many
-callers as saturate the server: without the model (its status is asked), and, in
-turns, with and without batching. The same requests then go to the same server
-with `keras.Model.predict` in the place of the exported model. Prints JSON
-lines: one a measurement, with milliseconds or answers per second and the
-server's memory, and what follows from them last.
+from the model itself, in Python's and in TensorFlow Serving's C++ loader, with
+and without pauses, and of many users at once; over REST at low rates; and over
+gRPC with as many callers as saturate the server: without the model (its status
+is asked), and, in turns, with and without batching. The same requests then go
+to the same server with `keras.Model.predict` in the place of the exported
+model. Prints JSON lines: one a measurement, with milliseconds or answers per
+second and the server's memory, and what follows from them last.
 
 With a large catalogue (--num_items 1000000) --nosaturate measures the latency
 and the memory only.

@@ -1,7 +1,10 @@
 import asyncio
 import concurrent.futures
+import os
 import random
+import sys
 import threading
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -239,6 +242,26 @@ def batching_server(model_base_path, tmp_path_factory):
         f"--batching_parameters_file={file}",
     ) as running:
         yield running
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux has such classes")
+def test_grpcs_threads_do_not_interrupt_a_batching_server(
+    server, batching_server
+):
+    def scheduling(running):
+        threads = Path("/proc", str(running.process.pid), "task").iterdir()
+        names = {
+            int(thread.name): (thread / "comm").read_text().strip()
+            for thread in threads
+        }
+        return {
+            os.sched_getscheduler(thread)
+            for thread, name in names.items()
+            if name == "event_engine" or thread == running.process.pid
+        }
+
+    assert scheduling(batching_server) == {os.SCHED_BATCH}
+    assert scheduling(server) == {os.SCHED_OTHER}
 
 
 def test_batched_answers_are_those_of_single_requests(server, batching_server):

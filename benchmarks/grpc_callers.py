@@ -24,8 +24,13 @@ _END_HEADERS = 4
 _INITIAL_WINDOW_SIZE = 4
 _DEFAULT_WINDOW = 2**16 - 1
 _LARGEST_WINDOW = 2**31 - 1
+_MAX_FRAME_SIZE = 2**14
+# Of a message: whether it is compressed, and its length.
+_PREFIX = struct.Struct(">BI")
 
 _CALLERS_ON_A_CONNECTION = 64
+_CONFIRMED_AT_ONCE = 2**20
+_TIMEOUT_SECONDS = 60
 
 
 class Answers(NamedTuple):
@@ -42,9 +47,12 @@ class Callers:
     Args:
         address: `host:port`, without encryption.
         method: the path of a unary method, such as "/package.Service/Method".
-        messages: serialized requests, sent in turn.
+        messages: serialized requests, sent in turn, each in one frame.
         num_callers: how many there are.
         check: looks at one in a hundred of the answers.
+
+    Raises:
+        ValueError: if a message does not fit into a frame.
     """
 
     def __init__(
@@ -55,6 +63,12 @@ class Callers:
         num_callers: int,
         check: Callable[[bytes], None],
     ):
+        longest = max(map(len, messages))
+        if longest + _PREFIX.size > _MAX_FRAME_SIZE:
+            raise ValueError(
+                f"a message of {longest} bytes does not fit into a frame of"
+                f" {_MAX_FRAME_SIZE}"
+            )
         self._messages = itertools.cycle(messages)
         self._num_callers = num_callers
         self._check = check
@@ -75,7 +89,7 @@ class Callers:
             seconds: after that time nobody calls again.
 
         Raises:
-            RuntimeError: if a call fails.
+            RuntimeError: if a call fails, or no answer comes for a minute.
         """
         start, cpu_start = time.perf_counter(), time.process_time()
         latencies: list[float] = []
@@ -87,7 +101,12 @@ class Callers:
                 next(connections).send(next(self._messages))
             num_waiting = self._num_callers
             while num_waiting:
-                for key, _ in selector.select():
+                ready = selector.select(_TIMEOUT_SECONDS)
+                if not ready:
+                    raise RuntimeError(
+                        f"no answer for {_TIMEOUT_SECONDS} seconds"
+                    )
+                for key, _ in ready:
                     for latency, answer in key.data.receive():
                         latencies.append(latency)
                         if len(latencies) % 100 == 1:
@@ -124,7 +143,9 @@ class _Connection:
         # How much the server takes, on all streams together.
         self._window = _DEFAULT_WINDOW
         self._received = b""
-        # Answers may be as many and as long as they like.
+        # How much of the answers the server is not told yet that it was read.
+        self._unconfirmed = 0
+        # An answer may be as long as it likes.
         self.socket.sendall(
             _PREFACE
             + _frame(
@@ -163,6 +184,7 @@ class _Connection:
             position = end
             if kind == _DATA:
                 self._calls[stream].answer += payload
+                self._confirm(length)
             elif kind == _HEADERS:
                 if flags & _END_STREAM:
                     yield self._end_call(stream, payload)
@@ -175,7 +197,19 @@ class _Connection:
         # An error has its message in the trailers, in the place of an answer.
         if not call.answer:
             raise RuntimeError(f"a call failed: {trailers!r}")
-        return time.perf_counter() - call.start, bytes(call.answer[5:])
+        return time.perf_counter() - call.start, bytes(
+            call.answer[_PREFIX.size :]
+        )
+
+    def _confirm(self, num_bytes: int) -> None:
+        self._unconfirmed += num_bytes
+        if self._unconfirmed > _CONFIRMED_AT_ONCE:
+            self.socket.sendall(
+                _frame(
+                    _WINDOW_UPDATE, 0, 0, struct.pack(">I", self._unconfirmed)
+                )
+            )
+            self._unconfirmed = 0
 
     def _obey(self, kind: int, flags: int, payload: bytes) -> None:
         if kind == _WINDOW_UPDATE:
@@ -192,7 +226,7 @@ class _Connection:
     def _send_what_is_taken(self) -> None:
         while self._unsent:
             message = self._unsent[0].message
-            data = struct.pack(">BI", 0, len(message)) + message
+            data = _PREFIX.pack(0, len(message)) + message
             if len(data) > self._window:
                 return
             self._window -= len(data)

@@ -6,6 +6,7 @@ from concurrent import futures
 import grpc
 import pytest
 
+from benchmarks import grpc_callers
 from benchmarks.grpc_callers import Callers
 
 METHOD = "/test.Echo/Echo"
@@ -70,6 +71,21 @@ def test_messages_wait_until_the_server_takes_more(address, size):
 
     assert len(answers.seconds) == 64
     assert seen == [message]
+
+
+def test_answers_may_be_more_than_a_connection_takes_at_a_time(
+    address, monkeypatch
+):
+    monkeypatch.setattr(grpc_callers, "_LARGEST_WINDOW", 2**22)
+
+    answers, _ = call(address, [b"x" * 16_000], 64, seconds=1)
+
+    assert len(answers.seconds) * 16_000 > 2**22
+
+
+def test_a_message_that_needs_two_frames_is_refused(address):
+    with pytest.raises(ValueError, match="16380 bytes does not fit"):
+        call(address, [b"x" * 16_380], 1)
 
 
 def test_a_refusal_is_an_error_that_shows_it(address):

@@ -50,6 +50,30 @@ def test_a_user_with_few_items_left_gets_empty_ids_at_the_end(signatures):
     assert np.isfinite(answer["predicted_ratings"]).all()
 
 
+@pytest.mark.parametrize("num_unrated", [3, 1000])
+def test_of_a_large_catalogue_the_best_unrated_items_are_found(num_unrated):
+    keras.utils.set_random_seed(0)
+    item_ids = [f"item {index}" for index in range(1003)]
+    large_model = AutoEncoder(len(item_ids), hidden_units=(8, 4))
+    signatures = make_signatures(large_model, item_ids, top_k=10)
+    history = [(item_id, 3.0) for item_id in item_ids[num_unrated:]]
+
+    answer = ask(signatures.recommend, [history])
+
+    expected = model_predictions(large_model, item_ids, history)[:num_unrated]
+    ranked = np.argsort(-expected)[:10]
+    fillers = [b""] * (10 - len(ranked))
+    assert answer["item_ids"][0].tolist() == [
+        *(item_ids[index].encode() for index in ranked),
+        *fillers,
+    ]
+    np.testing.assert_allclose(
+        answer["predicted_ratings"][0][: len(ranked)],
+        expected[ranked],
+        rtol=1e-5,
+    )
+
+
 def test_predictions_are_the_model_s_for_rated_and_unrated_candidates(
     model, signatures
 ):

@@ -154,12 +154,7 @@ class _Connection:
                 0,
                 struct.pack(">HI", _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW),
             )
-            + _frame(
-                _WINDOW_UPDATE,
-                0,
-                0,
-                struct.pack(">I", _LARGEST_WINDOW - _DEFAULT_WINDOW),
-            )
+            + _permit(_LARGEST_WINDOW - _DEFAULT_WINDOW)
         )
 
     def send(self, message: bytes) -> None:
@@ -204,11 +199,7 @@ class _Connection:
     def _confirm(self, num_bytes: int) -> None:
         self._unconfirmed += num_bytes
         if self._unconfirmed > _CONFIRMED_AT_ONCE:
-            self.socket.sendall(
-                _frame(
-                    _WINDOW_UPDATE, 0, 0, struct.pack(">I", self._unconfirmed)
-                )
-            )
+            self.socket.sendall(_permit(self._unconfirmed))
             self._unconfirmed = 0
 
     def _obey(self, kind: int, flags: int, payload: bytes) -> None:
@@ -245,6 +236,11 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
         + struct.pack(">BBI", kind, flags, stream)
         + payload
     )
+
+
+def _permit(num_bytes: int) -> bytes:
+    """Makes a frame that lets the server send so much more."""
+    return _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", num_bytes))
 
 
 def _encode_headers(address: str, method: str) -> bytes:

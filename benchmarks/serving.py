@@ -288,14 +288,7 @@ def _measure_python_loader(path: str) -> dict[str, float]:
             f"python loader, {_BATCH_SIZE} users at once",
             _time_calls(run, [batch]),
         )
-    _report_latencies(
-        "model alone",
-        "python loader, after pauses",
-        _time_calls(run, users, pause=_PAUSE_SECONDS),
-    )
-    return _report_latencies(
-        "model alone", "python loader", _time_calls(run, users)
-    )
+    return _measure_users("python loader", run, users)
 
 
 def _measure_cpp_loader(path: str) -> None:
@@ -315,17 +308,21 @@ def _measure_cpp_loader(path: str) -> None:
                 fetches,
             )
 
-        users = _make_inputs(_BATCH_SIZE)
-        _report_latencies(
-            "model alone",
-            "c++ loader through ctypes, after pauses",
-            _time_calls(run, users, pause=_PAUSE_SECONDS),
+        _measure_users(
+            "c++ loader through ctypes", run, _make_inputs(_BATCH_SIZE)
         )
-        _report_latencies(
-            "model alone",
-            "c++ loader through ctypes",
-            _time_calls(run, users),
-        )
+
+
+def _measure_users(
+    name: str, run: Callable[[Arrays], None], users: Sequence[Arrays]
+) -> dict[str, float]:
+    """Measures one user at a time, after pauses and without."""
+    _report_latencies(
+        "model alone",
+        f"{name}, after pauses",
+        _time_calls(run, users, pause=_PAUSE_SECONDS),
+    )
+    return _report_latencies("model alone", name, _time_calls(run, users))
 
 
 def _time_calls(

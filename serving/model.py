@@ -92,15 +92,6 @@ class ModelVersion:
             name: dict(sorted(each.inputs.items()))
             for name, each in self.signature_defs.items()
         }
-        self._output_names = {
-            name: sorted(each.outputs)
-            for name, each in self.signature_defs.items()
-        }
-        # An array without rows does not tell its type.
-        self._input_dtypes = {
-            name: {key: tf.as_dtype(info.dtype) for key, info in inputs.items()}
-            for name, inputs in self._inputs.items()
-        }
         self._warm_up(os.path.join(path, _WARMUP_FILE))
 
     def signature(self, name: str) -> Signature | None:
@@ -115,11 +106,12 @@ class ModelVersion:
         Raises:
             RequestError: if the model refuses or fails.
         """
-        dtypes = self._input_dtypes[signature_name]
+        infos = self._inputs[signature_name]
         try:
             outputs = self._signatures[signature_name](
                 **{
-                    name: tf.constant(array, dtypes[name])
+                    # An array without rows does not tell its type.
+                    name: tf.constant(array, infos[name].dtype)
                     for name, array in inputs.items()
                 }
             )
@@ -150,7 +142,7 @@ class ModelVersion:
             request, self._inputs[name], max_bytes
         )
         output_names = tensor_messages.check_output_filter(
-            request, self._output_names[name]
+            request, sorted(self._dtypes[name].outputs)
         )
         return name, inputs, output_names
 

@@ -2,7 +2,6 @@ import asyncio
 import concurrent.futures
 import os
 import random
-import sys
 import threading
 from pathlib import Path
 
@@ -244,7 +243,6 @@ def batching_server(model_base_path, tmp_path_factory):
         yield running
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux has such classes")
 def test_grpcs_threads_do_not_interrupt_a_batching_server(
     server, batching_server
 ):

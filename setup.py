@@ -18,7 +18,7 @@ setup(
     packages=find_packages(
         include=["data_prep*", "trainer*", "export*", "serving*"]
     ),
-    package_data={"serving": ["demo_page/*"]},
+    package_data={"serving.demo": ["page/*"]},
     install_requires=[
         "absl-py>=2.1",
         "duckdb>=2,<3",

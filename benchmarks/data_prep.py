@@ -109,9 +109,9 @@ def measure_command(
 
 def measure_reading(size: int) -> None:
     """Reads prepared data as training does, and trains on some of it."""
-    from data_prep.manifest import read_manifest
-    from data_prep.records import list_shards
-    from data_prep.vocabulary import read_items
+    from data_prep.dataset.items import read_items
+    from data_prep.dataset.manifest import read_manifest
+    from data_prep.dataset.records import list_shards
     from trainer.input_pipeline import training_batches
     from trainer.recipes import PAPER
 
@@ -201,9 +201,9 @@ def _measure(function: Callable[[], object]) -> float:
 
 
 def _prepare(source: str, output_dir: str) -> None:
-    from data_prep.encode import prepare
-    from data_prep.sources import make_source
-    from data_prep.splits import make_split
+    from data_prep.prepare import prepare
+    from data_prep.sources.catalog import make_source
+    from data_prep.splits.catalog import make_split
 
     prepare(
         make_source("files", ratings=source),

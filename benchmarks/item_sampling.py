@@ -43,7 +43,7 @@ class _Training:
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
-        model = AutoEncoder(num_items, item_sampling=_ITEM_SAMPLING.value)
+        model = AutoEncoder(num_items, num_sampled_items=_ITEM_SAMPLING.value)
         model.compile(Momentum(0.001, lazy=True))
         model.optimizer.build(model.trainable_variables)
         self._train_step = tf.function(model.train_step, reduce_retracing=True)

@@ -17,9 +17,9 @@ import time
 
 from absl import app, flags
 
-from data_prep.encode import prepare
-from data_prep.sources import make_source
-from data_prep.splits import make_split
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 
 _ITEM_SAMPLING = flags.DEFINE_list(
     "item_sampling", ["0", "1000"], "Each as `--item-sampling` of trainer.task."
@@ -42,7 +42,7 @@ def main(_: list[str]) -> None:
             start = time.monotonic()
             values.append(_run_job(data_dir, item_sampling, seed))
             _report(
-                item_sampling=int(item_sampling),
+                num_sampled_items=int(item_sampling),
                 seed=int(seed),
                 test_rmse=round(values[-1], 5),
                 seconds=round(time.monotonic() - start, 1),

@@ -42,9 +42,11 @@ from tensorflow_serving.apis import predict_pb2
 
 from benchmarks import grpc_callers
 from export.cpp_loader import CppSavedModel
-from export.signatures import Signatures
-from serving import local_server, protocol, versions
-from serving.model import Arrays, ModelVersion
+from export.signatures.signatures import Signatures
+from serving import protocol
+from serving.local_server import __main__ as local_server
+from serving.local_server import model_manager as versions
+from serving.local_server.model import Arrays, ModelVersion
 from trainer.autoencoder import AutoEncoder
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")

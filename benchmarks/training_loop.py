@@ -29,11 +29,11 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks.netflix_shaped import Shape, write_parquet
-from data_prep.manifest import is_prepared, read_manifest
-from data_prep.records import list_shards
-from data_prep.vocabulary import read_items
+from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import is_prepared, read_manifest
+from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
-from trainer.evaluate import Evaluator
+from trainer.evaluation.evaluator import Evaluator
 from trainer.input_pipeline import evaluation_batches, training_batches
 from trainer.recipes import PAPER
 from trainer.train import create_model

@@ -28,20 +28,19 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from data_prep import command_line, task
-from data_prep.assignment import (
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.manifest import Manifest
+from data_prep.dataset.schema import shard_name
+from data_prep.engine.assignment import (
     Assigned,
     ItemCounts,
     Rule,
     assign,
     choose_unit,
 )
-from data_prep.blocks import partition
-from data_prep.buckets import Buckets, choose_buckets
-from data_prep.encoding import Encoded, add_up, encode
-from data_prep.errors import UserError
-from data_prep.groups import shard_name
-from data_prep.manifest import Manifest
-from data_prep.output import (
+from data_prep.engine.buckets import Buckets, choose_buckets
+from data_prep.engine.encoding import Encoded, add_up, encode
+from data_prep.engine.output import (
     Request,
     Result,
     check_rows,
@@ -51,15 +50,9 @@ from data_prep.output import (
     remove_leftovers,
     working_directory,
 )
-from data_prep.quantiles import (
-    NUM_ROUNDS,
-    Wanted,
-    count_digits,
-    narrow,
-    to_number,
-)
-from data_prep.rejects import Rejects
-from data_prep.rows import (
+from data_prep.engine.spill import partition
+from data_prep.engine.vocabulary import Vocabulary
+from data_prep.ratings import (
     Rows,
     Statistics,
     combine,
@@ -70,8 +63,15 @@ from data_prep.rows import (
     merge,
     share_items,
 )
-from data_prep.sources import Reading, Source
-from data_prep.vocabulary import Vocabulary
+from data_prep.sources.catalog import Reading, Source
+from data_prep.sources.rejects import Rejects
+from data_prep.splits.quantiles import (
+    NUM_ROUNDS,
+    Wanted,
+    count_digits,
+    narrow,
+    to_number,
+)
 
 # Ratings that a worker holds at once, about.
 _ROWS_PER_BUCKET = 1_000_000
@@ -83,7 +83,7 @@ _FILES_PER_PIECE = 1 << 20
 def prepare(
     request: Request, output_dir: str, options: PipelineOptions
 ) -> Manifest:
-    """Turns ratings into prepared data, as `data_prep.encode.prepare` does.
+    """Turns ratings into prepared data, as `data_prep.prepare.prepare` does.
 
     Args:
         request: what decides what the directory holds.

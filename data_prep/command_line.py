@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 
 # TensorFlow's start-up remarks about the processor say nothing to a user.
 # Read by the library when it is loaded, so it is set before that.

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from data_prep.assignment import Rule, choose_unit
-from data_prep.buckets import choose_buckets
+from data_prep.engine.assignment import Rule, choose_unit
+from data_prep.engine.buckets import choose_buckets
+from data_prep.engine.resources import Resources, check_disks
+from data_prep.engine.stages import Stages
 from data_prep.options import Options
-from data_prep.parts import Part
-from data_prep.rejects import Rejects
-from data_prep.resources import Resources, check_disks
-from data_prep.rows import Statistics
-from data_prep.sources import Reading, Source
-from data_prep.splits import SPLITS, Split, make_split
-from data_prep.stages import Stages
+from data_prep.ratings import Statistics
+from data_prep.sources.catalog import Reading, Source
+from data_prep.sources.parts import Part
+from data_prep.sources.rejects import Rejects
+from data_prep.splits.catalog import SPLITS, Split, make_split
 
 _NUM_FIRST_ROWS = 5
 

@@ -3,11 +3,11 @@
 import dataclasses
 from typing import Any
 
-from data_prep.digests import digest_file
-from data_prep.errors import UserError
-from data_prep.manifest import read_manifest
-from data_prep.validation import Scale
-from data_prep.vocabulary import FILE_NAME as ITEMS_FILE
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import digest_file
+from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
+from data_prep.dataset.manifest import read_manifest
+from data_prep.sources.validation import Scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Options:
         min_user_ratings: users with fewer training ratings are left out.
         min_item_ratings: items with fewer training ratings are left out.
             They are counted after those users are gone.
-        titles: a file of item titles, see `data_prep.titles`.
+        titles: a file of item titles, see `data_prep.sources.titles`.
         vocabulary_from: a directory of prepared data. Its items keep their
             indices, and new ones follow.
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from data_prep import command_line
-from data_prep.groups import GROUPS
+from data_prep.dataset.schema import SUBSETS
 
 if TYPE_CHECKING:
-    from data_prep.manifest import Manifest
+    from data_prep.dataset.manifest import Manifest
     from data_prep.options import Options
-    from data_prep.sources import Source
-    from data_prep.splits import Split
+    from data_prep.sources.catalog import Source
+    from data_prep.splits.catalog import Split
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -141,8 +141,8 @@ def main() -> None:
     """Prepares the data that the flags name, and prints what it holds."""
     # Imported late: flag mistakes and --help should not wait for TensorFlow.
     from data_prep.dry_run import describe
-    from data_prep.encode import prepare
-    from data_prep.resources import Resources, parse_bytes
+    from data_prep.engine.resources import Resources, parse_bytes
+    from data_prep.prepare import prepare
 
     source, split, options = read_flags()
     resources = Resources(memory_limit=parse_bytes(_MEMORY_LIMIT.value))
@@ -164,11 +164,11 @@ def main() -> None:
 
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags name; a split may be missing from a dry run."""
-    from data_prep.formats import Columns
     from data_prep.options import Options
-    from data_prep.sources import make_source
-    from data_prep.splits import make_split
-    from data_prep.validation import parse_scale
+    from data_prep.sources.catalog import make_source
+    from data_prep.sources.formats import Columns
+    from data_prep.sources.validation import parse_scale
+    from data_prep.splits.catalog import make_split
 
     scale = _RATING_SCALE.value
     options = Options(
@@ -205,7 +205,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
 def print_manifest(manifest: "Manifest") -> None:
     """Prints what was prepared, and where."""
     counts = {"users": manifest.num_users, "items": manifest.num_items}
-    counts |= {f"{k} ratings": manifest.num_ratings[k] for k in GROUPS}
+    counts |= {f"{k} ratings": manifest.num_ratings[k] for k in SUBSETS}
     counts |= {f"dropped, {k}": n for k, n in manifest.rows_dropped.items()}
     counts |= {f"rejected, {k}": n for k, n in manifest.rows_rejected.items()}
     for name, count in counts.items():

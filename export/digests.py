@@ -14,7 +14,7 @@ import os
 
 import tensorflow as tf
 
-from data_prep.digests import digest_file
+from data_prep.dataset.files import digest_file
 
 FILE_NAME = "assets.extra/SHA256SUMS"
 

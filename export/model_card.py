@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_prep.json_files import read_json
-from data_prep.manifest import Manifest
-from export.requests import to_examples
+from data_prep.dataset.files import read_json
+from data_prep.dataset.manifest import Manifest
+from export.probe_requests import to_examples
+from export.probe_users import User
 from export.settings import ExportSettings
-from export.signatures import Signatures
-from export.users import User
+from export.signatures.signatures import Signatures
 from serving import protocol
 from trainer.job_paths import JobPaths
 from trainer.job_record import TrainedJob

@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from data_prep.records import list_shards, parse_user_ids, parse_users
-from data_prep.vocabulary import read_items
-from export.requests import Request, to_examples
-from export.users import User
+from data_prep.dataset.items import read_items
+from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
+from export.probe_requests import Request, to_examples
+from export.probe_users import User
 from export.verification import ServedModel
 from serving import protocol
 

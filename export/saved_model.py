@@ -4,12 +4,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from export import users
+from export import probe_users as users
 from export.digests import write_digests
 from export.model_card import write_model_card
-from export.requests import make_requests
+from export.probe_requests import make_requests
 from export.settings import DEFAULT_SIGNATURES, ExportSettings
-from export.signatures import Signatures
+from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
 from export.versions import new_version, remove_old_versions
 from export.warmup import write_warmup

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from serving import protocol
 
 #: What a request that names no signature can be answered by, by the name

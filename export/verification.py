@@ -10,9 +10,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.cpp_loader import CppSavedModel
-from export.requests import Arrays, Request, pad_histories, to_examples
-from export.signatures import Signatures
-from export.users import User
+from export.probe_requests import Arrays, Request, pad_histories, to_examples
+from export.probe_users import User
+from export.signatures.signatures import Signatures
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 

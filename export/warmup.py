@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export.requests import Request
+from export.probe_requests import Request
 
 FILE_NAME = "assets.extra/tf_serving_warmup_requests"
 

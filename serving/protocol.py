@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from serving import rapidjson
+from serving.local_server import rapidjson
 
 # Signatures of the served model. Unless it says otherwise, one takes ITEM_IDS
 # and RATINGS, a user's history padded with "" and of shape (batch_size,

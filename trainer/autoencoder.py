@@ -6,11 +6,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
 from trainer.item_subsets import find_rated_items, sample_items
-from trainer.layers import PACKAGE, RatingCentring, ReversibleDense
+from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
 
@@ -31,7 +31,7 @@ class AutoEncoder(RatingModel):
     f(f(x)) = f(x). The re-fed f(x) is the training-mode output from before
     the first update, and it is a constant: no gradient flows into it.
 
-    `encode` and `decode` work on what `centring` leaves of the ratings; `call`
+    `encode` and `decode` work on what `centering` leaves of the ratings; `call`
     takes and returns ratings.
 
     Reference:
@@ -53,12 +53,12 @@ class AutoEncoder(RatingModel):
         num_refeeds: number of dense re-feeding updates a batch.
         refeed_noise_rate: fraction of the re-fed entries that is dropped from
             input and target.
-        item_sampling: number of items drawn for the re-feeding of each batch,
+        num_sampled_items: number of items drawn for the re-feeding of each batch,
             which stand for the whole catalogue; 0 re-feeds all of it. With a
             lazy optimizer a step then costs what the items cost that it
             rated or drew, whatever the size of the catalogue.
-        centring: one of `layers.CENTRINGS`. Give its statistics with
-            `model.centring.set_statistics` before training.
+        centering: one of `layers.CENTERINGS`. Give its statistics with
+            `model.centering.set_statistics` before training.
         seed: seed of the dropout.
 
     Call arguments:
@@ -87,8 +87,8 @@ class AutoEncoder(RatingModel):
         tie_weights: bool = False,
         num_refeeds: int = 1,
         refeed_noise_rate: float = 0.0,
-        item_sampling: int = 0,
-        centring: str = "none",
+        num_sampled_items: int = 0,
+        centering: str = "none",
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
@@ -100,8 +100,8 @@ class AutoEncoder(RatingModel):
             tie_weights=tie_weights,
             num_refeeds=num_refeeds,
             refeed_noise_rate=refeed_noise_rate,
-            item_sampling=item_sampling,
-            centring=centring,
+            num_sampled_items=num_sampled_items,
+            centering=centering,
             seed=seed,
         )
         super().__init__(**kwargs)
@@ -113,10 +113,10 @@ class AutoEncoder(RatingModel):
         self.tie_weights = tie_weights
         self.num_refeeds = num_refeeds
         self.refeed_noise_rate = refeed_noise_rate
-        self.item_sampling = item_sampling
+        self.num_sampled_items = num_sampled_items
         self.seed = seed
 
-        self.centring = RatingCentring(centring, name="centring")
+        self.centering = RatingCentering(centering, name="centering")
         self.dense_layers = [
             ReversibleDense(
                 units,
@@ -127,7 +127,7 @@ class AutoEncoder(RatingModel):
                     else None
                 ),
                 tie_weights=tie_weights,
-                updates_rows=item_sampling > 0 and depth == 0,
+                updates_rows=num_sampled_items > 0 and depth == 0,
                 dtype=self.dtype_policy,
                 name=f"dense_{depth}",
             )
@@ -153,8 +153,8 @@ class AutoEncoder(RatingModel):
         dropout_rate: float,
         num_refeeds: int,
         refeed_noise_rate: float,
-        item_sampling: int,
-        centring: str,
+        num_sampled_items: int,
+        centering: str,
         **_: Any,
     ) -> None:
         """Checks the constructor's arguments before there is a catalogue.
@@ -186,15 +186,15 @@ class AutoEncoder(RatingModel):
                 "`num_refeeds` must be 0 or more."
                 f" Received: num_refeeds={num_refeeds}"
             )
-        if item_sampling < 0:
+        if num_sampled_items < 0:
             raise UserError(
-                "`item_sampling` must be 0 or more."
-                f" Received: item_sampling={item_sampling}"
+                "`num_sampled_items` must be 0 or more."
+                f" Received: num_sampled_items={num_sampled_items}"
             )
-        RatingCentring(centring)
+        RatingCentering(centering)
 
     def build(self, ratings_shape: tuple[int | None, int]) -> None:
-        self.centring.build(ratings_shape)
+        self.centering.build(ratings_shape)
         input_units = self.num_items
         for layer in self.dense_layers:
             layer.build((None, input_units))
@@ -203,13 +203,13 @@ class AutoEncoder(RatingModel):
 
     def encode(
         self,
-        centred_ratings: tf.SparseTensor | tf.Tensor,
+        centered_ratings: tf.SparseTensor | tf.Tensor,
         items: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Computes the code of each user.
 
         Args:
-            centred_ratings: `(batch_size, num_items)`, sparse or dense, 0
+            centered_ratings: `(batch_size, num_items)`, sparse or dense, 0
                 where there is none.
             items: the items of the columns, by default the catalogue in
                 order.
@@ -217,10 +217,10 @@ class AutoEncoder(RatingModel):
         Returns:
             `(batch_size, hidden_units[-1])`.
         """
-        if isinstance(centred_ratings, tf.SparseTensor) and items is None:
-            centred_ratings, items = self._select_rated(centred_ratings)
+        if isinstance(centered_ratings, tf.SparseTensor) and items is None:
+            centered_ratings, items = self._select_rated(centered_ratings)
         return self.encode_hidden(
-            self.dense_layers[0](centred_ratings, items=items)
+            self.dense_layers[0](centered_ratings, items=items)
         )
 
     def encode_hidden(self, hidden: tf.Tensor) -> tf.Tensor:
@@ -240,7 +240,7 @@ class AutoEncoder(RatingModel):
     def decode(
         self, code: tf.Tensor, items: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Computes centred predictions from a code.
+        """Computes centered predictions from a code.
 
         Args:
             code: `(batch_size, hidden_units[-1])`.
@@ -266,7 +266,7 @@ class AutoEncoder(RatingModel):
         return outputs
 
     def _predict(self, hidden: tf.Tensor, items: tf.Tensor | None) -> tf.Tensor:
-        """Computes centred predictions from the last hidden layer."""
+        """Computes centered predictions from the last hidden layer."""
         outputs = self.dense_layers[0](hidden, items=items, reverse=True)
         return tf.cast(outputs, tf.float32)
 
@@ -290,7 +290,7 @@ class AutoEncoder(RatingModel):
         self, ratings: tf.SparseTensor
     ) -> tuple[tf.SparseTensor, tf.Tensor | None]:
         """Drops the columns that nobody rated, where rows are updated."""
-        if not self.item_sampling:
+        if not self.num_sampled_items:
             return ratings, None
         return find_rated_items(ratings)
 
@@ -300,9 +300,9 @@ class AutoEncoder(RatingModel):
         items: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        centred_ratings, user_offsets = self.centring(ratings)
-        code = self.dropout(self.encode(centred_ratings), training=training)
-        return self.centring.restore(
+        centered_ratings, user_offsets = self.centering(ratings)
+        code = self.dropout(self.encode(centered_ratings), training=training)
+        return self.centering.restore(
             self.decode(code, items), user_offsets, items
         )
 
@@ -320,8 +320,8 @@ class AutoEncoder(RatingModel):
             over the ratings seen, and `refeed_loss`, with dropout on and from
             before each update.
         """
-        centred_ratings, _ = self.centring(ratings)
-        rated, items = self._select_rated(centred_ratings)
+        centered_ratings, _ = self.centering(ratings)
+        rated, items = self._select_rated(centered_ratings)
         with tf.GradientTape() as tape:
             hidden = self._encode_and_drop(rated, items)
             predictions, outputs = self._predict_entries(
@@ -331,7 +331,7 @@ class AutoEncoder(RatingModel):
                 self.rating_loss,
                 *losses.squared_error(rated.values, predictions),
             )
-        if self.num_refeeds and self.item_sampling:
+        if self.num_refeeds and self.num_sampled_items:
             items = self._draw_items()
             outputs = self._predict(hidden, items)
         self._apply_gradients(tape, loss)
@@ -357,16 +357,16 @@ class AutoEncoder(RatingModel):
     def _draw_items(self) -> tf.Tensor:
         """Draws the items that a re-feeding is about."""
         return sample_items(
-            min(self.item_sampling, self.num_items),
+            min(self.num_sampled_items, self.num_items),
             self.num_items,
             self.item_draws,
         )
 
     def _scale_up(self, refed: tf.Tensor) -> tf.Tensor:
         """Makes what was drawn stand for the whole catalogue."""
-        if not 0 < self.item_sampling < self.num_items:
+        if not 0 < self.num_sampled_items < self.num_items:
             return refed
-        return refed * (self.num_items / self.item_sampling)
+        return refed * (self.num_items / self.num_sampled_items)
 
     def _track_loss(
         self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
@@ -407,7 +407,7 @@ class AutoEncoder(RatingModel):
             "tie_weights": self.tie_weights,
             "num_refeeds": self.num_refeeds,
             "refeed_noise_rate": self.refeed_noise_rate,
-            "item_sampling": self.item_sampling,
-            "centring": self.centring.mode,
+            "num_sampled_items": self.num_sampled_items,
+            "centering": self.centering.mode,
             "seed": self.seed,
         }

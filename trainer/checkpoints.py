@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer import optimizers
 from trainer.autoencoder import AutoEncoder
 
@@ -47,7 +47,7 @@ class Config:
     refeed_noise_rate: float = _setting(
         "Fraction of the re-fed entries dropped from input and target."
     )
-    item_sampling: int = _setting(
+    num_sampled_items: int = _setting(
         "Items drawn for the re-feeding of each batch, which stand for the"
         " whole catalogue; a step then touches no weight but theirs and those"
         " of the items rated in the batch. 0 re-feeds the whole catalogue."
@@ -55,7 +55,7 @@ class Config:
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."
     )
-    centring: str = _setting(
+    centering: str = _setting(
         "What is taken off the ratings before the network: none, mean, item or"
         " user_item."
     )
@@ -138,8 +138,8 @@ class Config:
                 "tie_weights",
                 "num_refeeds",
                 "refeed_noise_rate",
-                "item_sampling",
-                "centring",
+                "num_sampled_items",
+                "centering",
                 "seed",
             )
         }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 from absl import logging
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 
 
 def create_strategy(

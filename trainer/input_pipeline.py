@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from data_prep import records
+from data_prep.dataset import records
 
 #: Users among which training shuffles: all of them in a set of this size.
 SHUFFLE_BUFFER = 16_384

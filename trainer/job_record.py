@@ -6,9 +6,10 @@ import os
 
 import tensorflow as tf
 
-from data_prep import manifest, vocabulary
-from data_prep.errors import UserError
-from data_prep.json_files import read_json, to_json, write_json
+from data_prep.dataset import items as vocabulary
+from data_prep.dataset import manifest
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import read_json, to_json, write_json
 from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import has_best_weights, restore_best_weights
 from trainer.config import Config

@@ -1,4 +1,4 @@
-"""The layers of the autoencoder: reversible dense layer, rating centring."""
+"""The layers of the autoencoder: reversible dense layer, rating centering."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.sparse_products import differentiable_entries, sparse_matmul
 
 #: Part of the format of saved models: never rename it.
 PACKAGE = "deep_recommender"
 
-#: What `RatingCentring` can take off the ratings.
-CENTRINGS = ("none", "mean", "item", "user_item")
+#: What `RatingCentering` can take off the ratings.
+CENTERINGS = ("none", "mean", "item", "user_item")
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -219,7 +219,7 @@ def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class RatingCentring(keras.layers.Layer):
+class RatingCentering(keras.layers.Layer):
     """Takes off the ratings what biases explain, and gives it back.
 
     Of a rating `r` of item `i` by user `u`, what is left is
@@ -242,7 +242,7 @@ class RatingCentring(keras.layers.Layer):
         baseline estimates (https://doi.org/10.1145/1401890.1401944).
 
     Args:
-        mode: one of `CENTRINGS`.
+        mode: one of `CENTERINGS`.
         item_damping: number of ratings at the mean that every item starts
             with.
         user_damping: number of ratings at the baseline that every user starts
@@ -252,7 +252,7 @@ class RatingCentring(keras.layers.Layer):
         ratings: SparseTensor `(batch_size, num_items)`, float32.
 
     Returns:
-        The centred ratings, a SparseTensor of the same indices, and the users'
+        The centered ratings, a SparseTensor of the same indices, and the users'
         offsets `(batch_size, 1)`; `restore` wants these.
     """
 
@@ -265,10 +265,10 @@ class RatingCentring(keras.layers.Layer):
     ) -> None:
         # Ratings and offsets stay float32 under mixed precision.
         super().__init__(**{**kwargs, "dtype": "float32"})
-        if mode not in CENTRINGS:
+        if mode not in CENTERINGS:
             raise UserError(
-                f"`centring` must be one of {', '.join(CENTRINGS)}."
-                f" Received: centring={mode!r}"
+                f"`centering` must be one of {', '.join(CENTERINGS)}."
+                f" Received: centering={mode!r}"
             )
         self.mode = mode
         self.item_damping = item_damping
@@ -341,10 +341,10 @@ class RatingCentring(keras.layers.Layer):
         user_offsets: tf.Tensor,
         items: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Gives centred predictions back what `call` took off the ratings.
+        """Gives centered predictions back what `call` took off the ratings.
 
         Args:
-            predictions: `(batch_size, num_items)`, centred.
+            predictions: `(batch_size, num_items)`, centered.
             user_offsets: `(batch_size, 1)`, as `call` returned them.
             items: the items of the columns, by default the catalogue in
                 order.

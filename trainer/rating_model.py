@@ -5,8 +5,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer.evaluation.metrics import (
+    RatingMeanAbsoluteError,
+    RatingRootMeanSquaredError,
+)
 from trainer.item_subsets import find_rated_items
-from trainer.metrics import RatingMeanAbsoluteError, RatingRootMeanSquaredError
 
 
 class RatingModel(keras.Model):

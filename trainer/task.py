@@ -12,10 +12,10 @@ from typing import Any
 from absl import flags, logging
 
 from data_prep import command_line
-from data_prep.encode import prepare
-from data_prep.errors import UserError
-from data_prep.sources import make_source
-from data_prep.splits import make_split
+from data_prep.dataset.errors import UserError
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 from export.sample import recommend_to_first_user
 from export.saved_model import export_job
 from export.settings import ExportSettings

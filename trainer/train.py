@@ -7,16 +7,16 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from data_prep.errors import UserError
-from data_prep.json_files import write_json
-from data_prep.manifest import read_manifest
-from data_prep.records import list_shards
-from data_prep.vocabulary import Items, read_items
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import write_json
+from data_prep.dataset.items import Items, read_items
+from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
-from trainer.baselines import BASELINES, Biases
 from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import PRECISIONS, Config
-from trainer.evaluate import Evaluator
+from trainer.evaluation.baselines import BASELINES, Biases
+from trainer.evaluation.evaluator import Evaluator
 from trainer.input_pipeline import evaluation_batches, training_batches
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
@@ -81,8 +81,8 @@ def train_and_evaluate(
         model = create_model(config, items)
         checkpoints = Checkpoints(model, paths)
         baselines = {
-            name: Biases(items.counts, items.means, centring)
-            for name, centring in BASELINES.items()
+            name: Biases(items.counts, items.means, centering)
+            for name, centering in BASELINES.items()
         }
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
@@ -156,13 +156,13 @@ def create_model(config: Config, items: Items) -> AutoEncoder:
         **config.model_arguments(),
         dtype=PRECISIONS[config.mixed_precision],
     )
-    model.centring.set_statistics(items.counts, items.means)
+    model.centering.set_statistics(items.counts, items.means)
     # Under float16 this wraps the optimizer in loss scaling.
     model.compile(
         optimizer=OPTIMIZERS[config.optimizer](
             config.learning_rate,
             weight_decay=config.weight_decay,
-            lazy=config.item_sampling > 0,
+            lazy=config.num_sampled_items > 0,
         )
     )
     model.optimizer.build(model.trainable_variables)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from data_prep.errors import UserError
-from data_prep.vocabulary import Items
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import Items
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
@@ -14,7 +14,7 @@ def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
 
     The first and the last layer grow for new items, whose weights stay as
     they were initialised; every other weight is the earlier job's best. What
-    centring knows is not touched: it comes from the data.
+    centering knows is not touched: it comes from the data.
 
     Args:
         model: the new model.
@@ -45,7 +45,7 @@ def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
     if shapes != [tuple(variable.shape) for variable in variables]:
         raise UserError(
             f"--warm-start-from {job_dir}: that job has other layers. Give"
-            " its --hidden_units, --tie_weights and --centring."
+            " its --hidden_units, --tie_weights and --centering."
         )
     for variable, weight in zip(variables, old_weights, strict=True):
         grown = np.array(variable.numpy())

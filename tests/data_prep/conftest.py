@@ -2,9 +2,9 @@
 
 import pytest
 
-from data_prep.encode import prepare
-from data_prep.sources import make_source
-from data_prep.splits import make_split
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import RowsSource
 
 

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep import shards
-from data_prep.encode import prepare
-from data_prep.errors import UserError
-from data_prep.manifest import is_prepared, read_manifest
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import is_prepared, read_manifest
+from data_prep.engine import shards
+from data_prep.engine.resources import Resources
 from data_prep.options import Options
-from data_prep.rejects import Rejected
-from data_prep.resources import Resources
-from data_prep.splits import make_split
-from data_prep.vocabulary import read_items
+from data_prep.prepare import prepare
+from data_prep.sources.rejects import Rejected
+from data_prep.splits.catalog import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import TYPES, RowsSource, read_back, read_files
 

@@ -4,8 +4,8 @@ import pyarrow as pa
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from data_prep.examples import encode_records
-from data_prep.groups import GROUPS
+from data_prep.dataset.schema import SUBSETS
+from data_prep.engine.tfrecords import encode_records
 from tests.data_prep.helpers import serialize_user
 
 RATINGS = st.lists(
@@ -16,7 +16,7 @@ RATINGS = st.lists(
     max_size=40,
 )
 USERS = st.lists(
-    st.tuples(st.text(min_size=1, max_size=200), *[RATINGS] * len(GROUPS)),
+    st.tuples(st.text(min_size=1, max_size=200), *[RATINGS] * len(SUBSETS)),
     max_size=6,
 )
 
@@ -26,7 +26,7 @@ def write_with_tensorflow(users, path):
         for user_id, *lists in users:
             groups = {
                 group: tuple(zip(*ratings, strict=True)) or ((), ())
-                for group, ratings in zip(GROUPS, lists, strict=True)
+                for group, ratings in zip(SUBSETS, lists, strict=True)
             }
             writer.write(serialize_user(user_id, groups))
     return path.read_bytes()
@@ -37,7 +37,7 @@ def encode(users):
     counts = [[len(pairs) for pairs in lists] for _, *lists in users]
     return encode_records(
         pa.array([user_id for user_id, *_ in users], pa.string()),
-        np.array(counts, np.int64).reshape(-1, len(GROUPS)),
+        np.array(counts, np.int64).reshape(-1, len(SUBSETS)),
         np.array([index for index, _ in ratings], np.int64),
         np.array([rating for _, rating in ratings], np.float32),
     ).tobytes()

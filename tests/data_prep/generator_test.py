@@ -11,10 +11,10 @@ from benchmarks.netflix_shaped import (
     write_netflix,
     write_parquet,
 )
-from data_prep.encode import prepare
-from data_prep.manifest import read_manifest
-from data_prep.sources import make_source
-from data_prep.splits import make_split
+from data_prep.dataset.manifest import read_manifest
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import read_files
 
 SHAPE = Shape(60_000)

@@ -10,12 +10,12 @@ import sys
 import pyarrow as pa
 import tensorflow as tf
 
-from data_prep.groups import GROUPS
-from data_prep.records import list_shards, parse_user_ids, parse_users
-from data_prep.rejects import Rejects
-from data_prep.rows import deduplicate, from_table, merge, share_items
-from data_prep.sources import Reading, Source
-from data_prep.vocabulary import read_items
+from data_prep.dataset.items import read_items
+from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
+from data_prep.dataset.schema import SUBSETS
+from data_prep.ratings import deduplicate, from_table, merge, share_items
+from data_prep.sources.catalog import Reading, Source
+from data_prep.sources.rejects import Rejects
 
 ROOT = pathlib.Path(__file__).parents[2]
 TYPES = {
@@ -93,7 +93,7 @@ def read_back(data_dir):
             continue
         user_ids = [u.decode() for u in parse_user_ids(examples).numpy()]
         order += user_ids
-        parsed = parse_users(examples, len(item_ids), list(GROUPS))
+        parsed = parse_users(examples, len(item_ids), list(SUBSETS))
         for group, ratings in parsed.items():
             for (row, item), rating in zip(
                 ratings.indices.numpy(), ratings.values.numpy(), strict=True
@@ -110,7 +110,7 @@ def serialize_user(user_id, groups):
     feature = example.features.feature
     feature["user_id"].bytes_list.value.append(user_id.encode())
     for group, (indices, ratings) in groups.items():
-        index_key, rating_key = GROUPS[group]
+        index_key, rating_key = SUBSETS[group]
         feature[index_key].int64_list.value.extend(indices)
         feature[rating_key].float_list.value.extend(ratings)
     return example.SerializeToString(deterministic=True)

@@ -2,8 +2,8 @@ import dataclasses
 
 import pytest
 
-from data_prep.errors import UserError
-from data_prep.manifest import (
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.manifest import (
     Manifest,
     is_prepared,
     read_manifest,

@@ -4,11 +4,11 @@ import tarfile
 import pyarrow as pa
 import pytest
 
-from data_prep import netflix
-from data_prep.errors import UserError
-from data_prep.formats import Columns
-from data_prep.sources import Files, make_source
-from data_prep.validation import Scale
+from data_prep.dataset.errors import UserError
+from data_prep.sources import netflix
+from data_prep.sources.catalog import Files, make_source
+from data_prep.sources.formats import Columns
+from data_prep.sources.validation import Scale
 from tests.data_prep.helpers import read_source
 
 DAY = 86_400.0

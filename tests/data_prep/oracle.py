@@ -73,7 +73,7 @@ def leave_last_out(rows, seed):
 
 
 def coin(user, item, seed):
-    """Maps a rating to [0, 1), in the words of `data_prep.coins.toss`."""
+    """Maps a rating to [0, 1), in the words of `data_prep.splits.draws.toss`."""
 
     def head(text):
         return int.from_bytes(hashlib.md5(text.encode()).digest()[:8])

@@ -8,20 +8,20 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.blocks import Blocks, partition, write_block
-from data_prep.buckets import Buckets, choose_buckets
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
+from data_prep.engine.buckets import Buckets, choose_buckets
+from data_prep.engine.resources import Resources, map_in_order, parse_bytes
+from data_prep.engine.spill import Blocks, partition, write_block
 from data_prep.options import Options
-from data_prep.quantiles import (
+from data_prep.ratings import from_table, merge, sort_distinct
+from data_prep.sources.validation import parse_scale
+from data_prep.splits.quantiles import (
     NUM_ROUNDS,
     Wanted,
     count_digits,
     narrow,
     to_number,
 )
-from data_prep.resources import Resources, map_in_order, parse_bytes
-from data_prep.rows import from_table, merge, sort_distinct
-from data_prep.validation import parse_scale
 from tests.data_prep.helpers import to_table
 
 IDS = st.text("ab1é😀", min_size=1, max_size=3)

@@ -1,11 +1,11 @@
 import pytest
 import tensorflow as tf
 
-from data_prep.encode import prepare
-from data_prep.errors import UserError
-from data_prep.groups import GROUPS
-from data_prep.records import list_shards, parse_user_ids, parse_users
-from data_prep.splits import make_split
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
+from data_prep.dataset.schema import SUBSETS
+from data_prep.prepare import prepare
+from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import serialize_user
 
 NONE = ([], [])
@@ -30,7 +30,7 @@ def to_triples(ratings):
 
 
 def test_users_come_back_as_they_were_written(serialized):
-    parsed = parse_users(serialized, 5, list(GROUPS))
+    parsed = parse_users(serialized, 5, list(SUBSETS))
     assert to_triples(parsed["train"]) == [(0, 0, 4.5), (0, 3, 0), (1, 4, 1)]
     assert to_triples(parsed["validation"]) == [(1, 1, 5.0)]
     assert to_triples(parsed["test"]) == [(0, 2, -1.0)]
@@ -38,7 +38,7 @@ def test_users_come_back_as_they_were_written(serialized):
     assert user_ids == ["anna", "борис"]
 
 
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", SUBSETS)
 def test_only_the_named_group_is_parsed(serialized, group):
     assert parse_users(serialized, 5, [group]).keys() == {group}
 

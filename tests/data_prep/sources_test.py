@@ -4,13 +4,13 @@ import os
 import numpy as np
 import pytest
 
-from data_prep.encode import prepare
-from data_prep.errors import UserError
-from data_prep.formats import Columns
-from data_prep.manifest import read_manifest
-from data_prep.sources import make_source
-from data_prep.splits import TEST, make_split
-from data_prep.vocabulary import read_items
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import read_manifest
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.sources.formats import Columns
+from data_prep.splits.catalog import TEST, make_split
 from tests.data_prep.helpers import read_back, read_source, to_rows
 
 

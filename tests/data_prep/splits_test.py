@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.errors import UserError
-from data_prep.splits import SPLITS, make_split
+from data_prep.dataset.errors import UserError
+from data_prep.splits.catalog import SPLITS, make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import to_rows
 

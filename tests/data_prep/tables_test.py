@@ -5,10 +5,10 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
-from data_prep.formats import Columns
-from data_prep.sources import Files
-from data_prep.validation import Scale
+from data_prep.dataset.errors import UserError
+from data_prep.sources.catalog import Files
+from data_prep.sources.formats import Columns
+from data_prep.sources.validation import Scale
 from tests.data_prep.helpers import read_source
 
 HEADER = "userId,movieId,rating,timestamp\n"

@@ -7,7 +7,7 @@ import hypothesis
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from data_prep.texts import digest_texts, view_texts
+from data_prep.hashing import digest_texts, view_texts
 
 TEXTS = st.lists(st.text(max_size=70), max_size=30)
 

@@ -2,12 +2,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_prep.encode import prepare
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items
 from data_prep.options import Options
-from data_prep.splits import make_split
-from data_prep.titles import read_titles
-from data_prep.vocabulary import read_items
+from data_prep.prepare import prepare
+from data_prep.sources.titles import read_titles
+from data_prep.splits.catalog import make_split
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.assignment import ItemCounts, choose_unit
-from data_prep.encode import prepare
-from data_prep.errors import UserError
-from data_prep.splits import make_split
-from data_prep.vocabulary import build_vocabulary, read_items, write_items
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items, write_items
+from data_prep.engine.assignment import ItemCounts, choose_unit
+from data_prep.engine.vocabulary import build_vocabulary
+from data_prep.prepare import prepare
+from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import RowsSource, read_back
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.explanations import NUM_REASONS
+from export.signatures.explanations import NUM_REASONS
 from tests.export.helpers import ask, leave_one_out, make_signatures
 from trainer.autoencoder import AutoEncoder
-from trainer.layers import CENTRINGS
+from trainer.layers import CENTERINGS
 
 ITEM_IDS = [f"item-{index}" for index in range(12)]
 HISTORY = [
@@ -17,7 +17,7 @@ HISTORY = [
 def model_and_signatures(**arguments):
     model = AutoEncoder(len(ITEM_IDS), **arguments)
     rng = np.random.default_rng(5)
-    model.centring.set_statistics(
+    model.centering.set_statistics(
         rng.integers(1, 20, len(ITEM_IDS)), rng.uniform(1, 4, len(ITEM_IDS))
     )
     for weight in model.trainable_variables:
@@ -46,7 +46,7 @@ def assert_reasons(answer, row, position, history, contributions):
     assert not answer["contributions"][row, position, len(order) :].any()
 
 
-@pytest.mark.parametrize("centring", CENTRINGS)
+@pytest.mark.parametrize("centering", CENTERINGS)
 @pytest.mark.parametrize("tie_weights", [False, True])
 @pytest.mark.parametrize(
     ("hidden_units", "last_layer_activation"),
@@ -54,10 +54,10 @@ def assert_reasons(answer, row, position, history, contributions):
     ids=str,
 )
 def test_contributions_are_those_of_leaving_each_rating_out(
-    centring, tie_weights, hidden_units, last_layer_activation
+    centering, tie_weights, hidden_units, last_layer_activation
 ):
     model, signatures = model_and_signatures(
-        centring=centring,
+        centering=centering,
         tie_weights=tie_weights,
         hidden_units=hidden_units,
         last_layer_activation=last_layer_activation,
@@ -71,7 +71,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(
 
 def test_of_many_ratings_those_that_did_most_are_named():
     model, signatures = model_and_signatures(
-        centring="user_item", hidden_units=(6, 5)
+        centering="user_item", hidden_units=(6, 5)
     )
     history = [
         (item_id, float(position % 6))
@@ -83,10 +83,10 @@ def test_of_many_ratings_those_that_did_most_are_named():
     assert_reasons(answer, 0, 0, history, contributions)
 
 
-@pytest.mark.parametrize("centring", CENTRINGS)
-def test_a_single_rating_is_measured_against_the_empty_history(centring):
+@pytest.mark.parametrize("centering", CENTERINGS)
+def test_a_single_rating_is_measured_against_the_empty_history(centering):
     model, signatures = model_and_signatures(
-        centring=centring, hidden_units=(6, 5)
+        centering=centering, hidden_units=(6, 5)
     )
     history = [("item-5", 1.0)]
     answer = explain(signatures, [[], history], [["item-2"], ["item-5"]])
@@ -107,7 +107,7 @@ def test_unknown_and_empty_targets_have_no_reasons():
 
 def test_what_is_unknown_or_overruled_in_a_history_is_no_reason():
     _, signatures = model_and_signatures(
-        centring="user_item", hidden_units=(6, 5)
+        centering="user_item", hidden_units=(6, 5)
     )
     expected = explain(signatures, [HISTORY], [["item-1"]])
     answer = explain(

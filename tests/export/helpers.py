@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from export.signatures import Signatures
+from export.signatures.signatures import Signatures
 
 
 def make_signatures(model, item_ids, **settings):

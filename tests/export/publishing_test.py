@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from export import versions
 from export.cpp_loader import CppSavedModel
 from export.saved_model import export_job

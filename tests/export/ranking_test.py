@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.ranking import top_k
+from export.signatures.ranking import top_k
 
 
 def sort_all(scores, k):

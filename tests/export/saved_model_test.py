@@ -9,12 +9,12 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from data_prep.records import list_shards, parse_users
+from data_prep.dataset.records import list_shards, parse_users
 from export.cpp_loader import CppSavedModel
-from export.requests import Request, pad_histories, to_examples
+from export.probe_requests import Request, pad_histories, to_examples
+from export.probe_users import read_users
 from export.saved_model import export_job
 from export.settings import ExportSettings
-from export.users import read_users
 from export.verification import ServedModel, check_predictions
 from tests.export.helpers import leave_one_out
 from trainer.job_record import load_job

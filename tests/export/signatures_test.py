@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.requests import to_examples
-from export.users import User
+from export.probe_requests import to_examples
+from export.probe_users import User
 from tests.export.helpers import ask, make_signatures, model_predictions
 from trainer.autoencoder import AutoEncoder
 
@@ -16,9 +16,9 @@ UNKNOWN = "unheard of"
 def model():
     keras.utils.set_random_seed(0)
     model = AutoEncoder(
-        len(ITEM_IDS), hidden_units=(4, 3), centring="user_item"
+        len(ITEM_IDS), hidden_units=(4, 3), centering="user_item"
     )
-    model.centring.set_statistics(
+    model.centering.set_statistics(
         np.array([9, 8, 7, 6, 5]), np.array([4.0, 3.0, 2.0, 3.5, 1.0])
     )
     return model
@@ -122,8 +122,10 @@ def test_an_unknown_candidate_gets_the_mean_rating_and_is_marked(signatures):
 
 def test_the_code_is_the_encoder_s(model, signatures):
     answer = ask(signatures.encode, [[("alien", 4.0)]])
-    centred, _ = model.centring(tf.SparseTensor([[0, 0]], [4.0], [1, 5]))
-    np.testing.assert_allclose(answer["code"], model.encode(centred), rtol=1e-6)
+    centered, _ = model.centering(tf.SparseTensor([[0, 0]], [4.0], [1, 5]))
+    np.testing.assert_allclose(
+        answer["code"], model.encode(centered), rtol=1e-6
+    )
 
 
 HISTORIES = [

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.encode import prepare
-from data_prep.records import list_shards, parse_users
-from data_prep.sources import make_source
-from data_prep.splits import make_split
+from data_prep.dataset.records import list_shards, parse_users
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 from trainer.recipes import RECIPES

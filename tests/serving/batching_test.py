@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving.batching import Batcher
-from serving.config_files import BatchingParameters
+from serving.local_server.batching import Batcher
+from serving.local_server.config_files import BatchingParameters
 from serving.protocol import Code, RequestError
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_server

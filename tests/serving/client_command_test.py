@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from serving.client_command import main
+from serving.client.__main__ import main
 from tests.serving.canned import (
     MODEL,
     canned_server,

@@ -17,12 +17,12 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from export.requests import to_examples
+from export.probe_requests import to_examples
+from export.probe_users import User
 from export.saved_model import export_job
 from export.settings import ExportSettings
-from export.users import User
-from serving import predict_messages
-from serving.client import (
+from serving.client import predict_messages
+from serving.client.client import (
     Client,
     Explanation,
     Prediction,
@@ -606,8 +606,10 @@ def test_the_messages_are_those_of_tensorflow_serving():
 
 
 def test_without_grpc_its_urls_say_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "serving.grpc_client", raising=False)
-    monkeypatch.delattr("serving.grpc_client", raising=False)
+    monkeypatch.delitem(
+        sys.modules, "serving.client.grpc_transport", raising=False
+    )
+    monkeypatch.delattr("serving.client.grpc_transport", raising=False)
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(ServingError, match="pip install grpcio protobuf"):
         Client("grpc://localhost:8500/m")
@@ -810,7 +812,7 @@ def test_the_client_needs_the_standard_library_only(server):
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({blocked}))\n"
-        "from serving.client_command import main\n"
+        "from serving.client.__main__ import main\n"
         f"main(['recommend', '--url', {server.url!r}])\n"
     )
     # Isolated from everything that is installed, too.

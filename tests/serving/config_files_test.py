@@ -1,7 +1,7 @@
 import pytest
 
-from serving import config_files
-from serving.config_files import (
+from serving.local_server import config_files
+from serving.local_server.config_files import (
     BatchingParameters,
     ConfigError,
     ModelConfig,

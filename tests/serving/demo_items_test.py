@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.demo_items import Catalogue, Item, read_catalogue
+from serving.demo.catalog import Catalogue, Item, read_catalogue
 
 
 def search(titles, query, limit=10):

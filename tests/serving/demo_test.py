@@ -18,7 +18,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-from serving.demo_app import rating_choices
+from serving.demo.app import rating_choices
 from tests.serving.canned import canned_server, find_closed_port
 from tests.serving.processes import REPOSITORY, run_command, run_server
 from tests.serving.tastes import (

@@ -9,7 +9,8 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import config_files, protocol
+from serving import protocol
+from serving.local_server import config_files
 from tests.serving.processes import REPOSITORY
 
 DEPLOY = REPOSITORY / "serving/deploy"

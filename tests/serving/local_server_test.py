@@ -7,7 +7,7 @@ import grpc
 import pytest
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from serving import model
+from serving.local_server import model
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_command, run_server
 

@@ -1,7 +1,7 @@
 import keras
 import tensorflow as tf
 
-from serving.model import ModelVersion
+from serving.local_server.model import ModelVersion
 
 
 def test_a_model_is_loaded_without_a_word_about_its_gradients(tmp_path, caplog):

@@ -4,7 +4,7 @@ import re
 import grpc
 import pytest
 
-from serving.monitoring import Metrics
+from serving.local_server.monitoring import Metrics
 from serving.protocol import Code, RequestError
 from tests.serving.messages import predict_request
 from tests.serving.processes import run_server

@@ -9,11 +9,11 @@ import time
 
 import pytest
 
-from serving.config_files import ModelConfig
-from serving.monitoring import Metrics
-from serving.rest import RestApi
-from serving.runner import Runner
-from serving.versions import Models
+from serving.local_server.config_files import ModelConfig
+from serving.local_server.model_manager import Models
+from serving.local_server.monitoring import Metrics
+from serving.local_server.rest_api import RestApi
+from serving.local_server.runner import Runner
 from tests.serving.messages import half
 
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}

@@ -16,11 +16,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving import versions
-from serving.config_files import ModelConfig, VersionPolicy
-from serving.model import ModelLoadError, ModelVersion
+from serving.local_server import model_manager as versions
+from serving.local_server.config_files import ModelConfig, VersionPolicy
+from serving.local_server.model import ModelLoadError, ModelVersion
+from serving.local_server.model_manager import Models
 from serving.protocol import Code, RequestError
-from serving.versions import Models
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import (
     run_command,

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from tests.reference import ReferenceAutoEncoder
 from trainer.activations import ACTIVATIONS
 from trainer.autoencoder import AutoEncoder
@@ -158,9 +158,11 @@ def test_a_user_without_ratings_and_one_with_a_single_rating():
     assert_same_weights(model, reference)
 
 
-@pytest.mark.parametrize("item_sampling", [0, 3])
-def test_a_batch_without_ratings_has_no_loss_and_moves_nothing(item_sampling):
-    model = compiled_model(num_refeeds=0, item_sampling=item_sampling)
+@pytest.mark.parametrize("num_sampled_items", [0, 3])
+def test_a_batch_without_ratings_has_no_loss_and_moves_nothing(
+    num_sampled_items,
+):
+    model = compiled_model(num_refeeds=0, num_sampled_items=num_sampled_items)
     before = model.get_weights()
     empty = np.zeros((2, NUM_ITEMS))
     logs = model.train_step(to_sparse(empty, empty > 0))
@@ -272,7 +274,7 @@ def fixed_point_gap(num_refeeds):
         hidden_units=(16, 8),
         dropout_rate=0.0,
         num_refeeds=num_refeeds,
-        centring="mean",
+        centering="mean",
     )
     model.compile(Momentum(0.02))
     rng = np.random.default_rng(9)
@@ -295,9 +297,9 @@ def test_a_saved_model_is_read_back_without_custom_objects(
     tmp_path, tie_weights
 ):
     model = compiled_model(
-        activation="leaky_relu", tie_weights=tie_weights, centring="user_item"
+        activation="leaky_relu", tie_weights=tie_weights, centering="user_item"
     )
-    model.centring.set_statistics(
+    model.centering.set_statistics(
         np.arange(NUM_ITEMS), np.linspace(1, 5, NUM_ITEMS)
     )
     ratings = to_sparse(*random_ratings(np.random.default_rng(10)))
@@ -322,7 +324,7 @@ def test_fit_trains_on_sparse_batches_and_validates_on_pairs():
     assert model.predict(pairs, verbose=0).shape == (8, NUM_ITEMS)
 
 
-def train_under(strategy, optimizer, num_refeeds, item_sampling):
+def train_under(strategy, optimizer, num_refeeds, num_sampled_items):
     """Trains four batches under a strategy; returns weights and metrics."""
     keras.utils.set_random_seed(13)
     with strategy.scope():
@@ -331,8 +333,8 @@ def train_under(strategy, optimizer, num_refeeds, item_sampling):
             hidden_units=(4, 3),
             dropout_rate=0.0,
             num_refeeds=num_refeeds,
-            item_sampling=item_sampling,
-            centring="user_item",
+            num_sampled_items=num_sampled_items,
+            centering="user_item",
         )
         model.compile(optimizer())
         model.optimizer.build(model.trainable_variables)
@@ -355,7 +357,7 @@ def train_under(strategy, optimizer, num_refeeds, item_sampling):
 
 @pytest.mark.parametrize("num_refeeds", [0, 1])
 @pytest.mark.parametrize(
-    ("optimizer", "item_sampling"),
+    ("optimizer", "num_sampled_items"),
     [
         (lambda: Momentum(0.05, weight_decay=0.01), 0),
         (lambda: OPTIMIZERS["adam"](0.01), 0),
@@ -367,9 +369,9 @@ def train_under(strategy, optimizer, num_refeeds, item_sampling):
     ids=["momentum", "adam", "keras_adam", "lazy_momentum", "lazy_adam"],
 )
 def test_two_replicas_train_exactly_like_one(
-    optimizer, item_sampling, num_refeeds, two_replicas
+    optimizer, num_sampled_items, num_refeeds, two_replicas
 ):
-    arguments = optimizer, num_refeeds, item_sampling
+    arguments = optimizer, num_refeeds, num_sampled_items
     weights, metrics = train_under(tf.distribute.get_strategy(), *arguments)
     mirrored_weights, mirrored_metrics = train_under(two_replicas, *arguments)
     for expected, actual in zip(weights, mirrored_weights, strict=True):
@@ -388,7 +390,7 @@ def test_mixed_precision_learns_what_float32_learns(policy):
             NUM_ITEMS,
             hidden_units=(4, 3),
             dropout_rate=0.0,
-            centring="user_item",
+            centering="user_item",
             dtype=dtype,
         )
         # Slow enough that rounding errors do not grow.
@@ -414,8 +416,8 @@ def test_mixed_precision_learns_what_float32_learns(policy):
         ("dropout_rate", float("nan"), "dropout_rate=nan"),
         ("refeed_noise_rate", 1.0, "refeed_noise_rate=1.0"),
         ("num_refeeds", -1, "num_refeeds=-1"),
-        ("item_sampling", -1, "item_sampling=-1"),
-        ("centring", "users", "one of none, mean, item, user_item"),
+        ("num_sampled_items", -1, "num_sampled_items=-1"),
+        ("centering", "users", "one of none, mean, item, user_item"),
     ],
 )
 def test_an_impossible_argument_is_refused_by_name_and_value(
@@ -429,7 +431,7 @@ def test_an_impossible_argument_is_refused_by_name_and_value(
 
 
 def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
-    model = AutoEncoder(500, hidden_units=(4, 3), item_sampling=20, seed=3)
+    model = AutoEncoder(500, hidden_units=(4, 3), num_sampled_items=20, seed=3)
     model.compile(Momentum(LEARNING_RATE, lazy=True, weight_decay=0.1))
     rng = np.random.default_rng(21)
     rated = rng.random((4, 500)) < 0.02
@@ -453,9 +455,9 @@ def test_an_item_that_is_neither_rated_nor_drawn_keeps_its_weights():
         assert (new[touched] != old[touched]).any()
 
 
-@pytest.mark.parametrize("item_sampling", [NUM_ITEMS, 10 * NUM_ITEMS])
-def test_a_sample_of_every_item_is_no_sampling(item_sampling):
-    model = compiled_model(item_sampling=item_sampling)
+@pytest.mark.parametrize("num_sampled_items", [NUM_ITEMS, 10 * NUM_ITEMS])
+def test_a_sample_of_every_item_is_no_sampling(num_sampled_items):
+    model = compiled_model(num_sampled_items=num_sampled_items)
     reference = reference_of(model)
     ratings, rated = random_ratings(np.random.default_rng(22))
     for _ in range(5):
@@ -473,7 +475,7 @@ def test_sampled_training_learns(policy):
         40,
         hidden_units=(16, 8),
         dropout_rate=0.0,
-        item_sampling=10,
+        num_sampled_items=10,
         dtype=policy,
     )
     model.compile(OPTIMIZERS["adam"](0.01, lazy=True))

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.config import Config
 from trainer.recipes import RECIPES
 

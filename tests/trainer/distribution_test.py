@@ -3,7 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.distribution import create_strategy
 
 

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from hypothesis import strategies as st
 
-from data_prep.manifest import read_manifest
-from data_prep.records import list_shards, parse_users
+from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.records import list_shards, parse_users
 from trainer.input_pipeline import evaluation_batches, training_batches
 
 BATCH_SIZE = 32

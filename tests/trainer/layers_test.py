@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
-from trainer.layers import CENTRINGS, RatingCentring
+from data_prep.dataset.errors import UserError
+from trainer.layers import CENTERINGS, RatingCentering
 
 RATINGS = np.array(
     [
@@ -28,9 +28,9 @@ def sparse_ratings():
     )
 
 
-def centring_of(mode, **arguments):
+def centering_of(mode, **arguments):
     """A layer with the statistics of `RATINGS`."""
-    layer = RatingCentring(mode, **arguments)
+    layer = RatingCentering(mode, **arguments)
     layer.build((None, RATINGS.shape[1]))
     counts = RATED.sum(axis=0)
     sums = (RATINGS * RATED).sum(axis=0)
@@ -54,24 +54,24 @@ def baseline(mode, item_damping=10.0, user_damping=10.0):
     return prediction
 
 
-@pytest.mark.parametrize("mode", CENTRINGS)
-def test_centring_takes_off_what_the_biases_predict(mode):
-    centred, _ = centring_of(mode)(sparse_ratings())
+@pytest.mark.parametrize("mode", CENTERINGS)
+def test_centering_takes_off_what_the_biases_predict(mode):
+    centered, _ = centering_of(mode)(sparse_ratings())
     np.testing.assert_allclose(
-        centred.values, (RATINGS - baseline(mode))[RATED], rtol=1e-5, atol=1e-6
+        centered.values, (RATINGS - baseline(mode))[RATED], rtol=1e-5, atol=1e-6
     )
 
 
-@pytest.mark.parametrize("mode", CENTRINGS)
+@pytest.mark.parametrize("mode", CENTERINGS)
 def test_restoring_adds_what_the_biases_predict(mode):
-    layer = centring_of(mode)
+    layer = centering_of(mode)
     _, user_offsets = layer(sparse_ratings())
     restored = layer.restore(tf.zeros(RATINGS.shape), user_offsets)
     np.testing.assert_allclose(restored, baseline(mode), rtol=1e-5, atol=1e-6)
 
 
 def test_damping_pulls_offsets_towards_zero():
-    layer = centring_of("user_item", item_damping=2.0, user_damping=3.0)
+    layer = centering_of("user_item", item_damping=2.0, user_damping=3.0)
     _, user_offsets = layer(sparse_ratings())
     restored = layer.restore(tf.zeros(RATINGS.shape), user_offsets)
     np.testing.assert_allclose(
@@ -79,13 +79,13 @@ def test_damping_pulls_offsets_towards_zero():
     )
 
 
-def test_centred_ratings_keep_the_indices_so_a_zero_stays_a_rating():
-    centred, _ = centring_of("user_item")(sparse_ratings())
-    np.testing.assert_array_equal(centred.indices, np.argwhere(RATED))
+def test_centered_ratings_keep_the_indices_so_a_zero_stays_a_rating():
+    centered, _ = centering_of("user_item")(sparse_ratings())
+    np.testing.assert_array_equal(centered.indices, np.argwhere(RATED))
 
 
 def test_a_user_without_ratings_has_no_offset():
-    _, user_offsets = centring_of("user_item", user_damping=0.0)(
+    _, user_offsets = centering_of("user_item", user_damping=0.0)(
         sparse_ratings()
     )
     assert float(user_offsets[2, 0]) == 0.0
@@ -93,7 +93,7 @@ def test_a_user_without_ratings_has_no_offset():
 
 
 def test_statistics_are_weights_that_training_leaves_alone():
-    layer = centring_of("user_item")
+    layer = centering_of("user_item")
     assert layer.trainable_variables == []
     assert [v.name for v in layer.non_trainable_variables] == [
         "mean",
@@ -101,6 +101,6 @@ def test_statistics_are_weights_that_training_leaves_alone():
     ]
 
 
-def test_an_unknown_centring_is_refused():
+def test_an_unknown_centering_is_refused():
     with pytest.raises(UserError, match=r"one of none, mean, .*'median'"):
-        RatingCentring("median")
+        RatingCentering("median")

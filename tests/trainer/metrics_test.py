@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.metrics import (
+from trainer.evaluation.metrics import (
     RatingMeanAbsoluteError,
     RatingRootMeanSquaredError,
 )

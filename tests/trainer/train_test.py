@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.errors import UserError
-from data_prep.records import list_shards, parse_users
-from data_prep.vocabulary import read_items
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items
+from data_prep.dataset.records import list_shards, parse_users
 from tests.job_state import assert_same_state, read_latest_state
 from tests.synthetic import prepare_synthetic
 from trainer.autoencoder import AutoEncoder

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep.encode import prepare
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.items import read_items
 from data_prep.options import Options
-from data_prep.sources import make_source
-from data_prep.splits import make_split
-from data_prep.vocabulary import read_items
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
 from tests.synthetic import write_ratings
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
@@ -59,10 +59,10 @@ def test_old_items_are_predicted_as_before(trained_job, grown_items):
     model = make_model(num_new, trained_job)
     initial = [variable.numpy() for variable in model.trainable_variables]
     warm_start(model, trained_job.job_dir, grown_items)
-    # The same statistics: centring is the data's, not the weights'.
+    # The same statistics: centering is the data's, not the weights'.
     counts, means = np.zeros(num_new), np.zeros(num_new)
-    model.centring.set_statistics(counts, means)
-    old.centring.set_statistics(counts[:num_old], means[:num_old])
+    model.centering.set_statistics(counts, means)
+    old.centering.set_statistics(counts[:num_old], means[:num_old])
     indices, values = [[0, 1], [0, 4], [1, 2]], [3.0, 7.0, 0.0]
     before = old(tf.SparseTensor(indices, values, [2, num_old]))
     after = model(tf.SparseTensor(indices, values, [2, num_new]))

@@ -1,0 +1,1 @@
+"""The contract of prepared data on disk: all that other packages read."""

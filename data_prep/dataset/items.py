@@ -1,0 +1,69 @@
+"""The items of prepared data: `items.parquet`, one row per item index."""
+
+import dataclasses
+import os
+import tempfile
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+
+from data_prep.dataset.manifest import read_manifest
+
+FILE_NAME = "items.parquet"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Items:
+    """The items of the training ratings, the most rated first.
+
+    The position in every field is the item's index in the records. Where an
+    earlier vocabulary was kept, its items come first, as they were.
+
+    Args:
+        item_ids: the raw ids.
+        counts: training ratings an item, int64 `(num_items,)`.
+        means: mean training rating of an item, float64 `(num_items,)`; that
+            of all ratings where the item has none.
+        titles: what people call the item, `None` where unknown.
+    """
+
+    item_ids: list[str]
+    counts: npt.NDArray[np.int64]
+    means: npt.NDArray[np.float64]
+    titles: list[str | None]
+
+
+def read_items(data_dir: str) -> Items:
+    """Reads the items of a directory of prepared data, in index order.
+
+    Raises:
+        UserError: when `data_dir` is not prepared data.
+    """
+    read_manifest(data_dir)
+    with tempfile.TemporaryDirectory() as temp_dir:
+        path = os.path.join(temp_dir, FILE_NAME)
+        tf.io.gfile.copy(tf.io.gfile.join(data_dir, FILE_NAME), path)
+        table = pq.read_table(path).sort_by("index")
+    return Items(
+        item_ids=table["item_id"].to_pylist(),
+        counts=table["count"].to_numpy(),
+        means=table["mean"].to_numpy(),
+        titles=table["title"].to_pylist(),
+    )
+
+
+def write_items(items: Items, path: str) -> None:
+    """Writes a local Parquet file, equal items as equal bytes."""
+    table = pa.table(
+        {
+            "index": pa.array(range(len(items.item_ids)), pa.int64()),
+            "item_id": pa.array(items.item_ids, pa.string()),
+            "count": pa.array(items.counts, pa.int64()),
+            "mean": pa.array(items.means, pa.float64()),
+            "title": pa.array(items.titles, pa.string()),
+        }
+    )
+    pq.write_table(table, path)

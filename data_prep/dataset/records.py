@@ -1,0 +1,76 @@
+"""The on-disk contract: one user is one `tf.train.Example`.
+
+`users/part-KKKKK-of-NNNNN.tfrecord` hold every user once. Whoever reads names
+the groups of ratings that it wants, and gets no others.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.schema import SUBSETS, USER_ID
+
+
+def list_shards(data_dir: str) -> list[str]:
+    """Returns the paths of the shards of `data_dir`, in order.
+
+    Raises:
+        UserError: when `data_dir` is not prepared data, or lost a shard.
+    """
+    digests = read_manifest(data_dir).digests
+    shards = [
+        str(tf.io.gfile.join(data_dir, name))
+        for name in sorted(digests)
+        if name.startswith("users/")
+    ]
+    for shard in shards:
+        if not tf.io.gfile.exists(shard):
+            raise UserError(
+                f"{shard} is missing, although the manifest names it. Remove"
+                f" {data_dir} and prepare the data again."
+            )
+    return shards
+
+
+def parse_users(
+    serialized: tf.Tensor, num_items: int, groups: Sequence[str]
+) -> dict[str, tf.SparseTensor]:
+    """Decodes a batch of users, only the groups that are named.
+
+    Args:
+        serialized: serialized examples, string `(batch_size,)`.
+        num_items: the size of the vocabulary.
+        groups: some of `train`, `validation`, `test`.
+
+    Returns:
+        Each group's ratings, a float32 SparseTensor
+        `(batch_size, num_items)`. Its indices say what is rated: a stored 0
+        is a rating.
+    """
+    features = {}
+    for group in groups:
+        index_key, rating_key = SUBSETS[group]
+        features[index_key] = tf.io.VarLenFeature(tf.int64)
+        features[rating_key] = tf.io.VarLenFeature(tf.float32)
+    parsed = tf.io.parse_example(serialized, features)
+    ratings = {}
+    for group in groups:
+        index_key, rating_key = SUBSETS[group]
+        # (num_ratings, 2): the first column is the user's place in the batch.
+        indices = tf.stack(
+            [parsed[index_key].indices[:, 0], parsed[index_key].values], axis=1
+        )
+        ratings[group] = tf.SparseTensor(
+            indices,
+            parsed[rating_key].values,
+            [tf.size(serialized, tf.int64), num_items],
+        )
+    return ratings
+
+
+def parse_user_ids(serialized: tf.Tensor) -> tf.Tensor:
+    """Decodes the raw ids of a batch of users, string `(batch_size,)`."""
+    features = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
+    return tf.io.parse_example(serialized, features)[USER_ID]

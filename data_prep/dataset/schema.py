@@ -1,0 +1,16 @@
+"""Names of what the records hold."""
+
+#: Group of ratings -> the features of its item indices and of its ratings.
+SUBSETS = {
+    "train": ("item_index", "rating"),
+    "validation": ("validation_item_index", "validation_rating"),
+    "test": ("test_item_index", "test_rating"),
+}
+
+#: The feature of the raw user id.
+USER_ID = "user_id"
+
+
+def shard_name(shard: int, num_shards: int) -> str:
+    """Returns the path of a shard inside the directory."""
+    return f"users/part-{shard:05d}-of-{num_shards:05d}.tfrecord"

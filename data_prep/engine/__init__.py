@@ -1,0 +1,1 @@
+"""Prepares ratings on one machine: partitions, assigns, encodes, writes."""

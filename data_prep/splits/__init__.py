@@ -1,0 +1,1 @@
+"""Named, seeded splits into training, validation and test ratings."""

@@ -1,0 +1,1 @@
+"""What a served model answers: the graph behind each signature."""

@@ -1,0 +1,124 @@
+"""Turns users' histories of raw item ids into what the model takes."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from export.signatures import shape_checks as checks
+from serving import protocol
+
+
+class Histories(NamedTuple):
+    """The ratings of a batch of users.
+
+    Attributes:
+        ratings: SparseTensor `(batch_size, num_items)`, in order.
+        num_known_items: int32 `(batch_size,)`, its ratings in each row.
+    """
+
+    ratings: tf.SparseTensor
+    num_known_items: tf.Tensor
+
+
+class ItemLookup:
+    """Item id <-> item index, in the graph.
+
+    Args:
+        item_ids: the raw id of each item index.
+
+    Attributes:
+        tables: the lookup tables.
+    """
+
+    def __init__(self, item_ids: Sequence[str]) -> None:
+        ids = tf.constant(item_ids, tf.string)
+        indices = tf.range(len(item_ids), dtype=tf.int64)
+        self._index_of_id = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(ids, indices),
+            default_value=-1,
+        )
+        self._id_of_index = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(indices, ids),
+            default_value="",
+        )
+        self.tables = [self._index_of_id, self._id_of_index]
+        self.num_items = len(item_ids)
+
+    def index_of(self, item_ids: tf.Tensor) -> tf.Tensor:
+        """Returns the index of each id, int64; -1 for an unknown one."""
+        return self._index_of_id.lookup(item_ids)
+
+    def id_of(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the id of each index; "" for -1."""
+        return self._id_of_index.lookup(indices)
+
+
+def read_histories(
+    item_ids: tf.Tensor,
+    ratings: tf.Tensor,
+    items: ItemLookup,
+    rating_scale: tuple[float, float],
+) -> Histories:
+    """Reads histories, and refuses what is none.
+
+    Ids that the vocabulary does not hold are left out; of an item that is
+    named twice the last rating counts.
+
+    Args:
+        item_ids: strings `(batch_size, history)`, padded with `""`.
+        ratings: float32 of the same shape.
+        items: the vocabulary.
+        rating_scale: lowest and highest rating that a user can give.
+    """
+    item_ids = checks.with_dimensions(
+        item_ids, protocol.ITEM_IDS, "batch, history"
+    )
+    ratings = checks.with_dimensions(
+        ratings, protocol.RATINGS, "batch, history"
+    )
+    ratings = checks.with_shape_of(
+        ratings, protocol.RATINGS, item_ids, protocol.ITEM_IDS
+    )
+    _check_scale(item_ids, ratings, rating_scale)
+    indices = items.index_of(item_ids)
+    # A stable sort brings the ratings of one item together, the last one given
+    # at the end, and those of unknown items to the front.
+    order = tf.argsort(indices, axis=1, stable=True)
+    indices = tf.gather(indices, order, batch_dims=1)
+    ratings = tf.gather(ratings, order, batch_dims=1)
+    is_last = tf.concat(
+        [
+            indices[:, 1:] != indices[:, :-1],
+            tf.ones_like(indices[:, :1], tf.bool),
+        ],
+        axis=1,
+    )
+    counts = (indices >= 0) & is_last
+    places = tf.where(counts)
+    return Histories(
+        ratings=tf.SparseTensor(
+            tf.stack([places[:, 0], tf.gather_nd(indices, places)], axis=1),
+            tf.gather_nd(ratings, places),
+            [tf.shape(indices, tf.int64)[0], items.num_items],
+        ),
+        num_known_items=tf.math.count_nonzero(counts, axis=1, dtype=tf.int32),
+    )
+
+
+def _check_scale(
+    item_ids: tf.Tensor, ratings: tf.Tensor, scale: tuple[float, float]
+) -> None:
+    low, high = scale
+    # Written so that NaN, which compares as false, is off the scale.
+    on_scale = (ratings >= low) & (ratings <= high)
+    refused = tf.where((item_ids != "") & ~on_scale)
+    checks.require(
+        tf.size(refused) == 0,
+        [
+            f"`{protocol.RATINGS}` must lie on the scale from {low:g} to"
+            f" {high:g}. Received, of items and their ratings:",
+            tf.gather_nd(item_ids, refused),
+            tf.gather_nd(ratings, refused),
+        ],
+    )

@@ -1,0 +1,327 @@
+"""What a served model answers: functions over raw item ids."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from export.signatures import shape_checks as checks
+from export.signatures.examples import read_examples
+from export.signatures.explanations import Explainer
+from export.signatures.histories import Histories, ItemLookup, read_histories
+from export.signatures.predictor import Predictor
+from export.signatures.ranking import top_k
+from serving import protocol
+from trainer.autoencoder import AutoEncoder
+
+#: A tensor name of the protocol -> a tensor.
+Answer = dict[str, tf.Tensor]
+
+
+class Signatures:
+    """The functions that a SavedModel offers, over one model and vocabulary.
+
+    Nearly all of them take the users' histories: `item_ids`, strings
+    `(batch_size, history)` padded with `""`, and `ratings`, float32 of the
+    same shape. Ids that the model does not know are ignored; an item named
+    twice counts once, with its last rating; a history without a known item
+    gets the model's answer to an empty one. A rating that is not finite or not
+    on the rating scale is refused, and so are shapes that do not fit together.
+
+    They return `num_known_items`, int32 `(batch_size,)`: how many items of the
+    history the model knows. The first dimension of every input and output is
+    the batch, and no row depends on another.
+
+    Args:
+        model: a trained model.
+        item_ids: the raw id of each item index.
+        rating_scale: lowest and highest rating that a user can give.
+        mean_rating: prediction for an item that the model does not know.
+        top_k: number of recommendations.
+        history_length: what clients should pad histories to.
+        clip_predictions: whether predicted ratings are clipped to the rating
+            scale; what ranks items is never clipped.
+        default: the signature that also answers requests that name none.
+
+    Attributes:
+        rating_scale: as given.
+        history_length: as given.
+        functions: the signatures by name.
+        input_specs: the arguments of each, by name.
+        tables: the lookup tables that they use.
+    """
+
+    def __init__(
+        self,
+        model: AutoEncoder,
+        item_ids: Sequence[str],
+        rating_scale: tuple[float, float],
+        mean_rating: float,
+        *,
+        top_k: int,
+        history_length: int,
+        clip_predictions: bool = False,
+        default: str = protocol.RECOMMEND,
+    ) -> None:
+        self._predictor = Predictor(model)
+        self._explainer = Explainer(self._predictor)
+        self._items = ItemLookup(item_ids)
+        self.rating_scale = rating_scale
+        self.history_length = history_length
+        self._mean_rating = mean_rating
+        self._top_k = min(top_k, model.num_items)
+        self._clip_predictions = clip_predictions
+        self.tables = self._items.tables
+
+        item_ids_spec = _strings(protocol.ITEM_IDS, 2)
+        history = [
+            item_ids_spec,
+            tf.TensorSpec([None, None], tf.float32, protocol.RATINGS),
+        ]
+        candidates = _strings(protocol.CANDIDATE_ITEM_IDS, 2)
+        targets = _strings(protocol.TARGET_ITEM_IDS, 2)
+        examples = [_strings(protocol.EXAMPLES, 1)]
+        signatures: dict[
+            str, tuple[Callable[..., Answer], list[tf.TensorSpec]]
+        ] = {
+            protocol.RECOMMEND: (self.recommend, history),
+            protocol.RECOMMEND_FROM: (
+                self.recommend_from,
+                [*history, candidates],
+            ),
+            protocol.PREDICT: (self.predict, [*history, candidates]),
+            protocol.EXPLAIN: (self.explain, [*history, targets]),
+            protocol.ENCODE: (self.encode, history),
+            protocol.RECOMMEND_EXAMPLES: (self.recommend_examples, examples),
+            protocol.PREDICT_EXAMPLES: (self.predict_examples, examples),
+            protocol.DESCRIBE: (self.describe, [item_ids_spec]),
+        }
+        signatures[protocol.RECOMMEND] = signatures[default]
+        self.functions = {
+            name: function for name, (function, _) in signatures.items()
+        }
+        self.input_specs = {
+            name: specs for name, (_, specs) in signatures.items()
+        }
+
+    def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
+        """Ranks the items that each user did not rate.
+
+        Returns:
+            `item_ids` and `predicted_ratings`, `(batch_size, k)`, best first.
+            A user with fewer than k items left gets `""` and 0 at the end.
+        """
+        histories = self._read(item_ids, ratings)
+        scores, indices = top_k(self._scores_of_unrated(histories), self._top_k)
+        return self._ranking(scores, tf.cast(indices, tf.int64), histories)
+
+    def recommend_from(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        candidate_item_ids: tf.Tensor,
+    ) -> Answer:
+        """Ranks those of the candidates that each user did not rate.
+
+        Returns:
+            `item_ids` and `predicted_ratings`, `(batch_size, candidates)`,
+            best first. For candidates that are rated, unknown, `""` or named
+            before there are `""` and 0 at the end.
+        """
+        histories = self._read(item_ids, ratings)
+        candidate_item_ids = _check_columns(
+            candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
+        )
+        # Sorted, as equals then stand side by side.
+        candidates = tf.sort(self._items.index_of(candidate_item_ids), axis=1)
+        is_first = tf.concat(
+            [
+                tf.ones_like(candidates[:, :1], tf.bool),
+                candidates[:, 1:] != candidates[:, :-1],
+            ],
+            axis=1,
+        )
+        scores = tf.where(
+            is_first & (candidates >= 0),
+            tf.gather(
+                self._scores_of_unrated(histories),
+                tf.maximum(candidates, 0),
+                batch_dims=1,
+            ),
+            -float("inf"),
+        )
+        scores, places = tf.math.top_k(scores, tf.shape(candidates)[1])
+        return self._ranking(
+            scores, tf.gather(candidates, places, batch_dims=1), histories
+        )
+
+    def predict(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        candidate_item_ids: tf.Tensor,
+    ) -> Answer:
+        """Predicts each user's ratings of candidates, rated ones included.
+
+        Returns:
+            `predicted_ratings` and `candidate_known`, `(batch_size,
+            candidates)`. The prediction for an unknown candidate is the mean
+            rating.
+        """
+        histories = self._read(item_ids, ratings)
+        candidate_item_ids = _check_columns(
+            candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
+        )
+        candidates = self._items.index_of(candidate_item_ids)
+        candidate_known = candidates >= 0
+        predictions = tf.gather(
+            self._predictor.predict(histories.ratings),
+            tf.maximum(candidates, 0),
+            batch_dims=1,
+        )
+        return {
+            protocol.PREDICTED_RATINGS: self._to_ratings(
+                tf.where(candidate_known, predictions, self._mean_rating)
+            ),
+            protocol.CANDIDATE_KNOWN: candidate_known,
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def explain(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        target_item_ids: tf.Tensor,
+    ) -> Answer:
+        """Says which of each user's ratings moved predictions most.
+
+        The contribution of a rating is the target's predicted rating minus
+        what would be predicted without that rating, neither of them clipped.
+        A target may be rated itself: its own rating then is one of them.
+
+        Returns:
+            `reason_item_ids` and `contributions`, `(batch_size, targets,
+            NUM_REASONS)`, what moved the prediction most first, filled up with
+            `""` and 0; and `target_known`, `(batch_size, targets)`. There is
+            no reason for an unknown target.
+        """
+        histories = self._read(item_ids, ratings)
+        target_item_ids = _check_columns(
+            target_item_ids, protocol.TARGET_ITEM_IDS, histories
+        )
+        targets = self._items.index_of(target_item_ids)
+        target_known = targets >= 0
+        reasons, contributions = self._explainer.explain(
+            histories.ratings, tf.maximum(targets, 0)
+        )
+        has_reasons = target_known[:, :, tf.newaxis]
+        return {
+            protocol.REASON_ITEM_IDS: self._items.id_of(
+                tf.where(has_reasons, reasons, -1)
+            ),
+            protocol.CONTRIBUTIONS: tf.where(has_reasons, contributions, 0.0),
+            protocol.TARGET_KNOWN: target_known,
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def encode(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
+        """Computes each user's code.
+
+        Returns:
+            `code`, float32 `(batch_size, code_units)`.
+        """
+        histories = self._read(item_ids, ratings)
+        centered_ratings, _ = self._predictor.centering(histories.ratings)
+        code = self._predictor.encode(centered_ratings)
+        return {
+            protocol.CODE: tf.cast(code, tf.float32),
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def recommend_examples(self, examples: tf.Tensor) -> Answer:
+        """Answers as `recommend`, for serialized `tf.train.Example`s."""
+        return self.recommend(
+            **read_examples(examples, protocol.ITEM_IDS, protocol.RATINGS)
+        )
+
+    def predict_examples(self, examples: tf.Tensor) -> Answer:
+        """Answers as `predict`, for serialized `tf.train.Example`s.
+
+        Rows are as long as the longest list of candidates in the batch, which
+        may hold other callers' rows: what is beyond a user's own candidates
+        says nothing.
+        """
+        return self.predict(
+            **read_examples(
+                examples,
+                protocol.ITEM_IDS,
+                protocol.RATINGS,
+                protocol.CANDIDATE_ITEM_IDS,
+            )
+        )
+
+    def describe(self, item_ids: tf.Tensor) -> Answer:
+        """Says which items the model knows, and how to ask it.
+
+        Returns:
+            `item_known`, of the shape of `item_ids`; and the same for every
+            row, `(batch_size,)`: `history_length`, what clients should pad
+            histories to, and `rating_min` and `rating_max`, the rating scale.
+        """
+        item_ids = checks.with_dimensions(
+            item_ids, protocol.ITEM_IDS, "batch, items"
+        )
+        rows = tf.shape(item_ids)[:1]
+        low, high = self.rating_scale
+        return {
+            protocol.ITEM_KNOWN: self._items.index_of(item_ids) >= 0,
+            protocol.HISTORY_LENGTH: tf.fill(rows, self.history_length),
+            protocol.RATING_MIN: tf.fill(rows, tf.cast(low, tf.float32)),
+            protocol.RATING_MAX: tf.fill(rows, tf.cast(high, tf.float32)),
+        }
+
+    def _read(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Histories:
+        return read_histories(item_ids, ratings, self._items, self.rating_scale)
+
+    def _scores_of_unrated(self, histories: Histories) -> tf.Tensor:
+        """Predicts the ratings of all items, -infinity for rated ones."""
+        return tf.tensor_scatter_nd_update(
+            self._predictor.predict(histories.ratings),
+            histories.ratings.indices,
+            tf.fill(tf.shape(histories.ratings.values), -float("inf")),
+        )
+
+    def _ranking(
+        self, scores: tf.Tensor, indices: tf.Tensor, histories: Histories
+    ) -> Answer:
+        """Makes an answer of items in order; infinite scores are fillers."""
+        is_item = tf.math.is_finite(scores)
+        return {
+            protocol.ITEM_IDS: self._items.id_of(
+                tf.where(is_item, indices, -1)
+            ),
+            protocol.PREDICTED_RATINGS: tf.where(
+                is_item, self._to_ratings(scores), 0.0
+            ),
+            protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
+        }
+
+    def _to_ratings(self, predictions: tf.Tensor) -> tf.Tensor:
+        if not self._clip_predictions:
+            return predictions
+        return tf.clip_by_value(predictions, *self.rating_scale)
+
+
+def _check_columns(
+    item_ids: tf.Tensor, name: str, histories: Histories
+) -> tf.Tensor:
+    """Checks lists of items that a request has beside the histories."""
+    return checks.with_rows_of(
+        checks.with_dimensions(item_ids, name, "batch, items"),
+        name,
+        histories.num_known_items,
+        protocol.ITEM_IDS,
+    )
+
+
+def _strings(name: str, rank: int) -> tf.TensorSpec:
+    return tf.TensorSpec([None] * rank, tf.string, name)

@@ -1,0 +1,307 @@
+"""The command line of the client."""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from serving.client.client import Client, ServingError
+from serving.client.rating_files import read_ratings
+from serving.command_line import Parser, fail
+
+_Pairs = list[tuple[str, float]]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Asks once and prints the answer."""
+    parser = _make_parser()
+    flags = parser.parse(arguments)
+    try:
+        if flags.command == "status":
+            ratings: _Pairs = []
+        else:
+            ratings = [
+                pair for path in flags.ratings for pair in read_ratings(path)
+            ]
+            ratings += flags.rating
+        client = Client(flags.url, flags.timeout_seconds)
+    except ValueError as error:
+        parser.error(str(error))
+    except ServingError as error:
+        fail(str(error), exit_code=1)
+    try:
+        with client:
+            answer, table = _COMMANDS[flags.command](client, ratings, flags)
+    except ServingError as error:
+        fail(str(error), exit_code=1)
+    if flags.json:
+        text = json.dumps(answer, indent=2, ensure_ascii=False)
+    else:
+        text = "\n".join(table)
+    sys.stdout.write(f"{text}\n")
+
+
+# ---- The commands: what to print as JSON, and the lines of a table ----
+
+_Output = tuple[dict[str, Any], list[str]]
+
+
+def _recommend(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    answer = client.recommend(ratings, flags.candidate or None)
+    items = answer.items[: flags.num_items]
+    return _output(
+        ratings,
+        answer.num_known_items,
+        {"items": [item._asdict() for item in items]},
+        [
+            "rank  predicted rating  item",
+            *(
+                f"{rank:4}  {item.predicted_rating:16.3f}  {item.item_id}"
+                for rank, item in enumerate(items, start=1)
+            ),
+        ],
+    )
+
+
+def _predict(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    answer = client.predict(ratings, flags.candidate)
+    return _output(
+        ratings,
+        answer.num_known_items,
+        {"items": [item._asdict() for item in answer.items]},
+        [
+            "predicted rating  known  item",
+            *(
+                f"{item.predicted_rating:16.3f}"
+                f"  {'yes' if item.known else 'no':5}  {item.item_id}"
+                for item in answer.items
+            ),
+        ],
+    )
+
+
+def _explain(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    answer = client.explain(ratings, flags.target)
+    given = dict(ratings)
+    lines = ["contribution  rating  item"]
+    for item in answer.items:
+        lines.append(
+            f"{item.item_id}:{'' if item.known else ' unknown to the model'}"
+        )
+        lines += [
+            f"{reason.contribution:+12.3f}"
+            f"  {given.get(reason.item_id, math.nan):6g}  {reason.item_id}"
+            for reason in item.reasons
+        ]
+    return _output(
+        ratings,
+        answer.num_known_items,
+        {
+            "items": [
+                {
+                    **item._asdict(),
+                    "reasons": [reason._asdict() for reason in item.reasons],
+                }
+                for item in answer.items
+            ]
+        },
+        lines,
+    )
+
+
+def _encode(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    answer = client.encode(ratings)
+    return _output(
+        ratings,
+        answer.num_known_items,
+        {"code": answer.code},
+        [
+            "unit       value",
+            *(
+                f"{unit:4}  {value:10.4f}"
+                for unit, value in enumerate(answer.code)
+            ),
+        ],
+    )
+
+
+def _status(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    versions = client.status()
+    return (
+        {"versions": [version._asdict() for version in versions]},
+        [
+            "version  state      error",
+            *(
+                f"{version:7}  {state:9}  {error_message}".rstrip()
+                for version, state, error_message in versions
+            ),
+        ],
+    )
+
+
+_COMMANDS = {
+    "recommend": _recommend,
+    "predict": _predict,
+    "explain": _explain,
+    "encode": _encode,
+    "status": _status,
+}
+
+
+def _output(
+    ratings: _Pairs,
+    num_known_items: int,
+    answer: dict[str, Any],
+    lines: Iterable[str],
+) -> _Output:
+    # The model counts an item that is named twice once.
+    num_rated_items = len({item_id for item_id, _ in ratings})
+    return (
+        {
+            "num_rated_items": num_rated_items,
+            "num_known_items": num_known_items,
+            **answer,
+        },
+        [
+            f"{num_known_items} of {num_rated_items} rated items are known to"
+            " the model",
+            "",
+            *lines,
+        ],
+    )
+
+
+# ---- Flags ----
+
+
+def _make_parser() -> Parser:
+    parser = Parser(
+        prog="python -m serving.client",
+        description="Asks a served model about a user, given his ratings.",
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True
+    )
+    parsers = {
+        name: commands.add_parser(name, help=help_text)
+        for name, help_text in (
+            ("recommend", "prints the items that the user would like best"),
+            ("predict", "prints the ratings that the user would give to items"),
+            ("explain", "prints the ratings that moved predictions most"),
+            ("encode", "prints the user's code"),
+            ("status", "prints which versions of the model are served"),
+        )
+    }
+    for name, command in parsers.items():
+        command.add_argument(
+            "--url",
+            required=True,
+            help="the model's, e.g. http://localhost:8501/v1/models/recommender"
+            " or grpc://localhost:8500/recommender",
+        )
+        command.add_argument(
+            "--timeout_seconds",
+            type=_parse_seconds,
+            default=10.0,
+            help="how long to wait, retries included (default: 10)",
+        )
+        command.add_argument(
+            "--json", action="store_true", help="print JSON, not a table"
+        )
+        if name != "status":
+            _add_rating_flags(command)
+    parsers["recommend"].add_argument(
+        "--num_items",
+        type=_parse_num_items,
+        default=10,
+        help="how many items to print at most (default: 10)",
+    )
+    for name, flag, help_text in (
+        ("recommend", "--candidate", "an item to choose from"),
+        ("predict", "--candidate", "an item whose rating to predict"),
+        ("explain", "--target", "an item whose predicted rating to explain"),
+    ):
+        parsers[name].add_argument(
+            flag,
+            type=_parse_item_id,
+            action="append",
+            required=name != "recommend",
+            metavar="ITEM",
+            help=f"{help_text}; may be repeated",
+        )
+    return parser
+
+
+def _add_rating_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--rating",
+        type=_parse_rating,
+        action="append",
+        default=[],
+        metavar="ITEM=RATING",
+        help="a rating that the user gave; may be repeated",
+    )
+    command.add_argument(
+        "--ratings",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a CSV or JSON file of such ratings, - for the standard input",
+    )
+
+
+def _parse_rating(text: str) -> tuple[str, float]:
+    # The last "=", because titles may hold one.
+    item_id, _, rating_text = text.rpartition("=")
+    try:
+        rating = float(rating_text)
+    except ValueError:
+        rating = math.nan
+    if not item_id or not math.isfinite(rating):
+        raise argparse.ArgumentTypeError(
+            "must be an item, '=' and a finite number, such as"
+            f" 'Heat (1995)=3.5'. Received: {text!r}"
+        )
+    return item_id, rating
+
+
+def _parse_item_id(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
+def _parse_num_items(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a positive whole number. Received: {text!r}"
+        )
+    return int(text)
+
+
+def _parse_seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"must be a positive number. Received: {text!r}"
+        )
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A web page on which people rate titles and see recommendations."""

@@ -1,0 +1,235 @@
+"""The demo's page and what the page asks for, as an ASGI application."""
+
+import asyncio
+import json
+import math
+import urllib.parse
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from serving import protocol
+from serving.client.client import Client, ServingError
+from serving.client.rest_transport import RestTransport
+from serving.client.retries import Deadline
+from serving.demo.catalog import Catalogue
+
+# How many items the page shows at once.
+_NUM_FOUND = 6
+_NUM_RECOMMENDATIONS = 10
+# A person should learn soon that the model is away.
+_TIMEOUT_SECONDS = 5.0
+# Some ten thousand ratings.
+_MAX_BODY_BYTES = 2**20
+
+_PAGE_DIR = Path(__file__).with_name("page")
+_PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/style.css": ("style.css", "text/css; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+_HEADERS = {
+    # The page needs nothing but itself. Should a title ever get into it as
+    # HTML, the browser would not run it.
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self';"
+        " img-src 'self'; connect-src 'self'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
+
+
+class _Response(NamedTuple):
+    status: int
+    content_type: str
+    body: bytes
+
+
+class DemoApp:
+    """Serves the page, and asks the model for it.
+
+        GET  /                     the page; its files lie beside it
+        GET  /api/scale            the ratings to choose from
+        GET  /api/items?query=...  items by words of their titles
+        POST /api/recommendations  what to recommend, and why
+
+    The last takes `{"ratings": {ITEM_ID: RATING}}`. Answers are JSON; where
+    the model does not answer, status 502 and the reason as `error`.
+
+    Args:
+        url: the model's, over REST.
+        catalogue: the model's items.
+    """
+
+    def __init__(self, url: str, catalogue: Catalogue):
+        self._client = Client(url, _TIMEOUT_SECONDS)
+        self._transport = RestTransport(url)
+        self._catalogue = catalogue
+        self._files = {
+            path: _Response(200, content_type, (_PAGE_DIR / name).read_bytes())
+            for path, (name, content_type) in _PAGE_FILES.items()
+        }
+
+    async def __call__(
+        self,
+        scope: Mapping[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        body = bytearray()
+        more_body = True
+        while more_body and len(body) <= _MAX_BODY_BYTES:
+            message = await receive()
+            body += message.get("body", b"")
+            more_body = message.get("more_body", False)
+        # In a thread, as it waits for the model.
+        response = await asyncio.to_thread(
+            self._respond,
+            scope["method"],
+            scope["path"],
+            scope["query_string"].decode("ascii"),
+            bytes(body),
+        )
+        headers = {
+            "content-type": response.content_type,
+            "content-length": str(len(response.body)),
+            **_HEADERS,
+        }
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status,
+                "headers": [
+                    (name.encode(), value.encode())
+                    for name, value in headers.items()
+                ],
+            }
+        )
+        await send({"type": "http.response.body", "body": response.body})
+
+    def _respond(
+        self, method: str, path: str, query_string: str, body: bytes
+    ) -> _Response:
+        try:
+            match method, path:
+                case "GET", _ if path in self._files:
+                    return self._files[path]
+                case "GET", "/api/scale":
+                    return _to_json(self._read_scale())
+                case "GET", "/api/items":
+                    return _to_json(self._search(query_string))
+                case "POST", "/api/recommendations":
+                    ratings = _parse_ratings(body)
+                    if ratings is None:
+                        return _to_json(
+                            {
+                                "error": 'The body must be {"ratings":'
+                                " {ITEM_ID: NUMBER}}, of at most"
+                                f" {_MAX_BODY_BYTES} bytes."
+                            },
+                            400,
+                        )
+                    return _to_json(self._recommend(ratings))
+        except ServingError as error:
+            return _to_json({"error": str(error)}, 502)
+        return _to_json({"error": f"There is no {method} {path}."}, 404)
+
+    def _read_scale(self) -> dict[str, Any]:
+        answer = self._transport.predict(
+            protocol.DESCRIBE,
+            {protocol.ITEM_IDS: [""]},
+            Deadline(_TIMEOUT_SECONDS),
+        )
+        match answer.row:
+            case {
+                protocol.RATING_MIN: float(low),
+                protocol.RATING_MAX: float(high),
+            }:
+                return {"choices": rating_choices(low, high)}
+        raise ServingError(
+            "The model does not say its rating scale. Received:"
+            f" {json.dumps(answer.row)[:200]}",
+            answer.status,
+        )
+
+    def _search(self, query_string: str) -> dict[str, Any]:
+        query = urllib.parse.parse_qs(query_string).get("query", [""])[0]
+        found = self._catalogue.search(query, _NUM_FOUND)
+        return {"items": [item._asdict() for item in found]}
+
+    def _recommend(self, ratings: dict[str, float]) -> dict[str, Any]:
+        recommendations = self._client.recommend(ratings)
+        best = recommendations.items[:_NUM_RECOMMENDATIONS]
+        explanations = self._client.explain(
+            ratings, [item.item_id for item in best]
+        )
+        title_of = self._catalogue.title_of
+        return {
+            "items": [
+                {
+                    "item_id": item.item_id,
+                    "title": title_of(item.item_id),
+                    "predicted_rating": item.predicted_rating,
+                    "reasons": [
+                        {
+                            "title": title_of(reason.item_id),
+                            "rating": ratings[reason.item_id],
+                            "contribution": reason.contribution,
+                        }
+                        for reason in explanation.reasons
+                    ],
+                }
+                for item, explanation in zip(
+                    best, explanations.items, strict=True
+                )
+            ],
+            "num_known_items": recommendations.num_known_items,
+        }
+
+
+def rating_choices(low: float, high: float) -> list[float]:
+    """Chooses the ratings that a person can give, at most eleven.
+
+    They are one apart where the scale begins and ends with whole numbers, or
+    a half where it begins or ends with halves. A longer scale, or any other,
+    is cut in ten equal parts.
+
+    Args:
+        low: the lowest rating of the scale.
+        high: the highest.
+    """
+    num_steps = 10
+    for step in (1.0, 0.5):
+        steps = (high - low) / step
+        if (low / step).is_integer() and steps.is_integer() and steps <= 10:
+            num_steps = int(steps)
+            break
+    return np.linspace(low, high, num_steps + 1).tolist()
+
+
+def _parse_ratings(body: bytes) -> dict[str, float] | None:
+    """Reads a user's ratings; None if they are not in the form expected."""
+    if len(body) > _MAX_BODY_BYTES:
+        return None
+    try:
+        # Not as int, which may be larger than any float.
+        document = json.loads(body, parse_int=float)
+    except ValueError:
+        return None
+    match document:
+        case {"ratings": dict(ratings)} if all(
+            item_id and isinstance(rating, float) and math.isfinite(rating)
+            for item_id, rating in ratings.items()
+        ):
+            return ratings
+    return None
+
+
+def _to_json(document: dict[str, Any], status: int = 200) -> _Response:
+    return _Response(status, "application/json", json.dumps(document).encode())

@@ -1,0 +1,1 @@
+"""TensorFlow Serving's protocol, served on one machine."""

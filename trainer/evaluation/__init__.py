@@ -1,0 +1,1 @@
+"""Scores models against held-out ratings."""

@@ -1,0 +1,45 @@
+"""What the autoencoder has to beat, scored in the same harness."""
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.layers import RatingCentering
+from trainer.rating_model import RatingModel
+
+#: Name of each baseline, and what it predicts as `RatingCentering` calls it.
+BASELINES = {"mean": "mean", "biases": "user_item"}
+
+
+class Biases(RatingModel):
+    """Predicts what the biases of user and item explain, and no more.
+
+    Args:
+        counts: `(num_items,)`, the number of training ratings of each item.
+        means: `(num_items,)`, their mean.
+        centering: which biases, one of `layers.CENTERINGS`: "mean" predicts the
+            mean rating throughout, "user_item" mean plus damped offsets of
+            item and user.
+    """
+
+    def __init__(
+        self, counts: np.ndarray, means: np.ndarray, centering: str
+    ) -> None:
+        super().__init__()
+        self.centering = RatingCentering(centering)
+        self.centering.build((None, len(counts)))
+        self.centering.set_statistics(counts, means)
+        self.built = True
+
+    def call(
+        self,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        _, user_offsets = self.centering(ratings)
+        num_users, num_items = tf.unstack(ratings.dense_shape)
+        if items is not None:
+            num_items = tf.size(items, tf.int64)
+        return self.centering.restore(
+            tf.zeros([num_users, num_items]), user_offsets, items
+        )

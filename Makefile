@@ -1,23 +1,35 @@
 PYTHON ?= python3
 VENV ?= .venv
+BEAM_VENV ?= .venv-beam
 JOB_DIR ?= runs/quickstart
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+BEAM_INSTALLED := $(BEAM_VENV)/installed
+
+# Whole commands, servers and browsers: what `make test-fast` leaves out.
+SLOWER := tests/integration tests/serving tests/deep_recommender \
+    tests/docs_test.py tests/examples_test.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint format bench
+.PHONY: help setup quickstart test test-fast test-slow test-beam lint format bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(INSTALLED) ## make .venv and install the project and its tools in it
 
-$(INSTALLED): setup.py
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --upgrade 'pip>=23'
+$(VENV)/bin/pip $(BEAM_VENV)/bin/pip: %/bin/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Python 3.11, 3.12 or 3.13 is needed, and {sys.executable} is {v.major}.{v.minor}: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $*
+	$@ install --upgrade 'pip>=23'
+
+$(INSTALLED): setup.py | $(VENV)/bin/pip
 	$(BIN)/pip install --editable '.[dev]'
+	touch $@
+
+$(BEAM_INSTALLED): setup.py | $(BEAM_VENV)/bin/pip
+	$(BEAM_VENV)/bin/pip install --editable '.[beam]' 'pytest>=9'
 	touch $@
 
 quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations
@@ -26,8 +38,14 @@ quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
+test-fast: $(INSTALLED) ## run the tests without whole commands and servers
+	$(BIN)/pytest -n 2 --dist loadfile $(SLOWER:%=--ignore=%)
+
 test-slow: $(INSTALLED) ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
+
+test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipeline
+	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check
@@ -38,7 +56,7 @@ format: $(INSTALLED) ## put the code in shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## measure what the README claims, as JSON lines
+bench: $(INSTALLED) ## measure what the docs claim, as JSON lines
 	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
 	for benchmark in train_step training_loop item_sampling sampling_accuracy \
 	    data_prep serving; do \

@@ -8,18 +8,23 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("data_prep", "trainer", "export", "serving")
+PACKAGES = ("data_prep", "trainer", "export", "serving", "deep_recommender")
 
-#: What each package may import of its siblings.
+#: What each package may import of the project.
 ALLOWED = {
     "data_prep": {"data_prep"},
-    "trainer": {"trainer", "data_prep"},
-    "export": {"export", "trainer", "data_prep", "serving.protocol"},
+    "trainer": {"trainer", "data_prep.dataset"},
+    "export": {"export", "trainer", "data_prep.dataset", "serving.protocol"},
     "serving": {"serving"},
+    "deep_recommender": set(PACKAGES),
 }
 
-#: The composition root of the job, the one file that may call all packages.
-COMPOSITION_ROOT = REPOSITORY / "trainer/task.py"
+#: What a file may import besides: the commands start alike, and the job
+#: prepares data first and exports in the end.
+ALSO_ALLOWED = {
+    "trainer/task.py": {"data_prep", "export"},
+    "export/task.py": {"data_prep.command_line"},
+}
 
 #: The files that may read flags, and the one that says how.
 FLAG_READERS = {
@@ -34,7 +39,16 @@ COMMANDS = (
     "serving.local_server",
     "serving.client",
     "serving.demo",
+    "deep_recommender",
 )
+
+#: What a folder of `data_prep` may import of the others.
+DATA_PREP_LAYERS = {
+    "dataset": {"dataset"},
+    "sources": {"dataset", "sources"},
+    "splits": {"dataset", "splits"},
+    "engine": {"dataset", "sources", "splits", "engine"},
+}
 
 
 def source_files(package):
@@ -43,49 +57,115 @@ def source_files(package):
 
 def imports_of(path):
     """Names of the modules, and of what is taken from them."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return imports_in(path.read_text())
+
+
+def imports_in(source):
+    names = []
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
+
+
+def is_within(name, allowed):
+    return any(
+        name == prefix or name.startswith(f"{prefix}.") for prefix in allowed
+    )
+
+
+def forbidden_imports(file, names):
+    """Those of the imported names that a file must not import."""
+    allowed = ALLOWED[file.split("/")[0]] | ALSO_ALLOWED.get(file, set())
+    return [
+        name
+        for name in names
+        if name.split(".")[0] in PACKAGES and not is_within(name, allowed)
+    ]
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_follow_the_data_and_never_turn_back(package):
     for path in source_files(package):
-        if path == COMPOSITION_ROOT:
-            continue
+        file = path.relative_to(REPOSITORY).as_posix()
+        assert not forbidden_imports(file, imports_of(path)), file
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("data_prep/prepare.py", "from trainer.config import Config"),
+        ("trainer/train.py", "from data_prep.engine.stages import Stages"),
+        ("trainer/train.py", "from data_prep.prepare import prepare"),
+        ("trainer/train.py", "import data_prep.command_line"),
+        ("trainer/config.py", "def f():\n    import export.settings"),
+        ("export/settings.py", "from data_prep import command_line"),
+        ("export/settings.py", "from serving.client import Client"),
+        ("serving/client/client.py", "from data_prep.dataset import files"),
+    ],
+)
+def test_an_import_against_the_flow_is_found(file, source):
+    assert forbidden_imports(file, imports_in(source))
+
+
+@pytest.mark.parametrize("folder", DATA_PREP_LAYERS)
+def test_the_folders_of_data_prep_are_layers(folder):
+    allowed = {f"data_prep.{name}" for name in DATA_PREP_LAYERS[folder]}
+    folders = {f"data_prep.{name}" for name in DATA_PREP_LAYERS}
+    for path in source_files(f"data_prep/{folder}"):
         for name in imports_of(path):
-            if name.split(".")[0] not in PACKAGES or name == "serving":
-                continue
-            assert any(
-                name == allowed or name.startswith(allowed + ".")
-                for allowed in ALLOWED[package]
-            ), f"{path.relative_to(REPOSITORY)} imports {name}"
+            assert not is_within(name, folders - allowed), f"{path}: {name}"
+
+
+def test_training_loads_nothing_of_the_preparation_but_its_contract():
+    code = "import sys, trainer.train, export.saved_model; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {
+        name for name in result.stdout.split() if name.startswith("data_prep.")
+    }
+    assert loaded
+    assert all(is_within(name, {"data_prep.dataset"}) for name in loaded), (
+        loaded
+    )
 
 
 def test_libraries_do_not_read_flags():
     for package in PACKAGES:
         for path in source_files(package):
-            name = str(path.relative_to(REPOSITORY))
+            name = path.relative_to(REPOSITORY).as_posix()
             if name not in FLAG_READERS:
-                assert not {
-                    imported
+                assert not any(
+                    is_within(imported, {"absl.flags", "absl.app"})
                     for imported in imports_of(path)
-                    if imported.startswith(("absl.flags", "absl.app"))
-                }, name
+                ), name
 
 
 def test_no_source_imports_the_tests():
     for package in PACKAGES:
         for path in source_files(package):
             assert not any(
-                name.split(".")[0] == "tests" for name in imports_of(path)
+                is_within(name, {"tests", "benchmarks"})
+                for name in imports_of(path)
             ), path
 
 
-@pytest.mark.parametrize("module", ["serving.client", "serving.protocol"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "serving.client",
+        "serving.protocol",
+        "deep_recommender",
+        "deep_recommender.__main__",
+    ],
+)
 def test_a_client_needs_the_standard_library_only(module):
     code = f"import sys, {module}; print(*sys.modules)"
     result = subprocess.run(
@@ -110,7 +190,3 @@ def test_every_command_explains_itself(command):
     )
     assert "Traceback" not in result.stderr
     assert "--" in result.stdout
-    help_text = result.stdout
-    if command == "trainer.task":
-        for flag in ("--job_dir", "--data_dir", "--recipe", "--hidden_units"):
-            assert flag in help_text

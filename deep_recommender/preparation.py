@@ -1,0 +1,78 @@
+"""Ratings as a notebook has them -> prepared data."""
+
+import os
+from typing import Any
+
+from data_prep.dataset.manifest import Manifest, is_prepared, read_manifest
+from data_prep.options import Options
+from data_prep.prepare import prepare as prepare_source
+from data_prep.sources.catalog import is_named_source, make_source
+from data_prep.sources.formats import Columns
+from data_prep.sources.source import Source
+from data_prep.sources.tables import make_table_source
+from data_prep.splits.catalog import make_split
+
+
+def prepare(
+    ratings: Any,
+    output_dir: str | os.PathLike[str],
+    *,
+    items: str | os.PathLike[str] | None = None,
+    split: str = "user-time",
+    seed: int = 0,
+    user_column: str | None = None,
+    item_column: str | None = None,
+    rating_column: str | None = None,
+    timestamp_column: str | None = None,
+) -> Manifest:
+    """Prepares ratings for training, as `python -m data_prep.task` does.
+
+    Args:
+        ratings: a DataFrame of pandas or polars, an Arrow table, a path or
+            glob of files, or the name of a public data set such as
+            `movielens-1m`. Columns are recognised by their usual names.
+        output_dir: the directory of the prepared data. One that was prepared
+            with the same arguments is left as it is.
+        items: a file of item titles.
+        split: how ratings are held out, one of `data_prep.splits`.
+        seed: the seed of the split.
+        user_column: the column of the user ids, if not a usual name.
+        item_column: the column of the item ids, if not a usual name.
+        rating_column: the column of the ratings, if not a usual name.
+        timestamp_column: the column of the timestamps, if not a usual name.
+
+    Returns:
+        What was prepared: counts, rating scale, rows rejected by reason.
+
+    Raises:
+        UserError: the ratings cannot be read or do not fill every part of the
+            split, or `output_dir` holds other prepared data.
+    """
+    columns = Columns(user_column, item_column, rating_column, timestamp_column)
+    return prepare_source(
+        _make_source(ratings, columns),
+        make_split(split),
+        os.fspath(output_dir),
+        seed=seed,
+        options=Options(titles=os.fspath(items) if items else None),
+    )
+
+
+def find_prepared(ratings: Any) -> str | None:
+    """Returns the directory if `ratings` names prepared data, else `None`."""
+    if not isinstance(ratings, str | os.PathLike):
+        return None
+    path = os.fspath(ratings)
+    if not is_prepared(path):
+        return None
+    read_manifest(path)
+    return path
+
+
+def _make_source(ratings: Any, columns: Columns) -> Source:
+    if not isinstance(ratings, str | os.PathLike):
+        return make_table_source(ratings, columns)
+    name = os.fspath(ratings)
+    if is_named_source(name):
+        return make_source(name, columns=columns)
+    return make_source("files", ratings=name, columns=columns)

@@ -1,0 +1,229 @@
+"""What a notebook does with a table of ratings, by `deep_recommender` alone."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from deep_recommender import Recommender
+from tests.deep_recommender.conftest import SMALL
+
+#: The ratings of a new person who likes the even items.
+EVEN = {"item-0": 5, "item-2": 5, "item-4": 5, "item-1": 1, "item-3": 1}
+
+
+def is_even(item_id):
+    return int(item_id.removeprefix("item-")) % 2 == 0
+
+
+def test_a_dataframe_becomes_recommendations(recommender):
+    best = recommender.recommend(EVEN, k=10)
+    assert best.column_names == ["item_id", "title", "predicted_rating"]
+    assert best.num_rows == 10
+    assert all(is_even(item_id) for item_id in best["item_id"].to_pylist())
+    predictions = best["predicted_rating"].to_pylist()
+    assert predictions == sorted(predictions, reverse=True)
+    assert not EVEN.keys() & set(best["item_id"].to_pylist())
+
+
+def test_metrics_are_those_of_the_job_and_beat_the_biases(recommender):
+    metrics = recommender.metrics
+    with open(os.path.join(recommender.job_dir, "metrics.json")) as file:
+        assert metrics == json.load(file)
+    assert metrics["test"]["rmse"] < metrics["baselines"]["biases"]["rmse"]
+
+
+def test_many_users_get_what_each_gets_alone(recommender, ratings):
+    users = [0, 1, 7, 150]
+    many = recommender.recommend_users(users, k=5).to_pandas()
+    assert list(many["user_id"].unique()) == [str(user) for user in users]
+    for user in users:
+        own = ratings[ratings["user_id"] == user]
+        alone = recommender.recommend(
+            zip(own["item_id"], own["rating"], strict=True), k=5
+        ).to_pandas()
+        part = many[many["user_id"] == str(user)]
+        assert list(part["item_id"]) == list(alone["item_id"])
+        np.testing.assert_allclose(
+            part["predicted_rating"], alone["predicted_rating"], rtol=1e-5
+        )
+        assert not set(part["item_id"]) & set(own["item_id"])
+
+
+@pytest.mark.parametrize("to_table", [pd.DataFrame, pl.DataFrame, pa.table])
+def test_users_who_come_as_a_table_need_not_be_in_the_data(
+    recommender, to_table
+):
+    table = to_table(
+        {
+            "user": ["new"] * 5 + ["other"],
+            "item": [*EVEN, "item-1"],
+            "rating": [*map(float, EVEN.values()), 5.0],
+        }
+    )
+    many = recommender.recommend_users(table, k=3).to_pandas()
+    alone = recommender.recommend(EVEN, k=3)["item_id"].to_pylist()
+    assert list(many[many["user_id"] == "new"]["item_id"]) == alone
+    others = many[many["user_id"] == "other"]["item_id"]
+    assert not any(is_even(item_id) for item_id in others)
+
+
+def test_predictions_keep_the_order_of_the_items(recommender):
+    items = ["item-7", "item-6", "unheard-of"]
+    answer = recommender.predict(EVEN, items)
+    assert answer["item_id"].to_pylist() == items
+    assert answer["known"].to_pylist() == [True, True, False]
+    odd, even, _ = answer["predicted_rating"].to_pylist()
+    assert odd < 3 < even
+
+
+def test_explanations_name_ratings_of_the_user(recommender):
+    reasons = recommender.explain(EVEN, ["item-6", "item-8"]).to_pandas()
+    assert set(reasons["item_id"]) == {"item-6", "item-8"}
+    assert set(reasons["reason_item_id"]) <= EVEN.keys()
+    assert reasons["contribution"].abs().max() > 0
+
+
+def test_similar_items_are_liked_by_the_same_users(recommender):
+    similar = recommender.similar_items("item-0", k=5)
+    assert similar["item_id"].to_pylist().count("item-0") == 0
+    even = [is_even(item_id) for item_id in similar["item_id"].to_pylist()]
+    assert sum(even) >= 4
+    similarities = similar["similarity"].to_pylist()
+    assert similarities == sorted(similarities, reverse=True)
+    assert -1 <= min(similarities) <= max(similarities) <= 1 + 1e-6
+
+
+def test_what_is_saved_answers_alike_when_it_is_loaded(recommender, tmp_path):
+    job_dir = recommender.save(tmp_path / "job")
+    loaded = Recommender.load(job_dir)
+    assert loaded.recommend(EVEN).equals(recommender.recommend(EVEN))
+    assert loaded.metrics == recommender.metrics
+    assert loaded.config == recommender.config
+    assert loaded.recommend_users([3]).equals(recommender.recommend_users([3]))
+
+
+def test_the_commands_go_on_with_what_a_notebook_saved(recommender, tmp_path):
+    job_dir = recommender.save(tmp_path / "job")
+    command = [sys.executable, "-m", "deep_recommender", "export"]
+    run = subprocess.run(
+        [*command, "--job-dir", job_dir, "--top-k", "5"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert os.path.exists(f"{job_dir}/export/1/saved_model.pb")
+
+
+def test_a_job_of_the_command_opens_in_a_notebook(trained_job, synthetic_data):
+    loaded = Recommender.load(trained_job.job_dir, data_dir=synthetic_data)
+    best = loaded.recommend({"item-1": 9}, k=3)
+    assert best.num_rows == 3
+    assert loaded.recommend_users(["user-5"], k=2).num_rows == 2
+
+
+def test_an_export_holds_the_numbers_of_the_notebook(recommender, tmp_path):
+    version = recommender.export(tmp_path / "versions", top_k=7)
+    assert version == str(tmp_path / "versions" / "1")
+    assert os.path.exists(f"{version}/saved_model.pb")
+
+
+def test_a_path_trains_as_its_table_does(recommender, ratings, tmp_path):
+    path = tmp_path / "ratings.csv"
+    ratings.to_csv(path, index=False)
+    by_path = Recommender(**SMALL, num_refeeds=1).fit(path, verbose=False)
+    assert by_path.metrics == recommender.metrics
+
+
+def test_fitting_again_goes_on_with_the_job(ratings, tmp_path):
+    settings = {**SMALL, "num_epochs": 2}
+    first = Recommender(job_dir=tmp_path / "job", **settings)
+    first.fit(ratings, verbose=False)
+    again = Recommender(job_dir=tmp_path / "job", **settings)
+    assert again.fit(ratings, verbose=False).metrics == first.metrics
+
+
+def test_prepared_data_is_taken_as_it_is(synthetic_data):
+    recommender = Recommender(**{**SMALL, "num_epochs": 1})
+    recommender.fit(synthetic_data, verbose=False)
+    assert "data" not in os.listdir(recommender.job_dir)
+
+
+def test_more_items_than_an_export_answers_may_be_asked_for(recommender):
+    assert recommender.recommend(EVEN, k=35).num_rows == 35
+    assert recommender.recommend(EVEN, k=1000).num_rows == 35
+
+
+def test_a_user_without_ratings_gets_an_answer(recommender):
+    assert recommender.recommend({}, k=4).num_rows == 4
+
+
+def test_a_temporary_job_goes_with_its_recommender(synthetic_data):
+    recommender = Recommender(**{**SMALL, "num_epochs": 1})
+    job_dir = recommender.job_dir
+    recommender.fit(synthetic_data, verbose=False)
+    assert os.path.exists(job_dir)
+    del recommender
+    assert not os.path.exists(job_dir)
+
+
+def test_a_known_item_among_unknown_ones_is_enough_and_said(
+    recommender, caplog
+):
+    recommender.recommend({"item-0": 5, "Itme-2": 4}, k=1)
+    assert "does not know 1 of 2 rated items: 'Itme-2'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda r: r.recommend({"nothing": 5}), "Recommender.items"),
+        (lambda r: r.recommend({"item-0": 9}), "from 1 to 5.*9 for 'item-0'"),
+        (lambda r: r.recommend({"item-0": float("nan")}), "nan for 'item-0'"),
+        (lambda r: r.recommend(EVEN, k=0), "`k` must be 1 or more"),
+        (lambda r: r.similar_items("nothing"), "knows no item 'nothing'"),
+        (lambda r: r.similar_items("item-0", k=0), "`k` must be 1 or more"),
+        (lambda r: r.explain(EVEN, ["nothing"]), "knows no item 'nothing'"),
+        (lambda r: r.recommend_users([999]), "1 of 1 users are not in.*999"),
+        (lambda r: r.save(r.job_dir), "is not empty"),
+        (lambda r: Recommender(recipe="soup"), "paper.*recipe='soup'"),
+        (lambda r: Recommender(epochs=3), "no setting 'epochs'.*num_epochs"),
+        (lambda r: Recommender().metrics, "nothing was trained yet"),
+        (lambda r: Recommender.load("/nowhere"), "holds no trained job"),
+        (
+            lambda r: Recommender().fit(pd.DataFrame({"a": [1]})),
+            "column",
+        ),
+        (lambda r: Recommender().fit("/no/such.csv"), "/no/such.csv"),
+    ],
+)
+def test_a_mistake_is_named_with_its_fix(recommender, ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(recommender)
+
+
+def test_titles_name_items_as_well_as_ids(ratings, tmp_path):
+    titles = tmp_path / "titles.csv"
+    lines = [f"item-{item},Film {item} (1999)" for item in range(39)]
+    lines.append("item-39,Film 38 (1999)")
+    titles.write_text("\n".join(["item_id,title", *lines]))
+    recommender = Recommender(**{**SMALL, "num_epochs": 1})
+    recommender.fit(ratings, items=titles, verbose=False)
+    by_title = recommender.recommend({"Film 0 (1999)": 5}, k=3)
+    assert by_title.equals(recommender.recommend({"item-0": 5}, k=3))
+    assert by_title["title"].to_pylist()[0].startswith("Film ")
+    with pytest.raises(ValueError, match="2 items are called 'Film 38"):
+        recommender.similar_items("Film 38 (1999)")
+    assert recommender.items.column_names == [
+        "item_id",
+        "title",
+        "num_ratings",
+        "mean_rating",
+    ]

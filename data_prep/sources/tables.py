@@ -139,10 +139,7 @@ def _digest_table(table: pa.Table) -> str:
     for start in range(0, len(table), _ROWS_PER_DIGEST_UPDATE):
         rows = table.slice(start, _ROWS_PER_DIGEST_UPDATE)
         for name in table.column_names:
-            column = rows[name].combine_chunks()
-            if pa.types.is_dictionary(column.type):
-                column = column.dictionary_decode()
-            text = pc.cast(column, pa.large_string())
+            text = _to_text(rows[name].combine_chunks())
             lengths = pc.fill_null(pc.binary_length(text), -1)
             digest.update(f"{name} {len(rows)}\n".encode())
             digest.update(lengths.to_numpy().astype("<i8"))
@@ -151,3 +148,10 @@ def _digest_table(table: pa.Table) -> str:
             ends = np.frombuffer(offsets, np.int64)[: len(rows) + 1]
             digest.update(memoryview(data or b"")[ends[0] : ends[-1]])
     return digest.hexdigest()
+
+
+def _to_text(column: pa.Array) -> pa.LargeStringArray:
+    if not pa.types.is_dictionary(column.type):
+        return pc.cast(column, pa.large_string())
+    values = pc.cast(column.dictionary, pa.large_string())
+    return values.take(column.indices)

@@ -1,1 +1,1 @@
-"""Ratings in, prepared data out: sources, splits, records, manifest."""
+"""Prepares ratings for training: sources, splits, records, manifest."""

@@ -6,13 +6,12 @@ python -m data_prep.beam_pipeline --source files \
     --runner DataflowRunner --project PROJECT --region REGION \
     --temp_location gs://BUCKET/tmp --setup_file ./setup.py
 
-The flags are those of `data_prep.task` and of the runner. The same flags give
-the same files: what is done with the ratings of a bucket of users is done by
-the functions of the way over one machine. Between machines go buckets of
-ratings, counts of items, and, to everyone, the vocabulary.
+The flags are those of `data_prep.task` and those of the runner. The same flags
+give the same files as on one machine, because the same functions process each
+bucket of users. Machines exchange buckets of ratings and counts of items, and
+all of them receive the vocabulary.
 """
 
-import dataclasses
 import functools
 import hashlib
 import pickle
@@ -32,74 +31,82 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import Manifest
 from data_prep.dataset.schema import shard_name
 from data_prep.engine.assignment import (
-    Assigned,
+    AssignedRatings,
     ItemCounts,
-    Rule,
+    SplitRule,
     assign,
     choose_unit,
 )
-from data_prep.engine.buckets import Buckets, choose_buckets
-from data_prep.engine.encoding import Encoded, add_up, encode
-from data_prep.engine.output import (
-    Request,
-    Result,
-    check_rows,
-    find_prepared,
-    finish,
-    make_vocabulary,
-    remove_leftovers,
-    working_directory,
+from data_prep.engine.checks import check_rows
+from data_prep.engine.finish import Result, finish
+from data_prep.engine.partition import Buckets, choose_buckets, partition
+from data_prep.engine.request import Request, find_prepared
+from data_prep.engine.shards import (
+    SerializedUsers,
+    add_counts,
+    serialize_users,
 )
-from data_prep.engine.spill import partition
-from data_prep.engine.vocabulary import Vocabulary
+from data_prep.engine.vocabulary import (
+    Vocabulary,
+    build_requested_vocabulary,
+)
+from data_prep.engine.workspace import clear_output, working_directory
 from data_prep.ratings import (
-    Rows,
+    Ratings,
     Statistics,
-    combine,
+    combine_statistics,
+    compute_statistics,
     deduplicate,
-    describe_rows,
-    find_places,
+    find_positions,
     from_table,
     merge,
-    share_items,
+    unify_items,
 )
-from data_prep.sources.catalog import Reading, Source
 from data_prep.sources.rejects import Rejects
+from data_prep.sources.source import Reading, Source
+from data_prep.sources.validation import Scale
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
-    Wanted,
+    QuantileSearch,
     count_digits,
     narrow,
-    to_number,
 )
 
-# Ratings that a worker holds at once, about.
+# Approximate number of ratings that a worker holds at once.
 _ROWS_PER_BUCKET = 1_000_000
-_BYTES_AT_A_TIME = 1 << 24
+_CHUNK_BYTES = 1 << 24
 # More files than one piece of a source has.
-_FILES_PER_PIECE = 1 << 20
+_MAX_FILES_PER_PIECE = 1 << 20
 
 
 def prepare(
     request: Request, output_dir: str, options: PipelineOptions
 ) -> Manifest:
-    """Turns ratings into prepared data, as `data_prep.prepare.prepare` does.
+    """Splits ratings, and writes them as prepared data.
+
+    Writes the same files as `data_prep.prepare.prepare`.
 
     Args:
-        request: what decides what the directory holds.
-        output_dir: the directory to fill; all workers must reach it.
-        options: those of the runner.
+        request: the request.
+        output_dir: the output directory, which all workers must reach.
+        options: the options of the runner.
+
+    Returns:
+        The manifest of the prepared data.
+
+    Raises:
+        UserError: as `data_prep.prepare.prepare` does.
     """
     manifest = find_prepared(request, output_dir)
     if manifest is not None:
         return manifest
-    remove_leftovers(output_dir)
+    clear_output(output_dir)
     work_dir = tf.io.gfile.join(output_dir, "users", "buckets")
     tf.io.gfile.makedirs(work_dir)
     with working_directory(output_dir) as temp_dir:
         with beam.Pipeline(options=options) as pipeline:
             _build(pipeline, request, output_dir, work_dir)
-        path = _find_result(work_dir)
+        path = _result_path(work_dir)
         with tf.io.gfile.GFile(path, "rb") as file:
             result = pickle.loads(file.read())
         check_rows(request, result.statistics, result.rejects, output_dir)
@@ -121,23 +128,23 @@ def _build(
         | "Spread" >> beam.Reshuffle()
         | "Read"
         >> beam.ParDo(_Read(buckets, options.rating_scale)).with_outputs(
-            "statistics", "rejects", main="pieces"
+            "statistics", "rejects", main="parts"
         )
     )
     statistics = read.statistics | "Statistics" >> beam.CombineGlobally(
-        lambda found: combine(list(found))
+        lambda parts: combine_statistics(list(parts))
     )
     rejects = (
         read.rejects
         | "All rejects" >> beam.combiners.ToList()
         | "Rejects" >> beam.Map(_join_rejects)
     )
-    pieces = read.pieces | "Buckets" >> beam.GroupByKey()
-    cuts = _find_cuts(pipeline, request, pieces)
+    parts = read.parts | "Buckets" >> beam.GroupByKey()
+    cuts = _find_cuts(pipeline, request, parts)
     rule = statistics | "Rule" >> beam.Map(
         _make_rule, AsSingleton(cuts), request=request
     )
-    assigned = pieces | "Assign" >> beam.FlatMap(
+    assigned = parts | "Assign" >> beam.FlatMap(
         _assign, AsSingleton(rule)
     ).with_outputs("items", "dropped", main="assigned")
     dropped = assigned.dropped | "Dropped" >> beam.CombinePerKey(sum)
@@ -147,19 +154,16 @@ def _build(
         >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
         | "All items" >> beam.combiners.ToList()
         | "Vocabulary"
-        >> beam.Map(_make_vocabulary, AsSingleton(rule), request=request)
+        >> beam.Map(_build_vocabulary, AsSingleton(rule), request=request)
     )
-    written = assigned.assigned | "Encode" >> beam.Map(
-        _encode,
-        AsSingleton(
-            vocabulary | "Ids" >> beam.Map(lambda found: found.items.item_ids)
-        ),
-        work_dir=work_dir,
+    item_ids = vocabulary | "Item ids" >> beam.Map(
+        lambda built: built.items.item_ids
     )
-    encoded = (
-        written
-        | "Encoded" >> beam.Values()
-        | "Add up" >> beam.CombineGlobally(_add_up).without_defaults()
+    serialized = (
+        assigned.assigned
+        | "Serialize"
+        >> beam.Map(_serialize, AsSingleton(item_ids), work_dir=work_dir)
+        | "Add counts" >> beam.CombineGlobally(_add_counts).without_defaults()
     )
     digests = (
         pipeline
@@ -168,7 +172,7 @@ def _build(
         | "Write"
         >> beam.Map(
             _join_buckets,
-            AsSingleton(encoded),
+            AsSingleton(serialized),
             buckets=buckets,
             work_dir=work_dir,
             output_dir=output_dir,
@@ -180,78 +184,81 @@ def _build(
         | "Result"
         >> beam.Map(
             _write_result,
-            _find_result(work_dir),
+            _result_path(work_dir),
             statistics=AsSingleton(statistics),
             rejects=AsSingleton(rejects),
             cuts=AsSingleton(cuts),
             dropped=beam.pvalue.AsDict(dropped),
             vocabulary=AsSingleton(vocabulary),
-            encoded=AsSingleton(encoded),
+            serialized=AsSingleton(serialized),
             digests=beam.pvalue.AsDict(digests),
         )
     )
 
 
 class _Read(beam.DoFn):
-    """Reads a part of a source, and cuts its rows by bucket."""
+    """Reads a piece of a source, and partitions its ratings."""
 
-    def __init__(self, buckets: Buckets, scale: Any) -> None:
+    def __init__(self, buckets: Buckets, scale: Scale | None) -> None:
         self._buckets = buckets
         self._scale = scale
 
     def process(self, element: tuple[int, Source]) -> Iterator[Any]:
-        """Yields pieces by bucket, statistics and rejects."""
+        """Yields ratings by bucket, and by tag statistics and rejects."""
         number, source = element
         rejects = Rejects()
         with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
             reading = Reading(temp_dir, rejects, self._scale)
-            for part in source.read(reading):
-                rows = from_table(part())
-                yield TaggedOutput("statistics", describe_rows(rows))
-                content = partition(rows, self._buckets)
+            for load in source.read(reading):
+                ratings = from_table(load())
+                yield TaggedOutput("statistics", compute_statistics(ratings))
+                content = partition(ratings, self._buckets)
                 for bucket in range(self._buckets.num_buckets):
                     if (
                         content.user_edges[bucket]
                         < content.user_edges[bucket + 1]
                     ):
-                        yield bucket, content.cut(bucket)
+                        yield bucket, content.select(bucket)
         yield TaggedOutput("rejects", (number, rejects))
 
 
-def _join_rejects(found: Iterable[tuple[int, Rejects]]) -> Rejects:
+def _join_rejects(numbered: Iterable[tuple[int, Rejects]]) -> Rejects:
     joined = Rejects()
-    for number, rejects in found:
-        joined.add(rejects, number * _FILES_PER_PIECE)
+    for number, rejects in numbered:
+        joined.add(rejects, number * _MAX_FILES_PER_PIECE)
     return joined
 
 
 def _find_cuts(
-    pipeline: beam.Pipeline, request: Request, pieces: PCollection
+    pipeline: beam.Pipeline, request: Request, parts: PCollection
 ) -> PCollection:
-    """Returns the one dictionary of cuts."""
+    """Returns a collection of one element, the cuts of the split."""
     shares: list[Any] = []
 
-    def note(wanted: Sequence[Any]) -> list[float]:
-        shares.extend(wanted)
-        return [0.0] * len(wanted)
+    # The split is asked twice: which quantiles it needs, and for the cuts.
+    def record_shares(needed: Sequence[Any]) -> list[float]:
+        shares.extend(needed)
+        return [0.0] * len(needed)
 
-    cuts = request.split.find_cuts(note)
+    cuts = request.split.find_cuts(record_shares)
     if not shares:
         return pipeline | "Cuts" >> beam.Create([cuts])
-    timestamps = pieces | "Timestamps" >> beam.Map(_get_timestamps)
-    wanted = pipeline | "Shares" >> beam.Create([[Wanted(s) for s in shares]])
+    timestamps = parts | "Timestamps" >> beam.Map(_get_timestamps)
+    searches = pipeline | "Shares" >> beam.Create(
+        [[QuantileSearch(share) for share in shares]]
+    )
     for number in range(NUM_ROUNDS):
         counts = (
             timestamps
-            | f"Count {number}" >> beam.Map(count_digits, AsSingleton(wanted))
+            | f"Count {number}" >> beam.Map(count_digits, AsSingleton(searches))
             | f"Sum {number}" >> beam.CombineGlobally(_add).without_defaults()
         )
-        wanted = wanted | f"Narrow {number}" >> beam.Map(
+        searches = searches | f"Narrow {number}" >> beam.Map(
             narrow, AsSingleton(counts)
         )
-    return wanted | "Cuts" >> beam.Map(
-        lambda found: request.split.find_cuts(
-            lambda _: [to_number(number) for number in found]
+    return searches | "Cuts" >> beam.Map(
+        lambda finished: request.split.find_cuts(
+            lambda _: [search.value for search in finished]
         )
     )
 
@@ -260,29 +267,31 @@ def _add(arrays: Iterable[Any]) -> Any:
     return functools.reduce(np.add, arrays)
 
 
-def _get_timestamps(element: tuple[int, Iterable[Rows]]) -> Any:
-    _, pieces = element
-    return deduplicate(merge(share_items(list(pieces)))).timestamps
+def _get_timestamps(element: tuple[int, Iterable[Ratings]]) -> Any:
+    _, parts = element
+    return deduplicate(merge(unify_items(list(parts)))).timestamps
 
 
 def _make_rule(
     statistics: Statistics, cuts: dict[str, float], request: Request
-) -> Rule:
-    return Rule(
+) -> SplitRule:
+    return SplitRule(
         request.split,
         request.seed,
         cuts,
         request.options.min_user_ratings,
-        choose_unit(statistics.ratings),
+        choose_unit(statistics.rating_range),
     )
 
 
-def _assign(element: tuple[int, Iterable[Rows]], rule: Rule) -> Iterator[Any]:
-    """Yields what is assigned, and by tag what trains and what is dropped."""
-    bucket, pieces = element
-    shared = share_items(list(pieces))
-    assignment = assign(shared, rule)
-    item_ids = shared[0].item_ids
+def _assign(
+    element: tuple[int, Iterable[Ratings]], rule: SplitRule
+) -> Iterator[Any]:
+    """Yields assigned ratings, and by tag the counts of items and drops."""
+    bucket, parts = element
+    unified = unify_items(list(parts))
+    assignment = assign(unified, rule)
+    item_ids = unified[0].item_ids
     yield bucket, (item_ids, assignment.assigned)
     counts = assignment.item_counts
     for item_id, count, total in zip(
@@ -297,79 +306,77 @@ def _assign(element: tuple[int, Iterable[Rows]], rule: Rule) -> Iterator[Any]:
         yield TaggedOutput("dropped", dropped)
 
 
-def _make_vocabulary(
-    found: Iterable[tuple[str, tuple[int, int]]], rule: Rule, request: Request
+def _build_vocabulary(
+    items: Iterable[tuple[str, tuple[int, int]]],
+    rule: SplitRule,
+    request: Request,
 ) -> Vocabulary:
-    rows = sorted(found, key=lambda row: row[0].encode())
+    ordered = sorted(items, key=lambda item: item[0].encode())
     item_counts = ItemCounts(
-        np.array([count for _, (count, _) in rows], np.int64),
-        np.array([total for _, (_, total) in rows], np.int64),
+        np.array([count for _, (count, _) in ordered], np.int64),
+        np.array([total for _, (_, total) in ordered], np.int64),
     )
-    item_ids = pa.array([item_id for item_id, _ in rows], pa.string())
+    item_ids = pa.array([item_id for item_id, _ in ordered], pa.string())
     with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
-        return make_vocabulary(
+        return build_requested_vocabulary(
             request, item_ids, item_counts, rule.unit, temp_dir
         )
 
 
-def _encode(
-    element: tuple[int, tuple[pa.StringArray, Assigned]],
+def _serialize(
+    element: tuple[int, tuple[pa.StringArray, AssignedRatings]],
     vocabulary: list[str],
     work_dir: str,
-) -> tuple[int, Encoded]:
-    """Writes the records of a bucket, and returns what is in them."""
+) -> SerializedUsers:
+    """Writes the records of a bucket; returns their counts."""
     bucket, (item_ids, assigned) = element
-    indices = find_places(item_ids, pa.array(vocabulary, pa.string()))
-    encoded = encode(assigned, indices, len(vocabulary))
-    path = _find_bucket(work_dir, bucket)
+    indices = find_positions(item_ids, pa.array(vocabulary, pa.string()))
+    serialized = serialize_users(assigned, indices, len(vocabulary))
+    path = _bucket_path(work_dir, bucket)
     with tf.io.gfile.GFile(f"{path}.tmp", "wb") as file:
-        file.write(encoded.records.tobytes())
+        file.write(serialized.records.tobytes())
     tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
-    return bucket, _without_records(encoded)
+    return serialized.without_records()
 
 
-def _without_records(encoded: Encoded) -> Encoded:
-    return dataclasses.replace(encoded, records=np.empty(0, np.uint8))
-
-
-def _add_up(encoded: Iterable[Encoded]) -> Encoded:
-    return functools.reduce(add_up, encoded)
+def _add_counts(serialized: Iterable[SerializedUsers]) -> SerializedUsers:
+    return functools.reduce(add_counts, serialized)
 
 
 def _join_buckets(
     shard: int,
-    encoded: Encoded,
+    serialized: SerializedUsers,
     buckets: Buckets,
     work_dir: str,
     output_dir: str,
 ) -> tuple[str, str]:
     """Joins the buckets of a shard; returns its name and SHA-256.
 
-    That something is `encoded` says that all buckets are written.
+    The side input `serialized` makes it wait until all buckets are written.
     """
-    del encoded
+    del serialized
     name = shard_name(shard, buckets.num_shards)
     digest = hashlib.sha256()
     path = tf.io.gfile.join(output_dir, name)
     with tf.io.gfile.GFile(f"{path}.tmp", "wb") as target:
         first = shard * buckets.buckets_per_shard
         for bucket in range(first, first + buckets.buckets_per_shard):
-            part = _find_bucket(work_dir, bucket)
+            part = _bucket_path(work_dir, bucket)
             if not tf.io.gfile.exists(part):
-                continue  # Nobody belongs to it.
+                continue  # The bucket has no users.
             with tf.io.gfile.GFile(part, "rb") as source:
-                while block := source.read(_BYTES_AT_A_TIME):
-                    target.write(block)
-                    digest.update(block)
+                while chunk := source.read(_CHUNK_BYTES):
+                    target.write(chunk)
+                    digest.update(chunk)
     tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
     return name, digest.hexdigest()
 
 
-def _find_bucket(work_dir: str, bucket: int) -> str:
+def _bucket_path(work_dir: str, bucket: int) -> str:
     return str(tf.io.gfile.join(work_dir, f"bucket-{bucket:08d}"))
 
 
-def _find_result(work_dir: str) -> str:
+def _result_path(work_dir: str) -> str:
     return str(tf.io.gfile.join(work_dir, "result"))
 
 
@@ -380,7 +387,7 @@ def _write_result(_: None, path: str, **fields: Any) -> None:
 
 
 def main(runner_arguments: list[str]) -> None:
-    """Prepares the data that the flags name, and prints what it holds."""
+    """Prepares the data that the flags describe, and prints their counts."""
     source, split, options = task.read_flags()
     if split is None or task.DRY_RUN.value:
         raise UserError("--dry-run is for python -m data_prep.task.")
@@ -394,7 +401,11 @@ def main(runner_arguments: list[str]) -> None:
 
 
 def _read_options(arguments: list[str]) -> PipelineOptions:
-    """Returns the options of the runner, all of which Beam must know."""
+    """Parses the options of the runner.
+
+    Raises:
+        UserError: for an option that Beam does not know.
+    """
     options = PipelineOptions(arguments)
     given = options.get_all_options(retain_unknown_options=True)
     unknown = given.keys() - options.get_all_options().keys()

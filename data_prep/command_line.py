@@ -1,4 +1,4 @@
-"""How every command of the project starts, reads its flags and fails."""
+"""Starts a command: parses its flags, runs it and reports errors."""
 
 import logging as stdlib_logging
 import os
@@ -10,11 +10,11 @@ from absl import app, flags, logging
 
 from data_prep.dataset.errors import UserError
 
-# TensorFlow's start-up remarks about the processor say nothing to a user.
-# Read by the library when it is loaded, so it is set before that.
+# Hides TensorFlow's messages about the processor. TensorFlow reads the variable
+# when it is loaded, so it is set before that.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-# How absl says that a flag is missing.
+# The message of absl about a missing flag.
 _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"
 )
@@ -23,18 +23,18 @@ _PACKAGES = ("data_prep", "trainer", "export", "serving")
 
 
 def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
-    """Parses the flags, runs `main` and exits as a command should.
+    """Parses the flags, runs `main`, and exits with a status code.
 
     Flag names take `-` and `_` alike; an unknown flag is an error. A mistake
-    of the user's (`UserError`, or an operating-system error such as a full
-    disk or a missing permission) ends the command with one line and exit
-    code 1 (2 for a mistake in the command line itself). Everything else is a
-    defect of the program and keeps its traceback.
+    that the user can fix (`UserError`, or an operating-system error such as a
+    full disk or a missing permission) ends the command with a message of one
+    line and status 1 (2 for a mistake in the command line itself). Any other
+    exception is a bug and keeps its traceback.
 
     Args:
-        main: what the command does, once the flags are parsed.
-        rest: takes the arguments that no flag takes, for a command that
-            hands them on. Without it they are errors.
+        main: the command, called after the flags are parsed.
+        rest: collects the arguments that are not flags of this command, if
+            the command passes them on. If `None`, such arguments are errors.
     """
     flags.FLAGS.set_default("verbosity", logging.INFO)
     logging.get_absl_handler().addFilter(_is_for_the_user)
@@ -45,22 +45,22 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
 
 
 def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
-    """Keeps back what libraries say of their own doing."""
+    """Filters out messages of libraries below the level of warnings."""
     package = os.path.basename(os.path.dirname(record.pathname))
     return package in _PACKAGES or record.levelno >= stdlib_logging.WARNING
 
 
 def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
-    normalised = [_with_underscores(argument) for argument in argv[1:]]
-    hands_on = rest is not None
-    # Values of flags that are handed on stand among those that are not.
-    flags.FLAGS.set_gnu_getopt(hands_on)
+    normalized = [_with_underscores(argument) for argument in argv[1:]]
+    passes_on = rest is not None
+    # Flags of this command may follow the values of flags that are passed on.
+    flags.FLAGS.set_gnu_getopt(passes_on)
     try:
-        positional = flags.FLAGS([argv[0], *normalised], known_only=hands_on)[
+        positional = flags.FLAGS([argv[0], *normalized], known_only=passes_on)[
             1:
         ]
     except flags.Error as error:
-        message = _MISSING.sub(_ask_for, str(error)).rstrip(".")
+        message = _MISSING.sub(_name_missing, str(error)).rstrip(".")
         _fail(f"{message}. --help lists the flags.", exit_code=2)
     if rest is not None:
         rest += positional
@@ -73,7 +73,7 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
     return [argv[0]]
 
 
-def _ask_for(missing: re.Match[str]) -> str:
+def _name_missing(missing: re.Match[str]) -> str:
     return f"--{missing[1].replace('_', '-')} is missing"
 
 
@@ -85,7 +85,7 @@ def _with_underscores(argument: str) -> str:
 
 
 def _run_main(main: Callable[[], None]) -> None:
-    # Imported late: flag mistakes and --help should not wait for TensorFlow.
+    # Imported late, so that flag errors and --help do not wait for TensorFlow.
     import tensorflow as tf
 
     tf.get_logger().setLevel(stdlib_logging.WARNING)

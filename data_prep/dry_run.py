@@ -1,4 +1,4 @@
-"""Says what would be prepared, without writing it."""
+"""Describes what a preparation would recognize and hold out."""
 
 import collections
 import datetime
@@ -8,16 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from data_prep.engine.assignment import Rule, choose_unit
-from data_prep.engine.buckets import choose_buckets
+from data_prep.engine.assignment import SplitRule, choose_unit
+from data_prep.engine.partition import choose_buckets
 from data_prep.engine.resources import Resources, check_disks
 from data_prep.engine.stages import Stages
 from data_prep.options import Options
 from data_prep.ratings import Statistics
-from data_prep.sources.catalog import Reading, Source
-from data_prep.sources.parts import Part
 from data_prep.sources.rejects import Rejects
-from data_prep.splits.catalog import SPLITS, Split, make_split
+from data_prep.sources.source import Part, Reading, Source
+from data_prep.splits.base import Split
+from data_prep.splits.catalog import SPLITS, make_split
 
 _NUM_FIRST_ROWS = 5
 
@@ -29,14 +29,14 @@ def describe(
     options: Options,
     resources: Resources,
 ) -> Iterator[str]:
-    """Yields lines that say what was recognised in a source.
+    """Yields lines that describe a source and the counts of splits.
 
     Args:
-        source: where the ratings come from.
-        split: the split to try; all that can be, if it is `None`.
-        seed: what decides where the split leaves it to chance.
-        options: what else would be done.
-        resources: what may be taken.
+        source: the source.
+        split: the split to try; `None` for all that suit the source.
+        seed: the seed of random choices.
+        options: the optional settings.
+        resources: the memory and the cores to use.
     """
     with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
         num_rows = source.estimate_rows()
@@ -54,29 +54,28 @@ def describe(
             parts = source.read(reading)
             first = next(parts, pa.table({}).slice)()
             yield from _describe_first_rows(first)
-            blocks, statistics = stages.read(_put_back(first, parts), num_rows)
-            yield from _describe_rows(statistics, reading.rejects)
-            item_ids = len(blocks.item_ids)
-            yield f"Items: {item_ids:,}"
+            spilled, statistics = stages.read(_put_back(first, parts), num_rows)
+            yield from _describe_statistics(statistics, reading.rejects)
+            yield f"Items: {len(spilled.item_ids):,}"
             yield (
                 "Splits, before users and items without training ratings are"
                 " left out:"
             )
-            for tried in [split] if split else _list_splits(statistics):
-                cuts = tried.find_cuts(
-                    lambda shares: stages.find_quantiles(blocks, shares)
+            for candidate in [split] if split else _list_splits(statistics):
+                cuts = candidate.find_cuts(
+                    lambda shares: stages.find_quantiles(spilled, shares)
                 )
-                rule = Rule(
-                    tried,
+                rule = SplitRule(
+                    candidate,
                     seed,
                     cuts,
                     options.min_user_ratings,
-                    choose_unit(statistics.ratings),
+                    choose_unit(statistics.rating_range),
                 )
-                totals = stages.assign(blocks, rule, keep=False)
+                totals = stages.assign(spilled, rule, keep=False)
                 if split or totals.num_ratings["train"]:
                     yield _describe_split(
-                        tried.name, totals.num_ratings, totals.dropped
+                        candidate.name, totals.num_ratings, totals.dropped
                     )
 
 
@@ -94,31 +93,33 @@ def _describe_first_rows(table: pa.Table) -> Iterator[str]:
         )
 
 
-def _describe_rows(statistics: Statistics, rejects: Rejects) -> Iterator[str]:
-    yield f"Ratings: {statistics.num_rows:,}"
-    if not statistics.num_rows:
+def _describe_statistics(
+    statistics: Statistics, rejects: Rejects
+) -> Iterator[str]:
+    yield f"Ratings: {statistics.num_ratings:,}"
+    if not statistics.num_ratings:
         return
-    yield "Scale: {:g} to {:g}".format(*statistics.ratings)
+    yield "Scale: {:g} to {:g}".format(*statistics.rating_range)
     if statistics.num_timestamps:
         first, last = (
-            datetime.datetime.fromtimestamp(moment, datetime.UTC)
-            for moment in statistics.timestamps
+            datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+            for seconds in statistics.time_range
         )
         yield f"Time: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} (UTC)"
-    missing = statistics.num_rows - statistics.num_timestamps
-    if missing:
-        yield f"Without a time: {missing:,}"
-    for reason, number in sorted(rejects.counts.items()):
-        yield f"Unusable, {reason}: {number:,}"
+    num_missing = statistics.num_ratings - statistics.num_timestamps
+    if num_missing:
+        yield f"Without a time: {num_missing:,}"
+    for reason, count in sorted(rejects.counts.items()):
+        yield f"Unusable, {reason}: {count:,}"
     for row in rejects.first[:_NUM_FIRST_ROWS]:
         yield f"  {row.message}"
 
 
 def _list_splits(statistics: Statistics) -> Sequence[Split]:
-    """Returns the splits that can be tried on the rows of a source."""
-    if not statistics.num_rows:
+    """Returns the splits that suit ratings of these statistics."""
+    if not statistics.num_ratings:
         return []
-    has_timestamps = statistics.num_timestamps == statistics.num_rows
+    has_timestamps = statistics.num_timestamps == statistics.num_ratings
     return [
         make_split(name)
         for name, split in SPLITS.items()
@@ -130,8 +131,8 @@ def _describe_split(
     name: str, num_ratings: Mapping[str, int], dropped: Mapping[str, int]
 ) -> str:
     counts = collections.Counter(num_ratings) + collections.Counter(
-        {f"dropped, {reason}": number for reason, number in dropped.items()}
+        {f"dropped, {reason}": count for reason, count in dropped.items()}
     )
     return f"  {name}: " + "; ".join(
-        f"{number:,} {group}" for group, number in counts.items()
+        f"{count:,} {outcome}" for outcome, count in counts.items()
     )

@@ -1,4 +1,4 @@
-"""What a preparation can do besides."""
+"""Optional settings of a preparation."""
 
 import dataclasses
 from typing import Any
@@ -12,20 +12,20 @@ from data_prep.sources.validation import Scale
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a preparation can do besides.
+    """Optional settings of a preparation.
 
     Args:
-        rating_scale: the ratings that may be; others are bad rows.
-        max_bad_rows: the fraction of rows that may be unusable.
+        rating_scale: the valid ratings; others are invalid rows.
+        max_bad_rows: the fraction of rows that may be invalid.
         min_user_ratings: users with fewer training ratings are left out.
         min_item_ratings: items with fewer training ratings are left out.
-            They are counted after those users are gone.
+            They are counted after those users have been left out.
         titles: a file of item titles, see `data_prep.sources.titles`.
         vocabulary_from: a directory of prepared data. Its items keep their
-            indices, and new ones follow.
+            indices, and new items follow.
 
     Raises:
-        UserError: for a value that cannot be used.
+        UserError: for a value out of range.
     """
 
     rating_scale: Scale | None = None
@@ -43,7 +43,7 @@ class Options:
             )
 
     def describe(self) -> dict[str, Any]:
-        """Returns what changes the result, where it is not the default."""
+        """Returns the settings that change the result and are not default."""
         described: dict[str, Any] = {}
         if self.rating_scale:
             described["rating_scale"] = str(self.rating_scale)

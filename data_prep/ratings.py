@@ -1,4 +1,4 @@
-"""Ratings in columns: ids as numbers, and the texts they stand for."""
+"""Ratings in columns: users and items as positions in lists of their ids."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,221 +9,224 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data_prep.hashing import digest_texts
+from data_prep.hashing import hash_strings
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Rows:
-    """Ratings of some users.
+class Ratings:
+    """Ratings in columns of equal length.
 
     Args:
-        user_ids: the ids that `users` stands for.
-        item_ids: the ids that `items` stands for.
-        users: position in `user_ids`, int32 `(num_rows,)`.
-        items: position in `item_ids`, int32 `(num_rows,)`.
-        ratings: float64 `(num_rows,)`.
-        timestamps: seconds since 1970, float64 `(num_rows,)`; NaN where
-            there is none.
-        is_test: whether the row comes from a published test file, bool
-            `(num_rows,)`.
+        user_ids: the ids that `users` refers to.
+        item_ids: the ids that `items` refers to.
+        users: position in `user_ids`, int32 `(num_ratings,)`.
+        items: position in `item_ids`, int32 `(num_ratings,)`.
+        values: the ratings themselves, float64 `(num_ratings,)`.
+        timestamps: seconds since 1970 (UTC), float64 `(num_ratings,)`; NaN
+            where unknown.
+        is_test: whether the rating comes from a published test file, bool
+            `(num_ratings,)`.
     """
 
     user_ids: pa.StringArray
     item_ids: pa.StringArray
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
-    ratings: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64]
     timestamps: npt.NDArray[np.float64]
     is_test: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.users)
 
-    def take(self, places: npt.NDArray[np.int64]) -> "Rows":
-        """Returns the rows at these places, with the same ids."""
+    def take(self, positions: npt.NDArray[np.int64]) -> "Ratings":
+        """Returns the ratings at these positions; the ids stay the same."""
         return dataclasses.replace(
             self,
-            **{name: getattr(self, name)[places] for name in ROW_COLUMNS},
+            **{name: getattr(self, name)[positions] for name in COLUMNS},
         )
 
 
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """What the rows of a source have in common.
-
-    Args:
-        num_rows: rows that can be used.
-        num_timestamps: those that have a timestamp.
-        ratings: the lowest and the highest.
-        timestamps: the first and the last; the first is the greater where
-            there are none.
-    """
-
-    num_rows: int
-    num_timestamps: int
-    ratings: tuple[float, float]
-    timestamps: tuple[float, float]
-
-
-#: The columns of `Rows` that have one value a row, and their types.
-ROW_COLUMNS: dict[str, np.dtype[Any]] = {
+#: The columns of `Ratings` with one value per rating, and their types.
+COLUMNS: dict[str, np.dtype[Any]] = {
     "users": np.dtype(np.int32),
     "items": np.dtype(np.int32),
-    "ratings": np.dtype(np.float64),
+    "values": np.dtype(np.float64),
     "timestamps": np.dtype(np.float64),
     "is_test": np.dtype(np.bool_),
 }
 
 
-def from_table(table: pa.Table) -> Rows:
-    """Numbers the ids of a table of ratings.
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Counts and ranges of the valid ratings of a source.
 
     Args:
-        table: `user_id` and `item_id` (text, whole numbers or dictionaries),
-            `rating`, `timestamp` (float64, may be null), and perhaps
-            `is_test`.
+        num_ratings: the number of ratings.
+        num_timestamps: the number of those with a timestamp.
+        rating_range: the lowest and the highest rating.
+        time_range: the first and the last timestamp; the first exceeds the
+            last if there are none.
+    """
+
+    num_ratings: int
+    num_timestamps: int
+    rating_range: tuple[float, float]
+    time_range: tuple[float, float]
+
+
+def from_table(table: pa.Table) -> Ratings:
+    """Converts a table of ratings to `Ratings`.
+
+    Args:
+        table: columns `user_id` and `item_id` (strings, integers or
+            dictionaries), `rating`, `timestamp` (float64, nullable), and
+            optionally `is_test`.
     """
     table = table.combine_chunks()
-    user_ids, users = _number(table["user_id"])
-    item_ids, items = _number(table["item_id"])
+    user_ids, users = _split_ids(table["user_id"])
+    item_ids, items = _split_ids(table["item_id"])
     if "is_test" in table.column_names:
         is_test = table["is_test"].to_numpy()
     else:
         is_test = np.zeros(len(table), np.bool_)
-    return Rows(
+    return Ratings(
         user_ids=user_ids,
         item_ids=item_ids,
         users=users,
         items=items,
-        ratings=table["rating"].to_numpy(),
+        values=table["rating"].to_numpy(),
         timestamps=table["timestamp"].to_numpy(),
         is_test=is_test,
     )
 
 
-def _number(
+def _split_ids(
     column: pa.ChunkedArray,
 ) -> tuple[pa.StringArray, npt.NDArray[np.int32]]:
+    """Returns the distinct ids and the position of each row's id in them."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    numbered = column.unify_dictionaries().combine_chunks()
-    ids = numbered.dictionary.cast(pa.string())
-    return ids, numbered.indices.to_numpy()
+    dictionary = column.unify_dictionaries().combine_chunks()
+    ids = dictionary.dictionary.cast(pa.string())
+    return ids, dictionary.indices.to_numpy()
 
 
-def share_items(pieces: Sequence[Rows]) -> list[Rows]:
-    """Makes the pieces number their items alike, in the order of the ids."""
-    item_ids = sort_distinct([piece.item_ids for piece in pieces])
+def unify_items(parts: Sequence[Ratings]) -> list[Ratings]:
+    """Makes all parts refer to the same item ids, in sorted order."""
+    item_ids = sort_unique([part.item_ids for part in parts])
     return [
-        number_items(piece, item_ids, find_places(piece.item_ids, item_ids))
-        for piece in pieces
+        replace_items(part, item_ids, find_positions(part.item_ids, item_ids))
+        for part in parts
     ]
 
 
-def sort_distinct(arrays: Sequence[pa.StringArray]) -> pa.StringArray:
-    """Returns the texts that occur, each once, in the order of their bytes."""
+def sort_unique(arrays: Sequence[pa.StringArray]) -> pa.StringArray:
+    """Returns the distinct strings of all arrays, sorted by their bytes."""
     distinct = pc.unique(pa.chunked_array(arrays, pa.string()))
     return distinct.take(pc.array_sort_indices(distinct))
 
 
-def find_places(
-    texts: pa.StringArray, wanted: pa.StringArray
+def find_positions(
+    strings: pa.StringArray, values: pa.StringArray
 ) -> npt.NDArray[np.int32]:
-    """Returns where each text is in `wanted`; -1 where it is not."""
-    places = pc.fill_null(pc.index_in(texts, wanted), -1)
-    return np.asarray(places.to_numpy(zero_copy_only=False), np.int32)
+    """Returns the position of each string in `values`; -1 if it is absent."""
+    positions = pc.fill_null(pc.index_in(strings, values), -1)
+    return np.asarray(positions.to_numpy(zero_copy_only=False), np.int32)
 
 
-def number_items(
-    rows: Rows, item_ids: pa.StringArray, places: npt.NDArray[np.int32]
-) -> Rows:
-    """Numbers the items by `item_ids`, where the old ids have `places`."""
+def replace_items(
+    ratings: Ratings, item_ids: pa.StringArray, positions: npt.NDArray[np.int32]
+) -> Ratings:
+    """Returns the ratings with `items` as positions in other `item_ids`.
+
+    Args:
+        ratings: the ratings.
+        item_ids: the new ids.
+        positions: the position in `item_ids` of each of the old ids.
+    """
     return dataclasses.replace(
-        rows, item_ids=item_ids, items=places[rows.items]
+        ratings, item_ids=item_ids, items=positions[ratings.items]
     )
 
 
-def merge(pieces: Sequence[Rows]) -> Rows:
-    """Joins pieces that number their items alike.
+def merge(parts: Sequence[Ratings]) -> Ratings:
+    """Concatenates parts that share their item ids.
 
-    The users of the result are in the order in which they are written: by
-    digest, then by id.
+    The users of the result are in the order of the records: by the MD5 digest
+    of their ids.
     """
-    user_ids = sort_distinct([piece.user_ids for piece in pieces])
-    order = np.lexsort(digest_texts(user_ids).T[::-1])
+    user_ids = sort_unique([part.user_ids for part in parts])
+    order = np.lexsort(hash_strings(user_ids).T[::-1])
     user_ids = user_ids.take(pa.array(order))
     users = [
-        find_places(piece.user_ids, user_ids)[piece.users] for piece in pieces
+        find_positions(part.user_ids, user_ids)[part.users] for part in parts
     ]
-    joined = {
-        name: np.concatenate([getattr(piece, name) for piece in pieces])
-        for name in ROW_COLUMNS
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in COLUMNS
         if name != "users"
     }
-    return Rows(
+    return Ratings(
         user_ids=user_ids,
-        item_ids=pieces[0].item_ids,
+        item_ids=parts[0].item_ids,
         users=np.concatenate(users),
-        **joined,
+        **columns,
     )
 
 
-def deduplicate(rows: Rows) -> Rows:
-    """Sorts by user and item; of several ratings, the latest stays.
+def deduplicate(ratings: Ratings) -> Ratings:
+    """Sorts by user and item, and keeps one rating per user and item.
 
-    Of several latest ones the highest stays, and of equal ones that in a
-    test file.
+    The latest rating is kept; of several latest ones the highest, and of
+    equal ones the one from a test file.
     """
-    keys = rows.users.astype(np.int64) * len(rows.item_ids) + rows.items
+    keys = ratings.users.astype(np.int64) * len(ratings.item_ids)
+    keys += ratings.items
     order = np.argsort(keys)
     keys = keys[order]
-    repeats = keys[1:] == keys[:-1]
-    if not repeats.any():
-        return rows.take(order)
+    is_repeated = keys[1:] == keys[:-1]
+    if not is_repeated.any():
+        return ratings.take(order)
     order = np.lexsort(
         (
-            rows.is_test,
-            rows.ratings,
-            np.nan_to_num(rows.timestamps, nan=-np.inf),
-            rows.items,
-            rows.users,
+            ratings.is_test,
+            ratings.values,
+            np.nan_to_num(ratings.timestamps, nan=-np.inf),
+            ratings.items,
+            ratings.users,
         )
     )
-    # The same keys, in the same order: only their rows moved.
-    return rows.take(order[np.append(~repeats, True)])
+    # Both orders sort the keys alike, so `is_repeated` holds for this one,
+    # and the last rating of each key is the one to keep.
+    return ratings.take(order[np.append(~is_repeated, True)])
 
 
-def describe_rows(rows: Rows) -> Statistics:
-    """Returns the statistics of some rows."""
-    known = rows.timestamps[~np.isnan(rows.timestamps)]
+def compute_statistics(ratings: Ratings) -> Statistics:
+    """Computes the statistics of some ratings."""
+    known = ratings.timestamps[~np.isnan(ratings.timestamps)]
     return Statistics(
-        num_rows=len(rows),
+        num_ratings=len(ratings),
         num_timestamps=len(known),
-        ratings=(
-            float(rows.ratings.min(initial=np.inf)),
-            float(rows.ratings.max(initial=-np.inf)),
-        ),
-        timestamps=(
-            float(known.min(initial=np.inf)),
-            float(known.max(initial=-np.inf)),
-        ),
+        rating_range=_range(ratings.values),
+        time_range=_range(known),
     )
 
 
-def combine(found: Sequence[Statistics]) -> Statistics:
-    """Returns the statistics of all rows from those of their parts."""
-    ratings, timestamps = (
-        [getattr(statistics, name) for statistics in found]
-        for name in ("ratings", "timestamps")
-    )
+def combine_statistics(parts: Sequence[Statistics]) -> Statistics:
+    """Returns the statistics of all ratings from those of their parts."""
     return Statistics(
-        num_rows=sum(s.num_rows for s in found),
-        num_timestamps=sum(s.num_timestamps for s in found),
-        ratings=_hull(ratings),
-        timestamps=_hull(timestamps),
+        num_ratings=sum(part.num_ratings for part in parts),
+        num_timestamps=sum(part.num_timestamps for part in parts),
+        rating_range=_union([part.rating_range for part in parts]),
+        time_range=_union([part.time_range for part in parts]),
     )
 
 
-def _hull(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
+def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
+
+
+def _union(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
     lows, highs = zip(*ranges, strict=True) if ranges else ((0.0,), (0.0,))
     return min(lows), max(highs)

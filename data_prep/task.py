@@ -1,4 +1,4 @@
-"""Prepares ratings for training.
+"""Prepares ratings for training: the command.
 
 python -m data_prep.task --source movielens-1m --split user-time \
     --output-dir DIR
@@ -19,27 +19,27 @@ from data_prep.dataset.schema import SUBSETS
 if TYPE_CHECKING:
     from data_prep.dataset.manifest import Manifest
     from data_prep.options import Options
-    from data_prep.sources.catalog import Source
-    from data_prep.splits.catalog import Split
+    from data_prep.sources.source import Source
+    from data_prep.splits.base import Split
 
 _SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "Where the ratings come from: movielens-1m, movielens-100k,"
+    "Source of the ratings: movielens-1m, movielens-100k,"
     " tfds:movielens/1m-ratings and its like, or files.",
     required=True,
 )
 _RATINGS = flags.DEFINE_string(
     "ratings",
     None,
-    "For --source files: path, glob, list with commas, directory of mv_*.txt,"
-    " or - for standard input. CSV, TSV, '::', Parquet or Netflix Prize text;"
-    " text may be gz or zst.",
+    "For --source files: path, glob, comma-separated list, directory of"
+    " mv_*.txt, or - for standard input. CSV, TSV, '::', Parquet or Netflix"
+    " Prize text; text may be compressed with gzip or zstd.",
 )
 _TEST_RATINGS = flags.DEFINE_string(
     "test_ratings",
     None,
-    "For --split fold: the files that were published as the test set.",
+    "For --split fold: the files published as the test set.",
 )
 _USER_COLUMN = flags.DEFINE_string(
     "user_column",
@@ -64,46 +64,48 @@ _TIMESTAMP_COLUMN = flags.DEFINE_string(
 _ITEMS = flags.DEFINE_string(
     "items",
     None,
-    "File of item titles: MovieLens' or Netflix', or any table of ids and"
+    "File of item titles: of MovieLens, of Netflix, or any table with ids and"
     " titles.",
 )
 SPLIT = flags.DEFINE_string(
     "split",
     None,
-    "How ratings are held out: user-time (also movielens-user-time),"
+    "Split that holds ratings out: user-time (also movielens-user-time),"
     " leave-last-out, global-time, random, fold, netflix-full, netflix-3m,"
     " netflix-6m or netflix-1y.",
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
     "validation_fraction",
     None,
-    "For global-time and random: share of the ratings for validation (0.1);"
-    " for fold: of the training files' (0.05).",
+    "For global-time and random: fraction of the ratings for validation (0.1);"
+    " for fold: fraction of the ratings of the training files (0.05).",
 )
 _TEST_FRACTION = flags.DEFINE_float(
     "test_fraction",
     None,
-    "For global-time and random: share of the ratings for the test (0.1).",
+    "For global-time and random: fraction of the ratings for the test (0.1).",
 )
 _VALIDATION_FROM = flags.DEFINE_string(
-    "validation_from", None, "For global-time: ISO date of the first one."
+    "validation_from",
+    None,
+    "For global-time: ISO date of the first validation rating.",
 )
 _TEST_FROM = flags.DEFINE_string(
     "test_from", None, "For global-time: ISO date of the first test rating."
 )
 SEED = flags.DEFINE_integer(
-    "seed", 0, "Decides where the split leaves it to chance."
+    "seed", 0, "Seed of the random choices of the split."
 )
 NUM_SHARDS = flags.DEFINE_integer(
     "num_shards", 8, "Number of record files.", lower_bound=1
 )
 _RATING_SCALE = flags.DEFINE_string(
-    "rating_scale", None, "Ratings that may be, such as 1:5; others are bad."
+    "rating_scale", None, "Range of valid ratings, such as 1:5."
 )
 _MAX_BAD_ROWS = flags.DEFINE_float(
     "max_bad_rows",
     0.001,
-    "Fraction of unusable rows above which the command stops.",
+    "Fraction of invalid rows above which the command stops.",
 )
 _MIN_USER_RATINGS = flags.DEFINE_integer(
     "min_user_ratings",
@@ -124,13 +126,13 @@ _VOCABULARY_FROM = flags.DEFINE_string(
     " follow.",
 )
 _MEMORY_LIMIT = flags.DEFINE_string(
-    "memory_limit", "2GB", "Memory that the command may take."
+    "memory_limit", "2GB", "Memory that the command may use."
 )
 DRY_RUN = flags.DEFINE_bool(
     "dry_run",
     False,
-    "Only say what was recognised, and what each split (or the one named by"
-    " --split) would hold.",
+    "Only print what is recognized, and the counts of each split (or of the"
+    " one that --split names).",
 )
 OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "", "Directory of the prepared data."
@@ -138,8 +140,8 @@ OUTPUT_DIR = flags.DEFINE_string(
 
 
 def main() -> None:
-    """Prepares the data that the flags name, and prints what it holds."""
-    # Imported late: flag mistakes and --help should not wait for TensorFlow.
+    """Prepares the data that the flags describe, and prints their counts."""
+    # Imported late, so that flag errors and --help do not wait for TensorFlow.
     from data_prep.dry_run import describe
     from data_prep.engine.resources import Resources, parse_bytes
     from data_prep.prepare import prepare
@@ -163,7 +165,7 @@ def main() -> None:
 
 
 def read_flags() -> "tuple[Source, Split | None, Options]":
-    """Returns what the flags name; a split may be missing from a dry run."""
+    """Returns what the flags describe; the split is optional in a dry run."""
     from data_prep.options import Options
     from data_prep.sources.catalog import make_source
     from data_prep.sources.formats import Columns
@@ -203,7 +205,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
 
 
 def print_manifest(manifest: "Manifest") -> None:
-    """Prints what was prepared, and where."""
+    """Prints the counts and the directory of prepared data."""
     counts = {"users": manifest.num_users, "items": manifest.num_items}
     counts |= {f"{k} ratings": manifest.num_ratings[k] for k in SUBSETS}
     counts |= {f"dropped, {k}": n for k, n in manifest.rows_dropped.items()}
@@ -224,7 +226,7 @@ def print_manifest(manifest: "Manifest") -> None:
 
 @flags.multi_flags_validator(  # type: ignore[no-untyped-call]
     ["dry_run", "split", "output_dir"],
-    message="--split and --output_dir must have a value, but for --dry_run",
+    message="--split and --output_dir must have a value, except with --dry_run",
 )
 def _is_complete(values: dict[str, object]) -> bool:
     is_complete = values["split"] is not None and values["output_dir"]

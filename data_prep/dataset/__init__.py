@@ -1,1 +1,1 @@
-"""The contract of prepared data on disk: all that other packages read."""
+"""Prepared data on disk: the one part of `data_prep` others import."""

@@ -1,10 +1,9 @@
-"""The error that a user can mend."""
+"""Defines the error for mistakes that the user can fix."""
 
 
 class UserError(ValueError):
-    """A mistake in data, flags or paths that the user can mend.
+    """A mistake in data, flags or paths that the user can fix.
 
-    Its message names the place, the value and the fix. Commands print it as
-    one line; any other exception is a defect of the program and keeps its
-    traceback.
+    The message names the place, the value and the fix. Commands print it as
+    one line; any other exception is a bug and keeps its traceback.
     """

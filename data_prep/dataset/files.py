@@ -1,4 +1,4 @@
-"""Reads, writes and digests files, local or remote."""
+"""Hashes files and reads and writes JSON, locally or remotely."""
 
 import concurrent.futures
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-_BYTES_AT_A_TIME = 1 << 24
+_CHUNK_BYTES = 1 << 24
 
 
 def digest_file(path: str) -> str:
@@ -19,30 +19,30 @@ def digest_file(path: str) -> str:
             return hashlib.file_digest(local, "sha256").hexdigest()
     digest = hashlib.sha256()
     with tf.io.gfile.GFile(path, "rb") as remote:
-        while block := remote.read(_BYTES_AT_A_TIME):
-            digest.update(block)
+        while chunk := remote.read(_CHUNK_BYTES):
+            digest.update(chunk)
     return digest.hexdigest()
 
 
 def digest_files(paths: Sequence[str]) -> list[str]:
-    """Returns the SHA-256 of each file, several at a time."""
+    """Returns the SHA-256 of each file; reads several files in parallel."""
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(digest_file, paths))
 
 
 def to_json(value: Any) -> str:
-    """Returns readable JSON; equal values give equal text."""
+    """Formats a value as indented JSON; equal values give equal text."""
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 def write_json(path: str, value: Any) -> None:
-    """Writes `value` to `path`, local or remote, by way of a rename."""
+    """Writes `value` to a local or remote path, atomically by a rename."""
     with tf.io.gfile.GFile(path + ".tmp", "w") as file:
         file.write(to_json(value))
     tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
 
 
 def read_json(path: str) -> Any:
-    """Reads the JSON value in `path`, local or remote."""
+    """Reads a JSON value from a local or remote path."""
     with tf.io.gfile.GFile(path) as file:
         return json.loads(file.read())

@@ -17,17 +17,17 @@ FILE_NAME = "items.parquet"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Items:
-    """The items of the training ratings, the most rated first.
+    """The item vocabulary: items with training ratings, most rated first.
 
-    The position in every field is the item's index in the records. Where an
-    earlier vocabulary was kept, its items come first, as they were.
+    The position in every field is the item's index in the records. If an
+    earlier vocabulary was extended, its items come first, in their old order.
 
     Args:
         item_ids: the raw ids.
-        counts: training ratings an item, int64 `(num_items,)`.
-        means: mean training rating of an item, float64 `(num_items,)`; that
-            of all ratings where the item has none.
-        titles: what people call the item, `None` where unknown.
+        counts: training ratings per item, int64 `(num_items,)`.
+        means: mean training rating of each item, float64 `(num_items,)`; the
+            overall mean for an item without ratings.
+        titles: display names, `None` where unknown.
     """
 
     item_ids: list[str]
@@ -37,10 +37,10 @@ class Items:
 
 
 def read_items(data_dir: str) -> Items:
-    """Reads the items of a directory of prepared data, in index order.
+    """Reads the items of prepared data, in index order.
 
     Raises:
-        UserError: when `data_dir` is not prepared data.
+        UserError: if `data_dir` is not prepared data.
     """
     read_manifest(data_dir)
     with tempfile.TemporaryDirectory() as temp_dir:
@@ -56,7 +56,7 @@ def read_items(data_dir: str) -> Items:
 
 
 def write_items(items: Items, path: str) -> None:
-    """Writes a local Parquet file, equal items as equal bytes."""
+    """Writes a local Parquet file; equal items give equal bytes."""
     table = pa.table(
         {
             "index": pa.array(range(len(items.item_ids)), pa.int64()),

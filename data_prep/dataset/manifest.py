@@ -1,4 +1,4 @@
-"""What was prepared: counts, rating scale, digests, seed."""
+"""The manifest of prepared data: source, split, counts and digests."""
 
 import dataclasses
 import hashlib
@@ -17,30 +17,30 @@ SCHEMA_VERSION = 1
 class Manifest:
     """Describes one directory of prepared data.
 
-    It is written after everything else: a directory without it is not
-    prepared data.
+    The manifest is written last: a directory without one is not prepared
+    data.
 
     Args:
         source: the data set's name and what identifies its content, such as
             a digest or a version.
         split: the split's name, its parameters, and under `cuts` the dates
-            that it took from the data.
+            derived from the data.
         seed: the seed of the split.
-        num_shards: the number of files the users are spread over.
+        num_shards: the number of record files.
         num_users: users with at least one training rating.
         num_items: items with at least one training rating.
-        num_ratings: ratings kept, for `train`, `validation` and `test`.
+        num_ratings: ratings kept, by subset (`train`, `validation`, `test`).
         rows_read: rows of the source.
-        rows_dropped: rows left out, by reason.
+        rows_dropped: valid rows left out, by reason.
         rating_min: the lowest rating of the source, kept or not.
         rating_max: the highest rating of the source, kept or not.
         rating_mean: the mean training rating.
         digests: SHA-256 of every other file, by its path in the directory.
-        options: what else was asked for, where it is not the default.
-        rows_rejected: rows that could not be used, by reason.
-        published_counts: for a split whose counts are published, what was
-            `expected` and what is `actual`.
-        schema_version: the version of this description and of the records.
+        options: the optional settings that are not the default.
+        rows_rejected: invalid rows, by reason.
+        published_counts: for a split with published counts, the `expected`
+            and the `actual` ones.
+        schema_version: the version of this manifest and of the records.
     """
 
     source: dict[str, Any]
@@ -65,7 +65,7 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change whenever the data does."""
+        """A hash of the manifest: 16 hexadecimal digits."""
         content = to_json(dataclasses.asdict(self))
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -79,16 +79,16 @@ _REQUIRED = {
 
 
 def is_prepared(data_dir: str) -> bool:
-    """Says whether `data_dir` holds a manifest."""
+    """Returns whether `data_dir` holds a manifest."""
     return bool(tf.io.gfile.exists(_manifest_path(data_dir)))
 
 
 def read_manifest(data_dir: str) -> Manifest:
-    """Reads the manifest of a directory of prepared data.
+    """Reads the manifest of prepared data.
 
     Raises:
-        UserError: when the directory has no manifest, or one that this
-            version cannot read.
+        UserError: if the directory has no manifest, or one that this version
+            cannot read.
     """
     path = _manifest_path(data_dir)
     try:
@@ -118,7 +118,7 @@ def read_manifest(data_dir: str) -> Manifest:
 
 
 def write_manifest(manifest: Manifest, data_dir: str) -> None:
-    """Writes the manifest, whole or not at all."""
+    """Writes the manifest atomically."""
     write_json(_manifest_path(data_dir), dataclasses.asdict(manifest))
 
 

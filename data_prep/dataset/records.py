@@ -1,7 +1,8 @@
-"""The on-disk contract: one user is one `tf.train.Example`.
+"""Reads the record files: one `tf.train.Example` per user.
 
-`users/part-KKKKK-of-NNNNN.tfrecord` hold every user once. Whoever reads names
-the groups of ratings that it wants, and gets no others.
+The files `users/part-KKKKK-of-NNNNN.tfrecord` hold every user once. A reader
+names the subsets that it needs and gets no others, so training cannot see
+test ratings by accident.
 """
 
 from collections.abc import Sequence
@@ -14,10 +15,10 @@ from data_prep.dataset.schema import SUBSETS, USER_ID
 
 
 def list_shards(data_dir: str) -> list[str]:
-    """Returns the paths of the shards of `data_dir`, in order.
+    """Lists the record files of `data_dir`, in order.
 
     Raises:
-        UserError: when `data_dir` is not prepared data, or lost a shard.
+        UserError: if `data_dir` is not prepared data, or a shard is missing.
     """
     digests = read_manifest(data_dir).digests
     shards = [
@@ -35,34 +36,34 @@ def list_shards(data_dir: str) -> list[str]:
 
 
 def parse_users(
-    serialized: tf.Tensor, num_items: int, groups: Sequence[str]
+    serialized: tf.Tensor, num_items: int, subsets: Sequence[str]
 ) -> dict[str, tf.SparseTensor]:
-    """Decodes a batch of users, only the groups that are named.
+    """Parses the named subsets of a batch of users.
 
     Args:
         serialized: serialized examples, string `(batch_size,)`.
         num_items: the size of the vocabulary.
-        groups: some of `train`, `validation`, `test`.
+        subsets: some of `train`, `validation`, `test`.
 
     Returns:
-        Each group's ratings, a float32 SparseTensor
+        The ratings of each subset, a float32 SparseTensor
         `(batch_size, num_items)`. Its indices say what is rated: a stored 0
         is a rating.
     """
     features = {}
-    for group in groups:
-        index_key, rating_key = SUBSETS[group]
+    for subset in subsets:
+        index_key, rating_key = SUBSETS[subset]
         features[index_key] = tf.io.VarLenFeature(tf.int64)
         features[rating_key] = tf.io.VarLenFeature(tf.float32)
     parsed = tf.io.parse_example(serialized, features)
     ratings = {}
-    for group in groups:
-        index_key, rating_key = SUBSETS[group]
-        # (num_ratings, 2): the first column is the user's place in the batch.
+    for subset in subsets:
+        index_key, rating_key = SUBSETS[subset]
+        # (num_ratings, 2): position in the batch, item index.
         indices = tf.stack(
             [parsed[index_key].indices[:, 0], parsed[index_key].values], axis=1
         )
-        ratings[group] = tf.SparseTensor(
+        ratings[subset] = tf.SparseTensor(
             indices,
             parsed[rating_key].values,
             [tf.size(serialized, tf.int64), num_items],
@@ -71,6 +72,6 @@ def parse_users(
 
 
 def parse_user_ids(serialized: tf.Tensor) -> tf.Tensor:
-    """Decodes the raw ids of a batch of users, string `(batch_size,)`."""
+    """Parses the raw ids of a batch of users, string `(batch_size,)`."""
     features = {USER_ID: tf.io.FixedLenFeature([], tf.string)}
     return tf.io.parse_example(serialized, features)[USER_ID]

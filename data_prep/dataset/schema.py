@@ -1,6 +1,6 @@
-"""Names of what the records hold."""
+"""The schema of the records: subsets, features and file names."""
 
-#: Group of ratings -> the features of its item indices and of its ratings.
+#: Subset -> the features of its item indices and of its ratings.
 SUBSETS = {
     "train": ("item_index", "rating"),
     "validation": ("validation_item_index", "validation_rating"),
@@ -12,5 +12,5 @@ USER_ID = "user_id"
 
 
 def shard_name(shard: int, num_shards: int) -> str:
-    """Returns the path of a shard inside the directory."""
+    """Returns the path of a shard relative to the data directory."""
     return f"users/part-{shard:05d}-of-{num_shards:05d}.tfrecord"

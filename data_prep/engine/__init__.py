@@ -1,1 +1,1 @@
-"""Prepares ratings on one machine: partitions, assigns, encodes, writes."""
+"""The engine that prepares data on one machine."""

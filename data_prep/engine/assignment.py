@@ -1,50 +1,41 @@
-"""One bucket's ratings -> the groups they belong to, and counts of items."""
+"""Assigns the ratings of a bucket to subsets, and counts them per item."""
 
 import dataclasses
 import math
+import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from data_prep.dataset.schema import SUBSETS
-from data_prep.engine.spill import (
-    read_column,
-    read_texts,
-    write_column,
-    write_texts,
-)
-from data_prep.ratings import Rows, deduplicate, merge
-from data_prep.splits.catalog import TRAIN, Split
+from data_prep.engine.spill import read_columns, write_columns
+from data_prep.ratings import Ratings, deduplicate, merge
+from data_prep.splits.base import TRAIN, Split
 
 DUPLICATE = "duplicate"
 USER_BELOW_MINIMUM = "user_below_minimum"
 
-# A sum of whole numbers of units does not depend on the order of the terms:
-# threads, buckets and engines cannot change its last digit. Of a scale from
-# 1 to 5 every rating is a whole number of units.
-_UNITS_BITS = 30
+# Sums of integers do not depend on the order of the terms, so neither threads
+# nor buckets nor engines change the last digit of a mean. On a scale from 1
+# to 5 every rating is a whole number of units.
+_UNIT_BITS = 30
 
-_COLUMNS: dict[str, np.dtype[Any]] = {
-    "users": np.dtype(np.int32),
-    "items": np.dtype(np.int32),
-    "ratings": np.dtype(np.float32),
-    "groups": np.dtype(np.int8),
-}
+_RATINGS_FILE, _USERS_FILE = "assigned.arrow", "users.arrow"
 
 
 @dataclasses.dataclass(frozen=True)
-class Rule:
-    """All that decides where a rating belongs.
+class SplitRule:
+    """All that decides which subset a rating belongs to.
 
     Args:
-        split: how ratings are held out.
-        seed: what decides where the split leaves it to chance.
-        cuts: what `split.find_cuts` found.
-        min_user_ratings: users with fewer training ratings do not train.
-        unit: what sums of ratings are counted in, see `choose_unit`.
+        split: the split.
+        seed: the seed of random choices.
+        cuts: the result of `split.find_cuts`.
+        min_user_ratings: users with fewer training ratings are left out of
+            training.
+        unit: the unit of sums of ratings, see `choose_unit`.
     """
 
     split: Split
@@ -55,42 +46,48 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Assigned:
-    """Ratings that belong to a group, in columns.
+class AssignedRatings:
+    """Ratings with their subsets, in columns of equal length.
 
     Args:
-        user_ids: the users in the order in which they are written.
-        users: position in `user_ids`, int32.
-        items: position among the ids of all items, int32.
-        ratings: float32.
-        groups: position in `SUBSETS`, int8.
+        user_ids: the users, in the order of the records.
+        users: position in `user_ids`, int32 `(num_ratings,)`.
+        items: position among all item ids, int32 `(num_ratings,)`.
+        values: the ratings themselves, float32 `(num_ratings,)`.
+        subsets: position in `SUBSETS`, int8 `(num_ratings,)`.
     """
 
     user_ids: pa.StringArray
     users: npt.NDArray[np.int32]
     items: npt.NDArray[np.int32]
-    ratings: npt.NDArray[np.float32]
-    groups: npt.NDArray[np.int8]
+    values: npt.NDArray[np.float32]
+    subsets: npt.NDArray[np.int8]
 
     def write(self, directory: str) -> None:
-        """Writes the columns into a directory."""
-        write_texts(directory, "user_ids", self.user_ids)
-        for name in _COLUMNS:
-            write_column(directory, name, getattr(self, name))
+        """Writes the ratings to files in a directory."""
+        names = ("users", "items", "values", "subsets")
+        write_columns(
+            os.path.join(directory, _RATINGS_FILE),
+            {name: getattr(self, name) for name in names},
+        )
+        write_columns(
+            os.path.join(directory, _USERS_FILE), {"user_ids": self.user_ids}
+        )
 
     @classmethod
-    def read(cls, directory: str) -> "Assigned":
-        """Reads the columns from a directory."""
-        columns = {
-            name: read_column(directory, name, dtype)
-            for name, dtype in _COLUMNS.items()
-        }
-        return cls(user_ids=read_texts(directory, "user_ids"), **columns)
+    def read(cls, directory: str) -> "AssignedRatings":
+        """Reads ratings that `write` has written."""
+        columns = read_columns(os.path.join(directory, _RATINGS_FILE))
+        users = read_columns(os.path.join(directory, _USERS_FILE))
+        return cls(
+            user_ids=users["user_ids"],
+            **{name: columns[name].to_numpy() for name in columns.schema.names},
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemCounts:
-    """Training ratings of every item.
+    """The training ratings of every item.
 
     Args:
         counts: their number, int64 `(num_items,)`.
@@ -103,68 +100,71 @@ class ItemCounts:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assignment:
-    """What became of ratings.
+    """The assignment of the ratings of one bucket.
 
     Args:
-        assigned: those that belong to a group.
-        num_ratings: their number, by group.
-        dropped: the number of the others, by reason.
-        item_counts: what trains of every item.
+        assigned: the ratings that belong to a subset.
+        num_ratings: their number, by subset.
+        dropped: the number of dropped ratings, by reason.
+        item_counts: the training ratings of every item.
     """
 
-    assigned: Assigned
+    assigned: AssignedRatings
     num_ratings: dict[str, int]
     dropped: dict[str, int]
     item_counts: ItemCounts
 
 
-def choose_unit(ratings: Sequence[float]) -> float:
-    """Returns the unit for sums of ratings that are no farther from 0."""
-    _, exponent = math.frexp(max(map(abs, ratings)))
-    return 2.0 ** (exponent - _UNITS_BITS)
+def choose_unit(rating_range: Sequence[float]) -> float:
+    """Returns the unit in which ratings of this range are summed."""
+    _, exponent = math.frexp(max(map(abs, rating_range)))
+    return 2.0 ** (exponent - _UNIT_BITS)
 
 
-def assign(pieces: Sequence[Rows], rule: Rule) -> Assignment:
-    """Assigns the ratings of one bucket.
+def assign(parts: Sequence[Ratings], rule: SplitRule) -> Assignment:
+    """Assigns the ratings of one bucket to subsets.
 
     Args:
-        pieces: all ratings of some users, their items numbered alike.
-        rule: what decides.
+        parts: all ratings of some users, with the same item ids.
+        rule: the rule.
     """
-    merged = merge(pieces)
-    rows = deduplicate(merged)
-    outcomes = rule.split.assign(rows, rule.seed, rule.cuts)
+    merged = merge(parts)
+    ratings = deduplicate(merged)
+    outcomes = rule.split.assign(ratings, rule.seed, rule.cuts)
     names = (*rule.split.outcomes, USER_BELOW_MINIMUM)
-    trains = outcomes == TRAIN
-    trained = np.bincount(rows.users[trains], minlength=len(rows.user_ids))
-    too_few = trained < rule.min_user_ratings
-    outcomes[trains & too_few[rows.users]] = len(names) - 1
+    is_train = outcomes == TRAIN
+    num_train = np.bincount(
+        ratings.users[is_train], minlength=len(ratings.user_ids)
+    )
+    is_below_minimum = num_train < rule.min_user_ratings
+    outcomes[is_train & is_below_minimum[ratings.users]] = len(names) - 1
     totals = np.bincount(outcomes, minlength=len(names)).tolist()
     counts = dict(zip(names, totals, strict=True))
-    counts[DUPLICATE] = len(merged) - len(rows)
-    kept = rows.take(np.flatnonzero(outcomes < len(SUBSETS)))
-    groups = outcomes[outcomes < len(SUBSETS)]
+    counts[DUPLICATE] = len(merged) - len(ratings)
+    is_kept = outcomes < len(SUBSETS)
+    kept = ratings.take(np.flatnonzero(is_kept))
+    subsets = outcomes[is_kept]
     return Assignment(
-        assigned=Assigned(
+        assigned=AssignedRatings(
             kept.user_ids,
             kept.users,
             kept.items,
-            kept.ratings.astype(np.float32),
-            groups,
+            kept.values.astype(np.float32),
+            subsets,
         ),
-        num_ratings={group: counts.pop(group) for group in SUBSETS},
+        num_ratings={subset: counts.pop(subset) for subset in SUBSETS},
         dropped={reason: count for reason, count in counts.items() if count},
-        item_counts=_count_items(kept, groups == TRAIN, rule.unit),
+        item_counts=_count_items(kept, subsets == TRAIN, rule.unit),
     )
 
 
 def _count_items(
-    rows: Rows, trains: npt.NDArray[np.bool_], unit: float
+    ratings: Ratings, is_train: npt.NDArray[np.bool_], unit: float
 ) -> ItemCounts:
-    items = rows.items[trains]
-    units = np.rint(rows.ratings[trains] / unit)
-    num_items = len(rows.item_ids)
-    # Exact: a double holds whole numbers up to 2^53.
+    items = ratings.items[is_train]
+    units = np.rint(ratings.values[is_train] / unit)
+    num_items = len(ratings.item_ids)
+    # Exact: a double holds all integers up to 2^53.
     sums = np.bincount(items, weights=units, minlength=num_items)
     return ItemCounts(
         np.bincount(items, minlength=num_items), sums.astype(np.int64)

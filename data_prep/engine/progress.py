@@ -1,4 +1,4 @@
-"""Says how far long work has come."""
+"""Logs the progress of long work."""
 
 import time
 
@@ -8,12 +8,12 @@ _SECONDS_BETWEEN_LOGS = 10
 
 
 class Progress:
-    """Logs how much is done, how fast, and how long the rest will take.
+    """Logs the amount done, the rate, and the time left.
 
     Args:
-        verb: what is done, in the past tense.
-        noun: what it is done with, in the plural.
-        expected: about how many there are.
+        verb: the work, as a verb in the past tense.
+        noun: its objects, in the plural.
+        expected: the approximate number of objects.
     """
 
     def __init__(self, verb: str, noun: str, expected: int) -> None:
@@ -24,7 +24,7 @@ class Progress:
         self._start = self._last = time.monotonic()
 
     def add(self, number: int) -> None:
-        """Counts what was done, and logs it now and then."""
+        """Adds to the amount done; logs at most every ten seconds."""
         self._done += number
         now = time.monotonic()
         if now - self._last < _SECONDS_BETWEEN_LOGS or not self._done:
@@ -32,7 +32,7 @@ class Progress:
         self._last = now
         rate = self._done / (now - self._start)
         logging.info(
-            "%s %s of about %s %s, %s a second, %.0f s left.",
+            "%s %s of about %s %s, %s per second, %.0f s left.",
             self._verb,
             f"{self._done:,}",
             f"{max(self._expected, self._done):,}",
@@ -42,7 +42,7 @@ class Progress:
         )
 
     def finish(self) -> None:
-        """Logs what was done in all."""
+        """Logs the total."""
         logging.info(
             "%s %s %s in %.1f s.",
             self._verb,

@@ -1,4 +1,4 @@
-"""What a preparation may take: memory, threads, room on disks."""
+"""Limits of a preparation: memory, threads and disk space."""
 
 import collections
 import concurrent.futures
@@ -16,16 +16,16 @@ from data_prep.dataset.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What Python, TensorFlow and Arrow take before there is any data.
+# Memory of Python, TensorFlow and Arrow before any data are read.
 _BASE_BYTES = 800 << 20
 _SMALLEST_LIMIT = _BASE_BYTES + (200 << 20)
-# What reading a part of a source takes.
+# Memory to read one part of a source.
 _PART_BYTES = 300 << 20
-# Bytes a row: while it is read, while its bucket is worked on, on the disk
-# between the two, and in the records.
+# Bytes per row: in memory while it is read, in memory while its bucket is
+# processed, in the spill files, and in the records.
 _READING_BYTES = 1000
-_WORKING_BYTES = 320
-_TEMPORARY_BYTES = 42
+_PROCESSING_BYTES = 320
+_SPILL_BYTES = 42
 _RECORD_BYTES = 10
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -33,12 +33,12 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Limits of a preparation.
+    """The memory and the cores that a preparation may use.
 
     Args:
         memory_limit: bytes that the process may take.
-        num_cores: cores to use, as far as there is memory for as many
-            threads.
+        num_cores: the number of cores; fewer are used if there is no memory
+            for as many threads.
     """
 
     memory_limit: int = 2 << 30
@@ -56,34 +56,34 @@ class Resources:
 
     @property
     def database_bytes(self) -> int:
-        """Memory for DuckDB, which reads while threads work."""
-        return self._room // 3
+        """The memory limit of DuckDB, which reads while threads work."""
+        return self._free_bytes // 3
 
     @property
     def rows_per_part(self) -> int:
-        """Rows that are read at once, from tables."""
-        return min(self._room // _READING_BYTES, 1 << 20)
+        """The number of rows per part of a table."""
+        return min(self._free_bytes // _READING_BYTES, 1 << 20)
 
     @property
     def num_threads(self) -> int:
-        """Threads that work side by side."""
-        return max(min(self.num_cores, self._room // _PART_BYTES), 1)
+        """The number of parallel threads."""
+        return max(min(self.num_cores, self._free_bytes // _PART_BYTES), 1)
 
     @property
     def rows_per_bucket(self) -> int:
-        """Rows that a thread may hold at once."""
-        return self._room // (self.num_threads * _WORKING_BYTES)
+        """The number of rows that a thread may process at once."""
+        return self._free_bytes // (self.num_threads * _PROCESSING_BYTES)
 
     @property
-    def _room(self) -> int:
+    def _free_bytes(self) -> int:
         return self.memory_limit - _BASE_BYTES
 
 
 def parse_bytes(text: str) -> int:
-    """Reads a size such as `2GB`, `1.5 GiB` or `800M`.
+    """Parses a size such as `2GB`, `1.5 GiB` or `800M`.
 
     Raises:
-        UserError: when it is none.
+        UserError: if it is not a size.
     """
     match = re.fullmatch(r"([\d.]+)\s*([KMGT]?)(i?B)?", text.strip(), re.I)
     try:
@@ -95,27 +95,27 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(number: float) -> str:
-    """Returns a size as people read it."""
+    """Formats a size in MB or GB."""
     if number < 1 << 30:
         return f"{number / (1 << 20):.0f} MB"
     return f"{number / (1 << 30):.1f} GB"
 
 
 def check_disks(num_rows: int, temp_dir: str, output_dir: str) -> None:
-    """Says what room is needed, and raises where there is less.
+    """Logs the disk space that is needed, and checks that it is free.
 
     Args:
-        num_rows: about how many ratings will be prepared.
-        temp_dir: the directory of what is on the way.
-        output_dir: the directory of the result; only a local one is checked.
+        num_rows: approximate number of ratings.
+        temp_dir: the directory of temporary files.
+        output_dir: the output directory; checked only if it is local.
 
     Raises:
-        UserError: when a disk has too little room.
+        UserError: if a disk has too little space.
     """
-    temporary, records = num_rows * _TEMPORARY_BYTES, num_rows * _RECORD_BYTES
+    temporary, records = num_rows * _SPILL_BYTES, num_rows * _RECORD_BYTES
     logging.info(
-        "About %s ratings: %s in %s on the way (TMPDIR names another place),"
-        " %s of records in %s.",
+        "About %s ratings: %s of temporary files in %s (TMPDIR names another"
+        " place), %s of records in %s.",
         f"{num_rows:,}",
         format_bytes(temporary),
         temp_dir,
@@ -132,9 +132,9 @@ def check_disks(num_rows: int, temp_dir: str, output_dir: str) -> None:
         free = shutil.disk_usage(directory).free
         if free < needed:
             advice = (
-                "TMPDIR names another place for what is on the way."
+                "TMPDIR names another place for temporary files."
                 if directory == temp_dir
-                else "Make room, or choose another --output-dir."
+                else "Free some space, or choose another --output-dir."
             )
             raise UserError(
                 f"{directory} has {format_bytes(free)} free, and about"
@@ -148,14 +148,14 @@ def map_in_order(
     items: Iterable[Item],
     ahead: int,
 ) -> Iterator[Result]:
-    """Yields the results in the order of the items.
+    """Applies a function in a pool; yields the results in order.
 
     Args:
-        pool: what runs the function.
-        function: what is done with each item.
-        items: read no further than `ahead` of what was yielded, so that
-            results do not pile up.
-        ahead: items worked on at once.
+        pool: the pool.
+        function: the function.
+        items: its arguments. They are read at most `ahead` of the results, so
+            that results do not pile up.
+        ahead: the number of items processed at once.
     """
     pending: collections.deque[concurrent.futures.Future[Result]] = (
         collections.deque()

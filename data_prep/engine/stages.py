@@ -1,10 +1,10 @@
 """The stages of a preparation on one machine.
 
-    source -> blocks, cut by bucket -> assigned ratings -> records
+    source -> spilled ratings, by bucket -> assigned ratings -> records
 
-Each stage works on all buckets before the next one starts: it needs what the
-one before found out about all ratings. What is between them lies on disk, so
-memory does not grow with the data.
+Each stage works on all buckets before the next one starts, because it needs
+what the previous one learned about all ratings. Intermediate results are kept
+on disk, so memory does not grow with the data.
 """
 
 import collections
@@ -21,41 +21,38 @@ import numpy as np
 import numpy.typing as npt
 
 from data_prep.engine.assignment import (
-    Assigned,
+    AssignedRatings,
     Assignment,
     ItemCounts,
-    Rule,
+    SplitRule,
     assign,
 )
-from data_prep.engine.buckets import Buckets
-from data_prep.engine.encoding import Encoded, encode
+from data_prep.engine.partition import Buckets, partition
 from data_prep.engine.progress import Progress
 from data_prep.engine.resources import map_in_order
+from data_prep.engine.shards import SerializedUsers, serialize_users
 from data_prep.engine.spill import (
-    Block,
-    Blocks,
-    partition,
-    read_column,
-    write_block,
-    write_column,
+    SpilledPart,
+    SpilledRatings,
+    read_columns,
+    spill,
+    write_columns,
 )
 from data_prep.ratings import (
-    ROW_COLUMNS,
     Statistics,
-    combine,
+    combine_statistics,
+    compute_statistics,
     deduplicate,
-    describe_rows,
     from_table,
     merge,
-    sort_distinct,
+    sort_unique,
 )
-from data_prep.sources.parts import Part
+from data_prep.sources.source import Part
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
-    Wanted,
+    QuantileSearch,
     count_digits,
     narrow,
-    to_number,
 )
 
 Result = TypeVar("Result")
@@ -65,7 +62,13 @@ _Counts = npt.NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Totals:
-    """What became of all ratings, and what trains of every item."""
+    """Counts of all ratings of a source.
+
+    Args:
+        num_ratings: the number of ratings, by subset.
+        dropped: the number of dropped ratings, by reason.
+        item_counts: the training ratings of every item.
+    """
 
     num_ratings: collections.Counter[str]
     dropped: collections.Counter[str]
@@ -73,12 +76,12 @@ class Totals:
 
 
 class Stages:
-    """Prepares one source.
+    """Runs the stages for one source; a context manager.
 
     Args:
-        buckets: how the users are divided.
-        temp_dir: a local directory for what is between the stages.
-        num_threads: threads that work side by side.
+        buckets: the division of the users.
+        temp_dir: a local directory for intermediate results.
+        num_threads: the number of parallel threads.
     """
 
     def __init__(
@@ -100,84 +103,92 @@ class Stages:
         parts: Iterator[Part],
         estimated_rows: int,
         check: Callable[[int], None] | None = None,
-    ) -> tuple[Blocks, Statistics]:
-        """Reads all parts, and cuts their rows by bucket.
+    ) -> tuple[SpilledRatings, Statistics]:
+        """Reads all parts of a source, and spills them by bucket.
 
         Args:
-            parts: the source.
-            estimated_rows: about how many rows there are.
-            check: called after each part, with the rows so far that can be
-                used. What it raises ends the reading.
+            parts: the parts.
+            estimated_rows: approximate number of rows, for the progress.
+            check: called after each part with the number of valid rows so
+                far. An exception that it raises ends the reading.
         """
-        blocks, found = [], []
+        spilled, statistics = [], []
         num_rows = 0
         progress = Progress("Read", "ratings", estimated_rows)
         results = map_in_order(
             self._pool, self._read_part, enumerate(parts), self._num_threads
         )
-        for block, statistics in results:
-            blocks.append(block)
-            found.append(statistics)
-            num_rows += statistics.num_rows
-            progress.add(statistics.num_rows)
+        for spilled_part, part_statistics in results:
+            spilled.append(spilled_part)
+            statistics.append(part_statistics)
+            num_rows += part_statistics.num_ratings
+            progress.add(part_statistics.num_ratings)
             if check is not None:
                 check(num_rows)
         progress.finish()
-        item_ids = sort_distinct([block.item_ids for block in blocks])
-        return Blocks.of(blocks, item_ids), combine(found)
+        item_ids = sort_unique([part.item_ids for part in spilled])
+        return (
+            SpilledRatings.join(spilled, item_ids),
+            combine_statistics(statistics),
+        )
 
     def _read_part(
         self, numbered: tuple[int, Part]
-    ) -> tuple[Block, Statistics]:
-        number, part = numbered
-        rows = from_table(part())
-        directory = self._make_dir("block", number)
-        block = write_block(partition(rows, self._buckets), directory)
-        return block, describe_rows(rows)
+    ) -> tuple[SpilledPart, Statistics]:
+        number, load = numbered
+        ratings = from_table(load())
+        directory = self._make_dir("spill", number)
+        spilled = spill(partition(ratings, self._buckets), directory)
+        return spilled, compute_statistics(ratings)
 
     def find_quantiles(
-        self, blocks: Blocks, shares: Sequence[fractions.Fraction]
+        self, spilled: SpilledRatings, shares: Sequence[fractions.Fraction]
     ) -> list[float]:
-        """Returns the timestamp that follows each share of all of them."""
+        """Returns the timestamp that follows each share of all timestamps."""
         directory = self._make_dir("timestamps", 0)
 
-        def write_timestamps(bucket: int) -> None:
-            rows = deduplicate(merge(blocks.read(bucket)))
-            write_column(directory, str(bucket), rows.timestamps)
+        def path(bucket: int) -> str:
+            return os.path.join(directory, f"{bucket}.arrow")
 
-        def count(bucket: int, wanted: Sequence[Wanted]) -> _Counts:
-            dtype = ROW_COLUMNS["timestamps"]
-            numbers = read_column(directory, str(bucket), dtype)
-            return count_digits(numbers, wanted)
+        def write_timestamps(bucket: int) -> None:
+            ratings = deduplicate(merge(spilled.read(bucket)))
+            write_columns(path(bucket), {"timestamps": ratings.timestamps})
+
+        def count(bucket: int, searches: Sequence[QuantileSearch]) -> _Counts:
+            timestamps = read_columns(path(bucket))["timestamps"].to_numpy()
+            return count_digits(timestamps, searches)
 
         for _ in self._map_buckets(write_timestamps):
             pass
-        wanted = [Wanted(share) for share in shares]
+        searches = [QuantileSearch(share) for share in shares]
         for _ in range(NUM_ROUNDS):
-            counts = self._map_buckets(functools.partial(count, wanted=wanted))
-            wanted = narrow(wanted, functools.reduce(np.add, counts))
+            counts = self._map_buckets(
+                functools.partial(count, searches=searches)
+            )
+            searches = narrow(searches, functools.reduce(np.add, counts))
         shutil.rmtree(directory)
-        return [to_number(number) for number in wanted]
+        return [search.value for search in searches]
 
     def assign(
-        self, blocks: Blocks, rule: Rule, *, keep: bool = True
+        self, spilled: SpilledRatings, rule: SplitRule, *, keep: bool = True
     ) -> Totals:
-        """Assigns all ratings to groups.
+        """Assigns all ratings to subsets.
 
         Args:
-            blocks: what was read. It is removed, unless nothing is kept.
-            rule: what decides.
-            keep: whether the ratings will be encoded, and not only counted.
+            spilled: the ratings. Their files are removed if `keep`.
+            rule: the rule.
+            keep: whether to keep the assigned ratings for `serialize`, rather
+                than only count them.
         """
 
         def assign_bucket(bucket: int) -> Assignment:
-            assignment = assign(blocks.read(bucket), rule)
+            assignment = assign(spilled.read(bucket), rule)
             if keep:
                 directory = self._make_dir("assigned", bucket)
                 assignment.assigned.write(directory)
             return assignment
 
-        num_items = len(blocks.item_ids)
+        num_items = len(spilled.item_ids)
         counts = np.zeros(num_items, np.int64)
         sums = np.zeros(num_items, np.int64)
         totals = Totals(
@@ -185,7 +196,7 @@ class Stages:
             collections.Counter(),
             ItemCounts(counts, sums),
         )
-        progress = Progress("Assigned", "ratings", blocks.num_rows)
+        progress = Progress("Assigned", "ratings", spilled.num_ratings)
         for assignment in self._map_buckets(assign_bucket):
             totals.num_ratings.update(assignment.num_ratings)
             totals.dropped.update(assignment.dropped)
@@ -197,28 +208,29 @@ class Stages:
             )
         progress.finish()
         if keep:
-            for block in blocks.blocks:
-                shutil.rmtree(block.directory)
+            for part in spilled.parts:
+                shutil.rmtree(part.directory)
         return totals
 
-    def encode(
+    def serialize(
         self, indices: npt.NDArray[np.int32], num_items: int
-    ) -> Iterator[Encoded]:
-        """Yields the records of each bucket, in order.
+    ) -> Iterator[SerializedUsers]:
+        """Yields the serialized users of each bucket, in order.
 
         Args:
             indices: for each item of the source its index in the vocabulary,
-                -1 if it has none.
+                -1 for none.
             num_items: the size of the vocabulary.
         """
 
-        def encode_bucket(bucket: int) -> Encoded:
+        def serialize_bucket(bucket: int) -> SerializedUsers:
             directory = self._find_dir("assigned", bucket)
-            encoded = encode(Assigned.read(directory), indices, num_items)
+            assigned = AssignedRatings.read(directory)
+            serialized = serialize_users(assigned, indices, num_items)
             shutil.rmtree(directory)
-            return encoded
+            return serialized
 
-        return self._map_buckets(encode_bucket)
+        return self._map_buckets(serialize_bucket)
 
     def _map_buckets(
         self, function: Callable[[int], Result]

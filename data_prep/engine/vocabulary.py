@@ -1,4 +1,4 @@
-"""Numbers the items of a source: item id -> item index."""
+"""Builds the item vocabulary: item id -> item index, and titles."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,19 +7,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_prep.dataset.items import Items
+from data_prep.dataset.items import Items, read_items
 from data_prep.engine.assignment import ItemCounts
-from data_prep.ratings import find_places
+from data_prep.engine.request import Request
+from data_prep.ratings import find_positions
+from data_prep.sources.titles import read_titles
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """The items of the records, and where those of the source went.
+    """The items of the records, and their relation to those of the source.
 
     Args:
         items: the items, in index order.
-        indices: for each item of the source its index, -1 if it has none,
-            int32 `(num_source_items,)`.
+        indices: for each item of the source its index, -1 for none, int32
+            `(num_source_items,)`.
         rating_mean: the mean training rating.
     """
 
@@ -38,40 +40,85 @@ def build_vocabulary(
 ) -> Vocabulary:
     """Gives every item with training ratings an index.
 
-    The most rated item comes first, so that what is touched most lies close
-    together; equal counts go by id.
+    The most rated item comes first, so that the parameters used most lie
+    close together; ties are broken by id.
 
     Args:
-        item_ids: the ids of the source's items, in order.
+        item_ids: the ids of the source's items, sorted.
         item_counts: their training ratings.
-        unit: what the sums of ratings are counted in.
+        unit: the unit of the sums of ratings.
         min_ratings: items with fewer training ratings get no index.
-        old_ids: the items of an earlier vocabulary, which keep their indices
-            whatever their counts; new ones follow.
+        old_ids: the items of an earlier vocabulary. They keep their indices,
+            whatever their counts, and new items follow.
     """
     counts, sums = item_counts.counts, item_counts.sums
-    old = find_places(pa.array(old_ids, pa.string()), item_ids)
+    old = find_positions(pa.array(old_ids, pa.string()), item_ids)
     is_new = counts >= max(min_ratings, 1)
     is_new[old[old >= 0]] = False
     by_count = np.lexsort((np.arange(len(counts)), -counts))
-    places = np.append(old, by_count[is_new[by_count]].astype(np.int32))
+    positions = np.append(old, by_count[is_new[by_count]].astype(np.int32))
+    is_in_source = positions >= 0
     indices = np.full(len(counts), -1, np.int32)
-    rated = np.flatnonzero(places >= 0)
-    indices[places[rated]] = rated
-    # Old items that nobody rated any more have no place in the counts.
-    kept_counts = np.where(places >= 0, counts[places], 0)
-    kept_sums = np.where(places >= 0, sums[places], 0)
+    indices[positions[is_in_source]] = np.flatnonzero(is_in_source)
+    kept_counts = np.where(is_in_source, counts[positions], 0)
+    kept_sums = np.where(is_in_source, sums[positions], 0)
     mean = float(kept_sums.sum() * unit / max(kept_counts.sum(), 1))
-    means = np.full(len(places), mean)
+    means = np.full(len(positions), mean)
     np.divide(kept_sums * unit, kept_counts, out=means, where=kept_counts > 0)
-    new_ids = item_ids.take(pa.array(places[len(old) :])).to_pylist()
+    new_ids = item_ids.take(pa.array(positions[len(old) :])).to_pylist()
     return Vocabulary(
         Items(
             item_ids=[*old_ids, *new_ids],
             counts=kept_counts,
             means=means,
-            titles=[None] * len(places),
+            titles=[None] * len(positions),
         ),
         indices,
         mean,
     )
+
+
+def build_requested_vocabulary(
+    request: Request,
+    item_ids: pa.StringArray,
+    item_counts: ItemCounts,
+    unit: float,
+    temp_dir: str,
+) -> Vocabulary:
+    """Builds the vocabulary with the request's options and titles.
+
+    Args:
+        request: the request.
+        item_ids: the ids of the source's items, sorted.
+        item_counts: their training ratings.
+        unit: the unit of the sums of ratings.
+        temp_dir: a local directory for temporary files.
+    """
+    options = request.options
+    old_ids: list[str] = []
+    titles: dict[str, str] = {}
+    if options.vocabulary_from:
+        old = read_items(options.vocabulary_from)
+        old_ids = old.item_ids
+        titles |= {
+            item_id: title
+            for item_id, title in zip(old_ids, old.titles, strict=True)
+            if title is not None
+        }
+    vocabulary = build_vocabulary(
+        item_ids,
+        item_counts,
+        unit,
+        min_ratings=options.min_item_ratings,
+        old_ids=old_ids,
+    )
+    ids = vocabulary.items.item_ids
+    titles |= (
+        read_titles(options.titles, temp_dir)
+        if options.titles
+        else request.source.read_titles(ids, temp_dir)
+    )
+    items = dataclasses.replace(
+        vocabulary.items, titles=[titles.get(item_id) for item_id in ids]
+    )
+    return dataclasses.replace(vocabulary, items=items)

@@ -1,1 +1,1 @@
-"""Where ratings come from: named data sets and files of many formats."""
+"""Sources of ratings: named data sets, files and tables in memory."""

@@ -1,6 +1,6 @@
-"""Ratings in text files as people keep them: CSV, TSV and `::`.
+"""Reads ratings from delimited text: CSV, TSV and `::`.
 
-DuckDB reads them, all values as text, so the id `007` stays what it is.
+DuckDB reads all fields as text, so that the id `007` stays what it is.
 """
 
 import collections
@@ -14,79 +14,66 @@ import duckdb
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.fetching import InputFile
 from data_prep.sources.formats import Layout
-from data_prep.sources.local_files import InputFile
-from data_prep.sources.parts import Part, join_batches
-from data_prep.sources.rejects import NUM_KEPT, Rejected, Rejects
-from data_prep.sources.validation import (
-    MALFORMED,
-    Scale,
-    explain,
-    select_rows,
-)
+from data_prep.sources.rejects import NUM_KEPT, RejectedRow
+from data_prep.sources.source import Part, Reading, join_batches
+from data_prep.sources.validation import MALFORMED, explain, select_rows
 
-# How the errors of DuckDB's reader of text files are said here.
+# DuckDB's error types that concern quotes.
 _QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
-# A row's position is the number of its table, and its own in these bits.
+# A row's position is the number of its table and, in these bits, its own.
 _ROW_BITS = 32
 
 
-def read_tables(
-    connection: duckdb.DuckDBPyConnection,
-    files: Sequence[InputFile],
-    layout: Layout,
-    rejects: Rejects,
-    scale: Scale | None,
-    rows_per_part: int,
+def read_delimited(
+    files: Sequence[InputFile], layout: Layout, reading: Reading
 ) -> Iterator[Part]:
-    """Yields the ratings of files of one layout, in order.
+    """Yields the valid ratings of delimited text files, in order.
 
     Args:
-        connection: what reads them.
-        files: the files.
-        layout: where they keep what.
-        rejects: takes the rows that cannot be used.
-        scale: the ratings that may be, if that is known.
-        rows_per_part: rows of a part, about.
+        files: files of one layout.
+        layout: the layout.
+        reading: the context of reading.
 
     Raises:
-        UserError: when a file cannot be read to its end.
+        UserError: if a file cannot be read to its end.
     """
-    reader = _Reader(files, layout, rejects, scale)
-    try:
-        stream = connection.sql(reader.to_query()).to_arrow_reader(
-            rows_per_part // 4
-        )
-        for number, table in enumerate(join_batches(stream, rows_per_part)):
-            # What is rejected is known once this part is worked on.
-            yield functools.partial(reader.keep_good, table, number)
-        reader.reject_malformed(connection)
-    except duckdb.Error as error:
-        raise reader.explain_error(error) from error
+    reader = _Reader(files, layout, reading)
+    rows_per_part = reading.rows_per_part
+    with reading.connect() as connection:
+        try:
+            stream = connection.sql(reader.query).to_arrow_reader(
+                rows_per_part // 4
+            )
+            tables = join_batches(stream, rows_per_part)
+            for number, table in enumerate(tables):
+                yield functools.partial(reader.keep_valid, table, number)
+            reader.reject_malformed(connection)
+        except duckdb.Error as error:
+            raise reader.explain_error(error) from error
 
 
 class _Reader:
     """Reads files of one layout."""
 
     def __init__(
-        self,
-        files: Sequence[InputFile],
-        layout: Layout,
-        rejects: Rejects,
-        scale: Scale | None,
+        self, files: Sequence[InputFile], layout: Layout, reading: Reading
     ) -> None:
         self._files = {file.path: file for file in files}
         self._layout = layout
-        self._rejects = rejects
-        self._scale = scale
+        self._scale = reading.scale
+        self._rejects = reading.rejects
 
-    def to_query(self) -> str:
+    @property
+    def query(self) -> str:
+        """The SQL query that reads and validates the rows."""
         paths = ", ".join(map(_quote, self._files))
         layout = self._layout
         types = ", ".join(
             f"c{i}: 'VARCHAR'" for i in range(len(layout.headers))
         )
-        # Only in comma-separated files do quotes protect what they enclose.
+        # Quotes have a meaning in comma-separated files only.
         quote = '"' if layout.delimiter == "," else ""
         scan = (
             f"read_csv([{paths}], filename = true, auto_detect = false,"
@@ -101,52 +88,52 @@ class _Reader:
         }
         return select_rows(columns, self._scale, "filename", scan)
 
-    def keep_good(self, table: pa.Table, number: int) -> pa.Table:
-        """Returns the rows that can be used, and rejects the others.
+    def keep_valid(self, table: pa.Table, number: int) -> pa.Table:
+        """Returns the valid rows, and rejects the others.
 
         Args:
-            table: rows as they were read.
-            number: how many tables were read before.
+            table: the result of the query for some rows.
+            number: the number of tables before this one.
         """
         positions = itertools.count(number << _ROW_BITS)
         return self._rejects.sift(
             table, lambda row: self._describe(row, next(positions))
         )
 
-    def _describe(self, row: dict[str, Any], position: int) -> Rejected:
-        file = self._files[row["place"]]
+    def _describe(self, row: dict[str, Any], position: int) -> RejectedRow:
+        file = self._files[row["origin"]]
         self._rejects.find_lines_with(
             file.name, functools.partial(self._find_lines, file)
         )
-        return Rejected(
+        return RejectedRow(
             file.number,
             position,
             row["reason"],
             file.name,
-            self._layout.delimiter.join(text or "" for text in row["texts"]),
-            explain(row, self._layout.header_of, self._scale),
+            self._layout.delimiter.join(text or "" for text in row["fields"]),
+            explain(row, self._layout.headers_by_role, self._scale),
         )
 
     def _find_lines(
-        self, file: InputFile, rows: Sequence[Rejected]
+        self, file: InputFile, rows: Sequence[RejectedRow]
     ) -> list[int]:
-        """Returns the line of each row, of equal rows one after the other."""
-        wanted: dict[str, collections.deque[int]] = collections.defaultdict(
+        """Returns the line of each row; equal rows get successive lines."""
+        remaining: dict[str, collections.deque[int]] = collections.defaultdict(
             collections.deque
         )
         for number, row in enumerate(rows):
-            wanted[row.text].append(number)
+            remaining[row.text].append(number)
         lines = [0] * len(rows)
         for line, fields in self._read_records(file):
             text = self._layout.delimiter.join(
                 fields[position] if position < len(fields) else ""
                 for _, position in self._layout.positions
             )
-            if text in wanted:
-                lines[wanted[text].popleft()] = line
-                if not wanted[text]:
-                    del wanted[text]
-                if not wanted:
+            if text in remaining:
+                lines[remaining[text].popleft()] = line
+                if not remaining[text]:
+                    del remaining[text]
+                if not remaining:
                     break
         return lines
 
@@ -166,17 +153,17 @@ class _Reader:
             [_QUOTING],
         ).fetchone()
         if open_quote:
-            # Where the quote should have ended nobody knows.
+            # All lines after it may be part of the quoted field.
             path, line = open_quote
             raise UserError(
                 f"{self._files[path].name}:{line}: a quote is not closed"
                 " (quoting)"
             )
-        numbers = connection.execute(
+        counts = connection.execute(
             "SELECT file_path, count(*) FROM malformed GROUP BY file_path"
         ).fetchall()
-        for path, number in numbers:
-            self._rejects.count(MALFORMED, number)
+        for path, count in counts:
+            self._rejects.count(MALFORMED, count)
             rows = connection.execute(
                 "SELECT line, kind, text FROM malformed WHERE file_path = $1"
                 f" ORDER BY line LIMIT {NUM_KEPT}",
@@ -191,34 +178,34 @@ class _Reader:
 
     def _describe_line(
         self, file: InputFile, line: int, kind: str, text: str
-    ) -> Rejected:
+    ) -> RejectedRow:
         headers = self._layout.headers
         if kind == "INVALID ENCODING":
-            complaint = "must be UTF-8 text"
+            problem = "must be UTF-8 text"
         elif kind in _QUOTING:
-            complaint = "letters follow a closed quote (quoting)"
+            problem = "letters follow a closed quote (quoting)"
         else:
             fields = self._split(text)
-            complaint = (
+            problem = (
                 f"expected {len(headers)} fields ({', '.join(headers)})."
                 f" Received {len(fields)}: {fields}"
             )
-        return Rejected(
-            file.number, line, MALFORMED, file.name, text, complaint, line
+        return RejectedRow(
+            file.number, line, MALFORMED, file.name, text, problem, line
         )
 
     def explain_error(self, error: duckdb.Error) -> Exception:
-        """Returns the error that the user can mend."""
+        """Returns the error to raise: a `UserError` if the user can fix it."""
         if self._layout.kind == "text" and self._layout.compression is None:
             for file in self._files.values():
-                _raise_mixed_line_ends(file)
+                _check_line_ends(file)
         message = str(error).partition("\n")[0]
         for path, file in self._files.items():
             message = message.replace(path, file.name)
         if isinstance(error, duckdb.IOException | duckdb.InvalidInputException):
             names = [file.name for file in self._files.values()]
-            known = any(name in message for name in names)
-            return UserError(message if known else f"{names[0]}: {message}")
+            is_named = any(name in message for name in names)
+            return UserError(message if is_named else f"{names[0]}: {message}")
         return error
 
     def _split(self, text: str) -> list[str]:
@@ -227,7 +214,7 @@ class _Reader:
         return text.split(self._layout.delimiter)
 
     def _read_records(self, file: InputFile) -> Iterator[tuple[int, list[str]]]:
-        """Yields line number and fields of each record, header apart."""
+        """Yields the line number and the fields of each record."""
         with file.open() as stream:
             lines = (
                 line.decode("utf-8-sig" if k == 0 else "utf-8", "replace")
@@ -250,7 +237,8 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _raise_mixed_line_ends(file: InputFile) -> None:
+def _check_line_ends(file: InputFile) -> None:
+    """Checks that all lines end alike, with or without a carriage return."""
     with file.open() as stream:
         first_has_return = stream.readline().endswith(b"\r\n")
         for number, line in enumerate(stream, start=2):

@@ -1,6 +1,6 @@
-"""Recognises the format of a file in its first line.
+"""Recognizes the format and the columns of a file from its first line.
 
-CSV, TSV, `::` and Parquet; the columns in the header, or by position.
+To add a format, recognize it here and read it in `data_prep.sources.files`.
 """
 
 import csv
@@ -12,26 +12,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.local_files import InputFile
+from data_prep.sources.fetching import InputFile
 from data_prep.sources.validation import ROLES
 
-# Headers as people write them, without case, spaces, `_`, `-` and `:type`.
+# Usual headers, in the form that `_normalize` gives them.
 _HEADERS = {
     "user": {"user", "userid", "uid"},
     "item": {"item", "itemid", "iid", "movie", "movieid"},
     "rating": {"rating", "ratings", "score", "userrating", "stars"},
     "timestamp": {"timestamp", "time", "ts", "date", "datetime"},
 }
-# Enough for most first lines, where files may be many; and for any.
-_START_BYTES, _LONGEST_LINE = 1 << 12, 1 << 20
+# Most first lines are short, and there may be many files.
+_START_BYTES, _MAX_LINE_BYTES = 1 << 12, 1 << 20
 _TAR_MAGIC = slice(257, 262), b"ustar"
+
+_TEXT_HINT = (
+    "; a file without a header must hold user, item, rating and, if known,"
+    " timestamp in this order, or be given positions from 1"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """The columns, `None` where the usual ones are tried.
+    """The columns of a table: headers, or positions from 1.
 
-    Each is a header, or a position from 1 in files without a header.
+    `None` stands for the usual headers, such as `user_id` or `movieId`, and
+    for the usual order user, item, rating, timestamp without a header.
     """
 
     user: str | None = None
@@ -42,16 +48,16 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where a file keeps what.
+    """The format and the columns of a file.
 
     Args:
-        kind: `text`, `parquet`, `netflix` (lines of `item:` before the
-            ratings of that item) or `tar` (of such files).
-        delimiter: what separates the fields of a text file.
+        kind: `text`, `parquet`, `netflix` (text with a line `item:` before
+            the ratings of that item) or `tar` (an archive of such text).
+        delimiter: the separator of the fields of a text file.
         has_header: whether the first line names the columns.
-        headers: the columns' names, or their positions from 1.
-        positions: role -> position in `headers`.
-        compression: how the file is compressed.
+        headers: the names of all columns, or their positions from 1.
+        positions: pairs of role and position in `headers`.
+        compression: `gzip`, `zstd` or `None`, for text.
     """
 
     kind: str
@@ -62,8 +68,8 @@ class Layout:
     compression: str | None = None
 
     @property
-    def header_of(self) -> dict[str, str]:
-        """What the column of each role is called, as `positions` lists them."""
+    def headers_by_role(self) -> dict[str, str]:
+        """Role -> header of its column, in the order of `positions`."""
         return {
             role: self.headers[position] for role, position in self.positions
         }
@@ -81,29 +87,33 @@ class Layout:
         }[self.delimiter]
         columns = ", ".join(
             f"{role} in column {header}"
-            for role, header in self.header_of.items()
+            for role, header in self.headers_by_role.items()
         )
         compressed = f", {self.compression}" if self.compression else ""
         return f"{name}{compressed}: {columns}"
 
 
-def recognise(file: InputFile, columns: Columns) -> Layout:
+def recognize(file: InputFile, columns: Columns) -> Layout:
     """Returns the layout of a file.
 
+    Args:
+        file: the file.
+        columns: its columns, where they are not the usual ones.
+
     Raises:
-        UserError: when it is empty, or does not show its columns.
+        UserError: if the file is empty or its columns are not recognized.
     """
     start = file.read_start(_START_BYTES)
     if b"\n" not in start:
-        start = file.read_start(_LONGEST_LINE)
-    place, magic = _TAR_MAGIC
-    if start[place] == magic:
+        start = file.read_start(_MAX_LINE_BYTES)
+    position, magic = _TAR_MAGIC
+    if start[position] == magic:
         return Layout("tar")
     first_line = start.partition(b"\n")[0]
     if not first_line.strip():
         raise UserError(f"{file.name} is empty, or starts with an empty line.")
     if first_line.startswith(b"PAR1"):
-        return _recognise_parquet(file, columns)
+        return _recognize_parquet(file, columns)
     if re.fullmatch(rb"\d+:\r?", first_line):
         return Layout("netflix")
     try:
@@ -123,16 +133,16 @@ def recognise(file: InputFile, columns: Columns) -> Layout:
     if given == (None,) * len(ROLES):
         has_header = len(fields) not in (3, 4) or not _is_number(fields[2])
         positions = (
-            _find(fields, columns, file.name)
+            _find_by_header(fields, columns, file.name, hint=_TEXT_HINT)
             if has_header
             else tuple(zip(ROLES, range(len(fields)), strict=False))
         )
     elif _are_positions(columns, fields):
-        positions = _place(columns)
+        positions = _to_positions(columns)
         has_header = not _is_number(fields[dict(positions)["rating"]])
     else:
         has_header = True
-        positions = _find(fields, columns, file.name)
+        positions = _find_by_header(fields, columns, file.name, hint=_TEXT_HINT)
     if has_header:
         headers = fields
     else:
@@ -147,23 +157,45 @@ def recognise(file: InputFile, columns: Columns) -> Layout:
     )
 
 
-def _recognise_parquet(file: InputFile, columns: Columns) -> Layout:
+def _recognize_parquet(file: InputFile, columns: Columns) -> Layout:
     try:
         headers = tuple(pq.read_schema(file.path).names)
     except (pa.ArrowException, OSError) as error:
-        raise explain_damage(file, error) from error
-    positions = (
-        _place(columns)
-        if _are_positions(columns, headers)
-        else _find(headers, columns, file.name)
-    )
+        raise damage_error(file, error) from error
+    positions = find_columns(headers, columns, file.name)
     return Layout("parquet", "", True, headers, positions)
 
 
-def explain_damage(file: InputFile, error: Exception) -> Exception:
-    """Returns the error to raise where Arrow could not read a file."""
+def find_columns(
+    headers: Sequence[str],
+    columns: Columns,
+    name: str,
+    *,
+    fix: str = "--{}-column",
+) -> tuple[tuple[str, int], ...]:
+    """Finds the columns of a table whose headers are known.
+
+    Args:
+        headers: the headers of the table.
+        columns: the columns, where they are not the usual ones.
+        name: the name of the table in messages.
+        fix: how the user names a column, with `{}` for its role.
+
+    Returns:
+        Pairs of role and position in `headers`.
+
+    Raises:
+        UserError: if a column is missing or ambiguous.
+    """
+    if _are_positions(columns, headers):
+        return _to_positions(columns)
+    return _find_by_header(headers, columns, name, fix=fix)
+
+
+def damage_error(file: InputFile, error: Exception) -> Exception:
+    """Returns the error to raise if Arrow cannot read a file."""
     if isinstance(error, OSError) and error.errno is not None:
-        return error  # Of the system, and not of what the file holds.
+        return error  # An error of the system, not of the content.
     return UserError(f"{file.name} is damaged: {error}")
 
 
@@ -174,7 +206,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _are_positions(columns: Columns, headers: Sequence[str]) -> bool:
-    """Says whether the columns are positions, and not headers like `1`."""
+    """Returns whether the columns are positions, not headers like `1`."""
     given = [text for text in dataclasses.astuple(columns) if text is not None]
     return (
         None not in (columns.user, columns.item, columns.rating)
@@ -184,7 +216,7 @@ def _are_positions(columns: Columns, headers: Sequence[str]) -> bool:
     )
 
 
-def _place(columns: Columns) -> tuple[tuple[str, int], ...]:
+def _to_positions(columns: Columns) -> tuple[tuple[str, int], ...]:
     return tuple(
         (role, int(text) - 1)
         for role in ROLES
@@ -200,38 +232,44 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _find(
-    headers: Sequence[str], columns: Columns, name: str
+def _find_by_header(
+    headers: Sequence[str],
+    columns: Columns,
+    name: str,
+    *,
+    fix: str = "--{}-column",
+    hint: str = "",
 ) -> tuple[tuple[str, int], ...]:
     found = []
     for role in ROLES:
-        wanted = getattr(columns, role)
-        if wanted is None:
+        given = getattr(columns, role)
+        if given is None:
             matches = [
-                i for i, h in enumerate(headers) if _plain(h) in _HEADERS[role]
+                i
+                for i, header in enumerate(headers)
+                if _normalize(header) in _HEADERS[role]
             ]
         else:
-            matches = [i for i, h in enumerate(headers) if h == wanted]
+            matches = [i for i, h in enumerate(headers) if h == given]
         if len(matches) == 1:
             found.append((role, matches[0]))
         elif len(matches) > 1:
             raise UserError(
                 f"{name} has several {role} columns:"
                 f" {', '.join(headers[i] for i in matches)}. Choose one with"
-                f" --{role}-column, or rename the others."
+                f" {fix.format(role)}, or rename the others."
             )
-        elif wanted is not None or role != "timestamp":
+        elif given is not None or role != "timestamp":
             raise UserError(
                 f"{name} has no {role} column"
-                + (f" {wanted!r}" if wanted is not None else "")
+                + (f" {given!r}" if given is not None else "")
                 + f". Its columns are: {', '.join(headers)}. Name the right"
-                f" one with --{role}-column; a file without a header must"
-                " hold user, item, rating and, if known, timestamp in this"
-                " order, or be given positions from 1."
+                f" one with {fix.format(role)}{hint}."
             )
     return tuple(found)
 
 
-def _plain(header: str) -> str:
-    kept = header.partition(":")[0].lower()
-    return kept.translate(str.maketrans("", "", " _-"))
+def _normalize(header: str) -> str:
+    """Removes case, spaces, `_`, `-` and the type after a colon."""
+    name = header.partition(":")[0].lower()
+    return name.translate(str.maketrans("", "", " _-"))

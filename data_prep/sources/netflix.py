@@ -1,9 +1,9 @@
-"""Ratings of the Netflix Prize, as they were published.
+"""Reads ratings in the format of the Netflix Prize.
 
-A line `item:` stands before the ratings of the item, lines of
-`user,rating,YYYY-MM-DD`. One file an item (`mv_*.txt`), these in a tar
-archive, or many items in a file (`combined_data_*.txt`) are all read alike:
-as extents of files that start with an item.
+A line `item:` precedes the ratings of the item, which are lines of
+`user,rating,YYYY-MM-DD`. One file per item (`mv_*.txt`), a tar archive of
+these, and many items per file (`combined_data_*.txt`) are all read as extents
+of files that start with an item.
 """
 
 import dataclasses
@@ -23,9 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.local_files import InputFile, decompress
-from data_prep.sources.parts import Part
-from data_prep.sources.rejects import NUM_KEPT, Rejected, Rejects
+from data_prep.sources.fetching import InputFile, decompress
+from data_prep.sources.rejects import NUM_KEPT, RejectedRow, Rejects
+from data_prep.sources.source import Part, Reading
 from data_prep.sources.validation import (
     MALFORMED,
     Scale,
@@ -33,7 +33,7 @@ from data_prep.sources.validation import (
     validate,
 )
 
-# A part of the work: some two million ratings.
+# About two million ratings.
 _BYTES_PER_PART = 1 << 25
 
 _ITEM_LINE = re.compile(rb"^\d+:\r?$", re.MULTILINE)
@@ -54,22 +54,22 @@ _SECONDS_PER_DAY = 24 * 60 * 60
 
 @dataclasses.dataclass(frozen=True)
 class Extent:
-    """Some bytes of a file, which start with the line of an item.
+    """Consecutive bytes of a file that start with the line of an item.
 
     Args:
         file: the file.
-        start: where they start.
+        start: their offset in the file.
         size: their number.
-        first_line: where lines are counted from.
+        lines_start: the offset from which lines are counted.
     """
 
     file: InputFile
     start: int
     size: int
-    first_line: int = 0
+    lines_start: int = 0
 
     def read(self) -> bytes:
-        """Reads the bytes, and ends the last line if need be."""
+        """Reads the bytes; ends the last line if needed."""
         with open(self.file.path, "rb") as file:
             file.seek(self.start)
             data = file.read(self.size)
@@ -79,54 +79,53 @@ class Extent:
             )
         return data if data.endswith(b"\n") else data + b"\n"
 
-    def find_lines(self, rows: Sequence[Rejected]) -> list[int]:
-        """Returns the lines of rows of the file, in order."""
+    def find_lines(self, rows: Sequence[RejectedRow]) -> list[int]:
+        """Returns the line of each row of the file."""
         return self.count_lines([row.position for row in rows])
 
     def count_lines(self, offsets: Sequence[int]) -> list[int]:
-        """Returns the numbers of the lines that hold bytes of the file."""
-        found, line, place = [], 1, self.first_line
+        """Returns the line number at each of some ascending offsets."""
+        lines, line, position = [], 1, self.lines_start
         with open(self.file.path, "rb") as file:
-            file.seek(place)
+            file.seek(position)
             for offset in offsets:
-                while data := file.read(min(offset - place, _BYTES_PER_PART)):
+                while data := file.read(
+                    min(offset - position, _BYTES_PER_PART)
+                ):
                     line += data.count(b"\n")
-                    place += len(data)
-                found.append(line)
-        return found
+                    position += len(data)
+                lines.append(line)
+        return lines
 
 
 def read_netflix(
-    files: Iterable[tuple[InputFile, bool]],
-    temp_dir: str,
-    rejects: Rejects,
-    scale: Scale | None,
+    files: Iterable[tuple[InputFile, bool]], reading: Reading
 ) -> Iterator[Part]:
-    """Yields the ratings of the files, in order.
+    """Yields the valid ratings of files, in order.
 
     Args:
-        files: text or tar archives of text, as they are or compressed, and
-            whether each is an archive.
-        temp_dir: a local directory for what is decompressed.
-        rejects: takes the rows that cannot be used.
-        scale: the ratings that may be, if that is known.
+        files: text files or tar archives, compressed or not, each with
+            whether it is an archive.
+        reading: the context of reading.
     """
-    group: list[Extent] = []
     extents = itertools.chain.from_iterable(
-        (_list_members if is_archive else _cut)(decompress(file, temp_dir))
+        (_list_members if is_archive else _divide)(
+            decompress(file, reading.temp_dir)
+        )
         for file, is_archive in files
     )
+    pending: list[Extent] = []
     for extent in extents:
-        group.append(extent)
-        if sum(e.size for e in group) >= _BYTES_PER_PART:
-            yield functools.partial(_read_part, group, rejects, scale)
-            group = []
-    if group:
-        yield functools.partial(_read_part, group, rejects, scale)
+        pending.append(extent)
+        if sum(e.size for e in pending) >= _BYTES_PER_PART:
+            yield functools.partial(_read_part, pending, reading)
+            pending = []
+    if pending:
+        yield functools.partial(_read_part, pending, reading)
 
 
-def _cut(file: InputFile) -> Iterator[Extent]:
-    """Cuts a file into extents of items, not much longer than a part."""
+def _divide(file: InputFile) -> Iterator[Extent]:
+    """Divides a file into extents of about the size of a part."""
     size = os.path.getsize(file.path)
     if size <= _BYTES_PER_PART:
         yield Extent(file, 0, size)
@@ -144,6 +143,7 @@ def _cut(file: InputFile) -> Iterator[Extent]:
 
 
 def _list_members(file: InputFile) -> Iterator[Extent]:
+    """Returns the extents of the ratings in a tar archive."""
     with tarfile.open(file.path) as archive:
         members = [
             member
@@ -155,30 +155,28 @@ def _list_members(file: InputFile) -> Iterator[Extent]:
     for member in sorted(members, key=lambda member: member.name):
         named = dataclasses.replace(file, name=f"{file.name}:{member.name}")
         start = member.offset_data
-        yield Extent(named, start, member.size, first_line=start)
+        yield Extent(named, start, member.size, lines_start=start)
 
 
-def _read_part(
-    extents: Sequence[Extent], rejects: Rejects, scale: Scale | None
-) -> pa.Table:
-    """Returns the ratings of some extents."""
-    blocks = [extent.read() for extent in extents]
-    sizes = [len(block) for block in blocks]
-    text = _Text(b"".join(blocks), extents, np.append(0, np.cumsum(sizes)))
-    del blocks
-    table = text.parse_fast(scale)
+def _read_part(extents: Sequence[Extent], reading: Reading) -> pa.Table:
+    """Returns the valid ratings of some extents."""
+    chunks = [extent.read() for extent in extents]
+    sizes = [len(chunk) for chunk in chunks]
+    parser = _Parser(b"".join(chunks), extents, np.append(0, np.cumsum(sizes)))
+    del chunks
+    table = parser.parse_valid(reading.scale)
     if table is None:
-        table = text.parse_with_care(rejects, scale)
+        table = parser.parse_and_reject(reading.rejects, reading.scale)
     return table
 
 
-class _Text:
-    """The lines of some extents.
+class _Parser:
+    """Parses the text of some extents.
 
     Args:
-        data: the bytes of all.
-        extents: where they are from.
-        edges: where each starts in `data`, and the end.
+        data: the bytes of all extents.
+        extents: the extents.
+        edges: the offset of each extent in `data`, and the end.
     """
 
     def __init__(
@@ -190,12 +188,12 @@ class _Text:
         self._data = data
         self._extents = extents
         self._edges = edges
-        # Lines that are not ratings: their number, empty ones not counted,
+        # Lines that are not ratings: their number, not counting empty lines,
         # and their text.
         self._skipped: list[tuple[int, str]] = []
 
-    def parse_fast(self, scale: Scale | None) -> pa.Table | None:
-        """Returns the ratings if all of them can be used, or else `None`."""
+    def parse_valid(self, scale: Scale | None) -> pa.Table | None:
+        """Returns the ratings if all lines are valid, `None` otherwise."""
         try:
             table = self._parse(_FAST_TYPES)
         except pa.ArrowInvalid:
@@ -204,33 +202,33 @@ class _Text:
         lowest, highest = (
             (scale.lowest, scale.highest) if scale else (-3.4e38, 3.4e38)
         )
-        is_good = (
+        is_valid = (
             all(_is_item(line) for _, line in self._skipped)
             and ((ratings >= lowest) & (ratings <= highest)).all()
             and not pc.any(pc.equal(table["user"], "")).as_py()
         )
-        if not is_good:
+        if not is_valid:
             return None
         days = table["date"].cast(pa.int32()).to_numpy().astype(np.float64)
         return pa.table(
             {
                 "user_id": table["user"],
-                "item_id": self._name_items(table.num_rows),
+                "item_id": self._repeat_items(table.num_rows),
                 "rating": ratings,
                 "timestamp": days * _SECONDS_PER_DAY,
             }
         )
 
-    def parse_with_care(
+    def parse_and_reject(
         self, rejects: Rejects, scale: Scale | None
     ) -> pa.Table:
-        """Returns the ratings that can be used, and rejects the others."""
+        """Returns the valid ratings, and rejects the other lines."""
         self._check_utf8()
         table = self._parse(dict.fromkeys(_HEADERS, pa.string()))
         table = table.append_column(
-            "item_id", self._name_items(table.num_rows).cast(pa.string())
+            "item_id", self._repeat_items(table.num_rows).cast(pa.string())
         ).append_column("number", pa.array(np.arange(table.num_rows)))
-        rows = validate(table, _COLUMNS, scale, place="number")
+        rows = validate(table, _COLUMNS, scale, origin="number")
         self._reject_lines(rejects)
         return rejects.sift(
             rows, functools.partial(self._describe_row, rejects, scale)
@@ -258,13 +256,13 @@ class _Text:
             ),
         )
 
-    def _name_items(self, num_rows: int) -> pa.DictionaryArray:
-        """Returns the item of each rating: that of the last `item:` line."""
+    def _repeat_items(self, num_rows: int) -> pa.DictionaryArray:
+        """Returns the item of each rating: that of the last line `item:`."""
         is_item = [_is_item(line) for _, line in self._skipped]
         lines = np.array([number for number, _ in self._skipped], np.int64)
-        # Ratings before each skipped line.
-        before = lines - np.arange(len(lines))
-        edges = np.append(before[is_item], num_rows)
+        # The number of ratings before each skipped line.
+        num_before = lines - np.arange(len(lines))
+        edges = np.append(num_before[is_item], num_rows)
         names = [line[:-1] for _, line in self._skipped if _is_item(line)]
         codes = np.repeat(np.arange(len(names), dtype=np.int32), np.diff(edges))
         return pa.DictionaryArray.from_arrays(
@@ -283,9 +281,9 @@ class _Text:
 
     def _describe_row(
         self, rejects: Rejects, scale: Scale | None, row: dict[str, Any]
-    ) -> Rejected:
-        user, _, rating, date = (text or "" for text in row["texts"])
-        number = _skip(row["place"], [place for place, _ in self._skipped])
+    ) -> RejectedRow:
+        user, _, rating, date = (text or "" for text in row["fields"])
+        number = _to_line(row["origin"], [line for line, _ in self._skipped])
         return self._describe(
             rejects,
             number,
@@ -316,22 +314,24 @@ class _Text:
         number: int,
         reason: str,
         text: str,
-        complaint: str,
-    ) -> Rejected:
+        problem: str,
+    ) -> RejectedRow:
         extent, offset = self._locate(int(self._line_starts[number]))
         file = extent.file
         rejects.find_lines_with(file.name, extent.find_lines)
-        return Rejected(file.number, offset, reason, file.name, text, complaint)
+        return RejectedRow(
+            file.number, offset, reason, file.name, text, problem
+        )
 
     def _locate(self, position: int) -> tuple[Extent, int]:
-        """Returns the extent of a byte, and where in its file it is."""
+        """Returns the extent of a byte, and its offset in the file."""
         k = int(np.searchsorted(self._edges, position, side="right")) - 1
         extent = self._extents[k]
         return extent, extent.start + position - int(self._edges[k])
 
     @functools.cached_property
     def _line_starts(self) -> npt.NDArray[np.int64]:
-        """Where each line starts that is not empty."""
+        """The offset of each line that is not empty."""
         data = np.frombuffer(self._data, np.uint8)
         ends = np.flatnonzero(data == ord("\n"))
         starts = np.append(0, ends[:-1] + 1)
@@ -343,10 +343,16 @@ def _is_item(line: str) -> bool:
     return line.endswith(":") and line[:-1].isdecimal()
 
 
-def _skip(place: int, skipped: Sequence[int]) -> int:
-    """Returns the line of a rating, of those that are not empty."""
+def _to_line(row: int, skipped: Sequence[int]) -> int:
+    """Returns the line of a rating, not counting empty lines.
+
+    Args:
+        row: the number of ratings before it.
+        skipped: the lines that are not ratings.
+    """
+    line = row
     for number in skipped:
-        if number > place:
+        if number > line:
             break
-        place += 1
-    return place
+        line += 1
+    return line

@@ -1,111 +1,57 @@
-"""Ratings in Parquet files.
+"""Reads ratings from Parquet files."""
 
-Arrow reads them a few pages at a time, whatever the size of their row groups;
-threads look at the rows.
-"""
-
-import functools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.sources.formats import Layout, explain_damage
-from data_prep.sources.local_files import InputFile
-from data_prep.sources.parts import Part, join_batches
-from data_prep.sources.rejects import Rejected, Rejects
-from data_prep.sources.validation import Scale, explain, validate
+from data_prep.sources.columnar import read_batches
+from data_prep.sources.fetching import InputFile
+from data_prep.sources.formats import Layout, damage_error
+from data_prep.sources.source import Part, Reading
 
 _BUFFER_BYTES = 1 << 20
-# A row's place is its file's number, and its own in these bits.
-_ROW_BITS = 40
 
 
 def read_parquet(
-    files: Sequence[InputFile],
-    layout: Layout,
-    rejects: Rejects,
-    scale: Scale | None,
-    rows_per_part: int,
+    files: Sequence[InputFile], layout: Layout, reading: Reading
 ) -> Iterator[Part]:
-    """Yields the ratings of files of one layout, in order.
+    """Yields the valid ratings of Parquet files, in order.
 
     Args:
-        files: the files.
-        layout: where they keep what.
-        rejects: takes the rows that cannot be used.
-        scale: the ratings that may be, if that is known.
-        rows_per_part: rows of a part, about.
+        files: files of one layout.
+        layout: the layout.
+        reading: the context of reading.
 
     Raises:
-        UserError: when a file cannot be read to its end.
+        UserError: if a file is damaged.
     """
-    reader = _Reader(files, layout, rejects, scale)
-    for table in join_batches(reader.read(rows_per_part // 4), rows_per_part):
-        yield functools.partial(reader.keep_good, table)
+    headers = layout.headers_by_role
+    batch_size = reading.rows_per_part // 4
+    tables = (
+        (file.number, file.name, _read_file(file, headers, batch_size))
+        for file in files
+    )
+    return read_batches(tables, headers, reading)
 
 
-class _Reader:
-    """Reads files of one layout."""
+def _read_file(
+    file: InputFile, headers: dict[str, str], batch_size: int
+) -> Iterator[pa.RecordBatch]:
+    """Yields batches with columns named by role.
 
-    def __init__(
-        self,
-        files: Sequence[InputFile],
-        layout: Layout,
-        rejects: Rejects,
-        scale: Scale | None,
-    ) -> None:
-        self._files = files
-        self._headers = layout.header_of
-        self._rejects = rejects
-        self._scale = scale
-
-    def read(self, batch_size: int) -> Iterator[pa.RecordBatch]:
-        """Yields the fields by role, and the `place` of each row."""
-        for number, file in enumerate(self._files):
-            try:
-                yield from self._read_file(number, file.path, batch_size)
-            except (pa.ArrowException, OSError) as error:
-                raise explain_damage(file, error) from error
-
-    def _read_file(
-        self, number: int, path: str, batch_size: int
-    ) -> Iterator[pa.RecordBatch]:
-        row = 1
-        # Read ahead, all that was read of a file would stay in memory.
+    Arrow reads a few pages at a time, however large the row groups are.
+    """
+    try:
+        # Pre-buffering would keep all of the file in memory.
         with pq.ParquetFile(
-            path, buffer_size=_BUFFER_BYTES, pre_buffer=False
+            file.path, buffer_size=_BUFFER_BYTES, pre_buffer=False
         ) as content:
             for batch in content.iter_batches(
-                batch_size, columns=[*self._headers.values()], use_threads=False
+                batch_size, columns=[*headers.values()], use_threads=False
             ):
-                fields = {
-                    role: batch[header]
-                    for role, header in self._headers.items()
-                }
-                rows = np.arange(row, row + len(batch))
-                row += len(batch)
-                place = pa.array(rows + (number << _ROW_BITS))
-                yield pa.record_batch({**fields, "place": place})
-
-    def keep_good(self, table: pa.Table) -> pa.Table:
-        """Returns the rows that can be used, and rejects the others."""
-        columns = {role: role for role in self._headers}
-        rows = validate(table, columns, self._scale, "place")
-        return self._rejects.sift(rows, self._describe)
-
-    def _describe(self, row: dict[str, Any]) -> Rejected:
-        number, line = divmod(row["place"], 1 << _ROW_BITS)
-        file = self._files[number]
-        return Rejected(
-            file.number,
-            line,
-            row["reason"],
-            file.name,
-            ",".join(text or "" for text in row["texts"]),
-            explain(row, self._headers, self._scale),
-            line,
-            before_line=", row ",
-        )
+                yield pa.record_batch(
+                    {role: batch[header] for role, header in headers.items()}
+                )
+    except (pa.ArrowException, OSError) as error:
+        raise damage_error(file, error) from error

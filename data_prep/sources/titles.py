@@ -1,45 +1,49 @@
-"""Titles of items, from the files they are published in or any table.
+"""Reads item titles from files.
 
-Known by their form: MovieLens `movies.dat` and `movies.csv`, ML-100K
-`u.item`, Netflix `movie_titles.txt`, atomic files such as `ml-100k.item`,
-Parquet, CSV and TSV with a column of ids and one of titles.
+Recognizes MovieLens `movies.dat` and `movies.csv`, ML-100K `u.item`, Netflix
+`movie_titles.txt`, RecBole atomic files such as `ml-100k.item`, and Parquet,
+CSV and TSV with a column of ids and one of titles.
 """
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.local_files import InputFile, fetch_files
+from data_prep.sources.fetching import InputFile, fetch_files
 
 _ID_HEADERS = {"item", "itemid", "movie", "movieid", "id"}
 _TITLE_HEADERS = {"title", "movietitle", "name", "itemname"}
 _YEAR_HEADERS = {"year", "releaseyear"}
 
-# Netflix: id, year or NULL, and a title that may hold commas, unquoted.
+# Netflix: id, year or NULL, and an unquoted title that may contain commas.
 _NETFLIX_LINE = re.compile(r"(\d+),(\d{4}|NULL),(.*)")
 
 
 def read_titles(path: str, temp_dir: str) -> dict[str, str]:
-    """Returns item id -> title.
+    """Reads the titles in a file.
 
     Args:
         path: the file, local or remote.
-        temp_dir: a local directory that a remote file is copied to.
+        temp_dir: a local directory for the copy of a remote file.
+
+    Returns:
+        Item id -> title.
 
     Raises:
-        UserError: when it shows no ids and titles.
+        UserError: if the file has no ids and titles.
     """
     (file,) = fetch_files([path], temp_dir)
     if file.read_start(4) == b"PAR1":
         table = pq.read_table(file.path)
-        texts = [
+        columns = [
             ["" if v is None else str(v) for v in column.to_pylist()]
             for column in table.columns
         ]
-        return _read_named(file, table.column_names, zip(*texts, strict=True))
+        rows = zip(*columns, strict=True)
+        return _read_by_header(file, table.column_names, rows)
     lines = _read_lines(file)
     if not lines:
         raise UserError(f"{path} is empty.")
@@ -47,23 +51,26 @@ def read_titles(path: str, temp_dir: str) -> dict[str, str]:
         matches = [_NETFLIX_LINE.fullmatch(line) for line in lines]
         return {m[1]: _add_year(m[3], m[2]) for m in matches if m}
     delimiter = next((d for d in ("\t", "::", "|", ",") if d in lines[0]), ",")
-    rows = (
+    if delimiter in ("::", "|"):
+        fields = [line.split(delimiter) for line in lines]
+        return {row[0]: row[1] for row in fields if len(row) > 1}
+    header, *records = (
         csv.reader(lines)
         if delimiter == ","
-        else iter([line.split(delimiter) for line in lines])
+        else [line.split(delimiter) for line in lines]
     )
-    if delimiter in ("::", "|"):
-        return {row[0]: row[1] for row in rows if len(row) > 1}
-    return _read_named(file, next(rows), rows)
+    return _read_by_header(file, header, records)
 
 
-def _read_named(
-    file: InputFile, headers: Sequence[str], rows: Iterator[Sequence[str]]
+def _read_by_header(
+    file: InputFile, headers: Sequence[str], rows: Iterable[Sequence[str]]
 ) -> dict[str, str]:
-    plain = [re.sub("[ _-]|:.*|seq$", "", header.lower()) for header in headers]
+    normalized = [
+        re.sub("[ _-]|:.*|seq$", "", header.lower()) for header in headers
+    ]
     ids, titles, years = (
-        next((k for k, name in enumerate(plain) if name in wanted), None)
-        for wanted in (_ID_HEADERS, _TITLE_HEADERS, _YEAR_HEADERS)
+        next((k for k, name in enumerate(normalized) if name in known), None)
+        for known in (_ID_HEADERS, _TITLE_HEADERS, _YEAR_HEADERS)
     )
     if ids is None or titles is None:
         raise UserError(
@@ -88,6 +95,6 @@ def _read_lines(file: InputFile) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        # GroupLens' and Netflix' older files.
+        # Older files of GroupLens and Netflix.
         text = data.decode("latin-1")
     return text.splitlines()

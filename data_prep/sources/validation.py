@@ -1,4 +1,4 @@
-"""What a usable row is, as SQL over the fields of a table."""
+"""The rules for a valid row, in SQL over the fields of a table."""
 
 import dataclasses
 from typing import Any
@@ -10,26 +10,30 @@ from data_prep.dataset.errors import UserError
 
 ROLES = ("user", "item", "rating", "timestamp")
 
-# Ids of these types stay numbers for now: each of them is turned into text
-# once, and not in every row.
-_WHOLE_NUMBERS = {
+MALFORMED = "malformed_line"
+OFF_SCALE = "off_scale_rating"
+
+# Ids of these types stay integers at first: casting each distinct id to text
+# later is cheaper than casting each row.
+_INTEGER_TYPES = {
     *("TINYINT", "SMALLINT", "INTEGER", "BIGINT"),
     *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
 }
 
-# A valid rating fits float32, as which it is stored. NaN compares greater.
+# A valid rating fits float32, the type of the records. NaN compares greater
+# than all numbers. Adding 0.0 turns -0.0 into 0.0.
 _RATING = """CASE
     WHEN abs(TRY_CAST({0} AS DOUBLE)) <= 3.4e38
     THEN TRY_CAST({0} AS DOUBLE) + 0.0
 END"""
-# Seconds since 1970 from seconds, or milliseconds (1e11 seconds would be the
-# year 5138).
+# Unix seconds, or milliseconds from 1e11 on, which in seconds would be the
+# year 5138.
 _UNIX_TIME = """
     WHEN abs(TRY_CAST({0} AS DOUBLE)) < 1e11 THEN TRY_CAST({0} AS DOUBLE)
     WHEN abs(TRY_CAST({0} AS DOUBLE)) < 1e14
     THEN TRY_CAST({0} AS DOUBLE) / 1000
 """
-# An ISO date is UTC unless it says otherwise. Without a time it cannot.
+# An ISO time is UTC unless it has an offset. A date without a time is UTC.
 _ISO_TIME = """
     WHEN length({0}) = 10 AND isfinite(TRY_CAST({0} AS DATE))
     THEN epoch(TRY_CAST({0} AS DATE))
@@ -46,13 +50,10 @@ _EXPECTED = {
     ),
 }
 
-MALFORMED = "malformed_line"
-OFF_SCALE = "off_scale_rating"
-
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """The ratings that may be given, both ends included."""
+    """The range of valid ratings, both ends included."""
 
     lowest: float
     highest: float
@@ -62,10 +63,10 @@ class Scale:
 
 
 def parse_scale(text: str) -> Scale:
-    """Reads a scale such as `1:5`.
+    """Parses a scale such as `1:5`.
 
     Raises:
-        UserError: when it is not two numbers, the lower one first.
+        UserError: if it is not two numbers, the lower one first.
     """
     lowest, _, highest = text.partition(":")
     try:
@@ -82,24 +83,26 @@ def parse_scale(text: str) -> Scale:
 def select_rows(
     columns: dict[str, tuple[str, str]],
     scale: Scale | None,
-    place: str,
+    origin: str,
     source: str,
 ) -> str:
-    """Returns the query that turns fields into ratings.
+    """Returns the SQL query that converts and checks the rows of a table.
 
-    It gives `user_id`, `item_id`, `rating`, `timestamp`, and for rows that
-    cannot be used `reason`, `texts` (the fields as text, in the order of
-    `columns`) and `place`; NULL for all others.
+    The query returns `user_id`, `item_id`, `rating` and `timestamp`. For an
+    invalid row it also returns `reason`, `fields` (as text, in the order of
+    `columns`) and `origin`; for a valid row these are NULL.
 
     Args:
-        columns: for each role that the table has, the SQL of its field and
-            the field's type; text is VARCHAR.
-        scale: the ratings that may be, if that is known.
-        place: SQL that says where the row is.
-        source: what the query reads from.
+        columns: role -> SQL expression of the field and its SQL type, for
+            each role that the table has.
+        scale: the valid ratings, `None` for all finite numbers.
+        origin: SQL expression that says where the row comes from.
+        source: SQL expression of the table.
     """
-    # Fields get names that no table and no result has.
-    inputs = [f"{field} AS field_{k}" for k, (field, _) in columns.items()]
+    # The prefix avoids clashes with the columns of tables and results.
+    inputs = [
+        f"{field} AS field_{role}" for role, (field, _) in columns.items()
+    ]
     values = {
         role: _to_value(role, f"field_{role}", kind)
         for role, (_, kind) in columns.items()
@@ -116,7 +119,7 @@ def select_rows(
         )
     if "timestamp" in columns:
         reasons.append(_to_reason("timestamp"))
-    texts = ", ".join(f"CAST(field_{role} AS VARCHAR)" for role in columns)
+    fields = ", ".join(f"CAST(field_{role} AS VARCHAR)" for role in columns)
     return f"""
         SELECT
         {values["user"]} AS user_id,
@@ -124,45 +127,52 @@ def select_rows(
         {values["rating"]} AS rating,
         {values.get("timestamp", "CAST(NULL AS DOUBLE)")} AS timestamp,
         CASE {" ".join(reasons)} END AS reason,
-        CASE WHEN reason IS NOT NULL THEN [{texts}] END AS texts,
-        CASE WHEN reason IS NOT NULL THEN field_place END AS place
-        FROM (SELECT {", ".join(inputs)}, {place} AS field_place FROM {source})
+        CASE WHEN reason IS NOT NULL THEN [{fields}] END AS fields,
+        CASE WHEN reason IS NOT NULL THEN field_origin END AS origin
+        FROM (
+            SELECT {", ".join(inputs)}, {origin} AS field_origin FROM {source}
+        )
     """
 
 
 def validate(
-    table: pa.Table, columns: dict[str, str], scale: Scale | None, place: str
+    table: pa.Table, columns: dict[str, str], scale: Scale | None, origin: str
 ) -> pa.Table:
-    """Returns what `select_rows` says of a table in memory, row by row.
+    """Runs the query of `select_rows` on a table in memory.
 
     Args:
-        table: the fields, of any type.
-        columns: for each role that the table has, the name of its column.
-        scale: the ratings that may be, if that is known.
-        place: SQL that says where the row is.
+        table: the fields, of any types.
+        columns: role -> name of its column, for each role that the table has.
+        scale: the valid ratings, `None` for all finite numbers.
+        origin: SQL expression that says where the row comes from.
     """
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("fields", table)
-        known = connection.table("fields")
-        types = dict(zip(known.columns, map(str, known.types), strict=True))
-        typed = {role: (f'"{k}"', types[k]) for role, k in columns.items()}
-        query = select_rows(typed, scale, place, "fields")
+        relation = connection.table("fields")
+        types = dict(
+            zip(relation.columns, map(str, relation.types), strict=True)
+        )
+        typed = {
+            role: (f'"{name}"', types[name]) for role, name in columns.items()
+        }
+        query = select_rows(typed, scale, origin, "fields")
         return connection.sql(query).to_arrow_table()
 
 
 def explain(
     row: dict[str, Any], headers: dict[str, str], scale: Scale | None
 ) -> str:
-    """Says in words why a row cannot be used.
+    """Returns a sentence that says why a row is invalid.
 
     Args:
-        row: what `select_rows` gives for it.
-        headers: what the column of each role is called, as `columns` there.
-        scale: the ratings that may be, if that is known.
+        row: an invalid row of the result of `select_rows`.
+        headers: role -> the user's name of its column, in the order of
+            `columns` there.
+        scale: the valid ratings, `None` for all finite numbers.
     """
     role = row["reason"].rpartition("_")[2]
-    text = row["texts"][list(headers).index(role)] or ""
+    text = row["fields"][list(headers).index(role)] or ""
     expected = _EXPECTED[role]
     if row["reason"] == OFF_SCALE:
         expected = f"must be on the scale {scale}"
@@ -171,7 +181,7 @@ def explain(
 
 def _to_value(role: str, field: str, kind: str) -> str:
     if role in ("user", "item"):
-        if kind in _WHOLE_NUMBERS:
+        if kind in _INTEGER_TYPES:
             return field
         text = field if kind == "VARCHAR" else f"CAST({field} AS VARCHAR)"
         return f"nullif({text}, '')"

@@ -1,1 +1,1 @@
-"""Named, seeded splits into training, validation and test ratings."""
+"""Splits of ratings into training, validation and test subsets."""

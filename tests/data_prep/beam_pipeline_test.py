@@ -2,7 +2,7 @@ import pytest
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import is_prepared
-from data_prep.engine.output import Request
+from data_prep.engine.request import Request
 from data_prep.options import Options
 from data_prep.prepare import prepare
 from data_prep.sources.catalog import make_source
@@ -37,7 +37,7 @@ def skewed_files(rows, tmp_path):
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """Several files and buckets, as with large data."""
-    monkeypatch.setattr("data_prep.sources.catalog._BYTES_PER_GROUP", 1)
+    monkeypatch.setattr("data_prep.sources.files._BYTES_PER_PIECE", 1)
     monkeypatch.setattr(beam_pipeline, "_ROWS_PER_BUCKET", 100)
 
 

@@ -5,7 +5,7 @@ import pytest
 from data_prep.prepare import prepare
 from data_prep.sources.catalog import make_source
 from data_prep.splits.catalog import make_split
-from tests.data_prep.helpers import RowsSource
+from tests.data_prep.helpers import InMemorySource
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +28,4 @@ def rows():
 
 @pytest.fixture
 def source(rows):
-    return RowsSource(rows)
+    return InMemorySource(rows)

@@ -1,4 +1,4 @@
-"""Ratings from memory, commands in processes, and prepared data read back."""
+"""Provides sources in memory, runs commands and reads prepared data back."""
 
 import dataclasses
 import functools
@@ -13,9 +13,9 @@ import tensorflow as tf
 from data_prep.dataset.items import read_items
 from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
 from data_prep.dataset.schema import SUBSETS
-from data_prep.ratings import deduplicate, from_table, merge, share_items
-from data_prep.sources.catalog import Reading, Source
+from data_prep.ratings import deduplicate, from_table, merge, unify_items
 from data_prep.sources.rejects import Rejects
+from data_prep.sources.source import Reading, Source
 
 ROOT = pathlib.Path(__file__).parents[2]
 TYPES = {
@@ -27,7 +27,7 @@ TYPES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class RowsSource(Source):
+class InMemorySource(Source):
     """Rows of (user_id, item_id, rating, timestamp), and titles by item."""
 
     rows: list
@@ -60,16 +60,16 @@ def to_table(rows):
     )
 
 
-def to_rows(rows):
-    """Returns what a split sees of (user, item, rating, timestamp[, test])."""
+def to_ratings(rows):
+    """Converts rows of (user, item, rating, timestamp[, is_test])."""
     table = to_table([row[:4] for row in rows])
     if rows and len(rows[0]) > 4:
         table = table.append_column("is_test", pa.array([r[4] for r in rows]))
-    return deduplicate(merge(share_items([from_table(table)])))
+    return deduplicate(merge(unify_items([from_table(table)])))
 
 
 def read_source(source, temp_dir, **options):
-    """Returns the rows of a source, and what it rejected."""
+    """Returns the valid rows of a source, and its rejects."""
     reading = Reading(str(temp_dir), Rejects(), **options)
     tables = [
         part().select(list(TYPES)).cast(pa.schema(TYPES.items()))
@@ -84,7 +84,7 @@ def read_source(source, temp_dir, **options):
 
 
 def read_back(data_dir):
-    """Returns {(user_id, item_id): (group, rating)} and the order of users."""
+    """Returns {(user_id, item_id): (subset, rating)} and the order of users."""
     item_ids = read_items(data_dir).item_ids
     found, order = {}, []
     for shard in list_shards(data_dir):
@@ -94,23 +94,23 @@ def read_back(data_dir):
         user_ids = [u.decode() for u in parse_user_ids(examples).numpy()]
         order += user_ids
         parsed = parse_users(examples, len(item_ids), list(SUBSETS))
-        for group, ratings in parsed.items():
+        for subset, ratings in parsed.items():
             for (row, item), rating in zip(
                 ratings.indices.numpy(), ratings.values.numpy(), strict=True
             ):
                 key = user_ids[row], item_ids[item]
                 assert key not in found, "a rating was written twice"
-                found[key] = group, float(rating)
+                found[key] = subset, float(rating)
     return found, order
 
 
-def serialize_user(user_id, groups):
-    """Encodes one user with TensorFlow's own protocol buffers."""
+def serialize_user(user_id, subsets):
+    """Serializes one user with TensorFlow's own protocol buffers."""
     example = tf.train.Example()
     feature = example.features.feature
     feature["user_id"].bytes_list.value.append(user_id.encode())
-    for group, (indices, ratings) in groups.items():
-        index_key, rating_key = SUBSETS[group]
+    for subset, (indices, ratings) in subsets.items():
+        index_key, rating_key = SUBSETS[subset]
         feature[index_key].int64_list.value.extend(indices)
         feature[rating_key].float_list.value.extend(ratings)
     return example.SerializeToString(deterministic=True)

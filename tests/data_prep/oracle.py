@@ -1,4 +1,4 @@
-"""The splits in plain Python, row by row, written apart from the arrays."""
+"""The splits in plain Python, row by row: an independent oracle."""
 
 import collections
 import datetime
@@ -72,8 +72,8 @@ def leave_last_out(rows, seed):
     return split
 
 
-def coin(user, item, seed):
-    """Maps a rating to [0, 1), in the words of `data_prep.splits.draws.toss`."""
+def draw(user, item, seed):
+    """Draws a number in [0, 1) as `data_prep.hashing.draw_uniform`."""
 
     def head(text):
         return int.from_bytes(hashlib.md5(text.encode()).digest()[:8])
@@ -88,7 +88,7 @@ def coin(user, item, seed):
 def random(rows, seed, validation="0.1", test="0.1"):
     split = {}
     for user, item, _, _ in rows:
-        share = coin(user, item, seed)
+        share = draw(user, item, seed)
         if share < Fraction(test):
             split[user, item] = "test"
         elif share < Fraction(test) + Fraction(validation):
@@ -103,7 +103,7 @@ def fold(rows, seed, validation="0.05"):
     for user, item, _, _, is_test in rows:
         if is_test:
             split[user, item] = "test"
-        elif coin(user, item, seed) < Fraction(validation):
+        elif draw(user, item, seed) < Fraction(validation):
             split[user, item] = "validation"
         else:
             split[user, item] = "train"
@@ -118,7 +118,7 @@ def netflix(rows, seed, training_days, evaluation_days):
         if training_days[0] <= day <= training_days[1]:
             split[user, item] = "train"
         elif evaluation_days[0] <= day <= evaluation_days[1]:
-            is_validation = coin(user, item, seed) < Fraction(1, 2)
+            is_validation = draw(user, item, seed) < Fraction(1, 2)
             split[user, item] = "validation" if is_validation else "test"
         else:
             split[user, item] = "outside_the_dates_of_the_split"

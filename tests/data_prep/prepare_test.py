@@ -15,10 +15,10 @@ from data_prep.engine import shards
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.rejects import Rejected
+from data_prep.sources.rejects import RejectedRow
 from data_prep.splits.catalog import make_split
 from tests.data_prep import oracle
-from tests.data_prep.helpers import TYPES, RowsSource, read_back, read_files
+from tests.data_prep.helpers import TYPES, InMemorySource, read_back, read_files
 
 SCHEMA = pa.schema(TYPES.items())
 ORACLES = {
@@ -54,7 +54,7 @@ def expect(rows, name, seed):
 def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
     output_dir = str(tmp_path_factory.mktemp("prepared"))
     kept, dropped = expect(rows, name, seed)
-    arguments = RowsSource(rows), make_split(name), output_dir
+    arguments = InMemorySource(rows), make_split(name), output_dir
     if {part for part, _ in kept.values()} != set(oracle.PARTS):
         with pytest.raises(UserError, match=r"leaves no \w+ ratings"):
             prepare(*arguments, seed=seed)
@@ -75,8 +75,8 @@ def test_row_order_and_shard_count_do_not_change_the_split(
 ):
     split = make_split(name)
     first, again, other = (str(tmp_path / k) for k in "123")
-    prepare(RowsSource(rows), split, first)
-    shuffled = RowsSource(random.Random(1).sample(rows, len(rows)))
+    prepare(InMemorySource(rows), split, first)
+    shuffled = InMemorySource(random.Random(1).sample(rows, len(rows)))
     prepare(shuffled, split, again)
     prepare(shuffled, split, other, num_shards=16)
     assert read_files(first) == read_files(again)
@@ -86,7 +86,7 @@ def test_row_order_and_shard_count_do_not_change_the_split(
 def test_latest_of_duplicate_ratings_wins(rows, tmp_path):
     user, item = rows[0][:2]
     rows += [(user, item, 9.0, 1e6), (user, item, 7.0, 1e6), (user, item, 8, 0)]
-    prepare(RowsSource(rows), make_split("random"), str(tmp_path))
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
     assert read_back(str(tmp_path))[0][user, item][1] == 9.0
 
 
@@ -131,7 +131,7 @@ def test_same_command_again_leaves_the_files_alone(source, tmp_path):
             id="split",
         ),
         pytest.param(
-            {"source": RowsSource([])}, "its source is .*1200", id="source"
+            {"source": InMemorySource([])}, "its source is .*1200", id="source"
         ),
     ],
 )
@@ -203,13 +203,14 @@ def test_ratings_that_do_not_fill_the_split_are_refused(
     rows, split, message, tmp_path
 ):
     with pytest.raises(UserError, match=message):
-        prepare(RowsSource(rows), split, str(tmp_path))
+        prepare(InMemorySource(rows), split, str(tmp_path))
     assert not is_prepared(str(tmp_path))
 
 
 def test_ratings_may_all_be_equal(rows, tmp_path):
     equal = [(user, item, 3.0, ts) for user, item, _, ts in rows]
-    manifest = prepare(RowsSource(equal), make_split("random"), str(tmp_path))
+    source = InMemorySource(equal)
+    manifest = prepare(source, make_split("random"), str(tmp_path))
     assert manifest.rating_min == manifest.rating_max == 3.0
     assert manifest.rating_mean == 3.0
 
@@ -245,7 +246,7 @@ def test_output_directory_may_not_be_a_file(source, tmp_path):
 
 def test_memory_that_runs_out_is_a_users_error(source, tmp_path):
     @dataclasses.dataclass(frozen=True)
-    class Huge(RowsSource):
+    class Huge(InMemorySource):
         def read(self, reading):
             yield lambda: np.empty(1 << 50)
 
@@ -255,7 +256,7 @@ def test_memory_that_runs_out_is_a_users_error(source, tmp_path):
 
 def test_source_of_bad_rows_is_not_read_to_its_end(source, tmp_path):
     @dataclasses.dataclass(frozen=True)
-    class Endless(RowsSource):
+    class Endless(InMemorySource):
         def read(self, reading):
             yield from super().read(reading)
             reasons = pa.array(["unreadable_rating"] * 7)
@@ -264,7 +265,8 @@ def test_source_of_bad_rows_is_not_read_to_its_end(source, tmp_path):
                 yield lambda: reading.rejects.sift(bad, describe).cast(SCHEMA)
 
     def describe(row):
-        return Rejected(0, 0, row["reason"], "f.csv", "u,i,x", "bad rating", 9)
+        reason = row["reason"]
+        return RejectedRow(0, 0, reason, "f.csv", "u,i,x", "bad rating", 9)
 
     with pytest.raises(
         UserError,
@@ -302,7 +304,7 @@ def test_minimum_counts_leave_out_training_ratings_only(name, rows, tmp_path):
     options = Options(min_user_ratings=5, min_item_ratings=6)
     output_dir = str(tmp_path)
     manifest = prepare(
-        RowsSource(rows), make_split(name), output_dir, options=options
+        InMemorySource(rows), make_split(name), output_dir, options=options
     )
     found = read_back(output_dir)[0]
     assert "rare" not in {user for user, _ in found}
@@ -322,11 +324,11 @@ def test_minimum_counts_leave_out_training_ratings_only(name, rows, tmp_path):
 def test_later_snapshot_keeps_the_indices_of_the_earlier(rows, tmp_path):
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     split = make_split("user-time")
-    prepare(RowsSource(rows), split, first)
+    prepare(InMemorySource(rows), split, first)
     grown = [row for row in rows if row[1] != "i3"]
     grown += [(f"u{k}", f"new{k % 4}", 5.0, 0.5) for k in range(60)]
     options = Options(vocabulary_from=first)
-    prepare(RowsSource(grown), split, second, options=options)
+    prepare(InMemorySource(grown), split, second, options=options)
     old, new = read_items(first), read_items(second)
     assert new.item_ids[: len(old.item_ids)] == old.item_ids
     assert sorted(new.item_ids[len(old.item_ids) :]) == [
@@ -348,7 +350,7 @@ def test_published_counts_stand_beside_the_actual_ones(tmp_path, caplog):
     rows += [("u0", "i0", 5.0, 0.0)]  # Not its latest rating.
     rows += [("old", "i0", 5.0, 900_000_000.0)]
     manifest = prepare(
-        RowsSource(rows), make_split("netflix-full"), str(tmp_path)
+        InMemorySource(rows), make_split("netflix-full"), str(tmp_path)
     )
     actual = {k: v["actual"] for k, v in manifest.published_counts.items()}
     assert actual == {
@@ -396,7 +398,7 @@ def test_full_output_device_is_a_users_error(source, tmp_path):
 
 def test_source_that_fails_in_the_middle_leaves_nothing(source, tmp_path):
     @dataclasses.dataclass(frozen=True)
-    class Failing(RowsSource):
+    class Failing(InMemorySource):
         def read(self, reading):
             yield from super().read(reading)
             raise UserError("gone")

@@ -6,7 +6,8 @@ import pytest
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources import netflix
-from data_prep.sources.catalog import Files, make_source
+from data_prep.sources.catalog import make_source
+from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
 from data_prep.sources.validation import Scale
 from tests.data_prep.helpers import read_source

@@ -38,9 +38,9 @@ def test_users_come_back_as_they_were_written(serialized):
     assert user_ids == ["anna", "борис"]
 
 
-@pytest.mark.parametrize("group", SUBSETS)
-def test_only_the_named_group_is_parsed(serialized, group):
-    assert parse_users(serialized, 5, [group]).keys() == {group}
+@pytest.mark.parametrize("subset", SUBSETS)
+def test_only_the_named_subset_is_parsed(serialized, subset):
+    assert parse_users(serialized, 5, [subset]).keys() == {subset}
 
 
 def test_training_ratings_do_not_depend_on_test_ratings():

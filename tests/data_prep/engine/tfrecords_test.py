@@ -5,7 +5,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from data_prep.dataset.schema import SUBSETS
-from data_prep.engine.tfrecords import encode_records
+from data_prep.engine.tfrecords import serialize_records
 from tests.data_prep.helpers import serialize_user
 
 RATINGS = st.lists(
@@ -24,18 +24,18 @@ USERS = st.lists(
 def write_with_tensorflow(users, path):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for user_id, *lists in users:
-            groups = {
-                group: tuple(zip(*ratings, strict=True)) or ((), ())
-                for group, ratings in zip(SUBSETS, lists, strict=True)
+            subsets = {
+                subset: tuple(zip(*ratings, strict=True)) or ((), ())
+                for subset, ratings in zip(SUBSETS, lists, strict=True)
             }
-            writer.write(serialize_user(user_id, groups))
+            writer.write(serialize_user(user_id, subsets))
     return path.read_bytes()
 
 
-def encode(users):
+def serialize(users):
     ratings = [pair for _, *lists in users for pairs in lists for pair in pairs]
     counts = [[len(pairs) for pairs in lists] for _, *lists in users]
-    return encode_records(
+    return serialize_records(
         pa.array([user_id for user_id, *_ in users], pa.string()),
         np.array(counts, np.int64).reshape(-1, len(SUBSETS)),
         np.array([index for index, _ in ratings], np.int64),
@@ -47,10 +47,10 @@ def encode(users):
 @hypothesis.settings(max_examples=60, deadline=None)
 def test_bytes_are_those_of_tensorflow(users, tmp_path_factory):
     path = tmp_path_factory.mktemp("records") / "users.tfrecord"
-    assert encode(users) == write_with_tensorflow(users, path)
+    assert serialize(users) == write_with_tensorflow(users, path)
 
 
-def test_users_with_thousands_of_ratings_are_encoded_alike(tmp_path):
+def test_users_with_thousands_of_ratings_are_serialized_alike(tmp_path):
     rng = np.random.default_rng(0)
     users = [
         (
@@ -69,13 +69,14 @@ def test_users_with_thousands_of_ratings_are_encoded_alike(tmp_path):
         for size in (1, 25, 26, 3_000, 20_000)
     ]
     path = tmp_path / "users.tfrecord"
-    assert encode(users) == write_with_tensorflow(users, path)
+    assert serialize(users) == write_with_tensorflow(users, path)
 
 
 def test_ids_may_be_a_slice_of_others():
     ids = pa.array(["left out", "anna", "boris"]).slice(1)
     counts = np.array([[1, 0, 0], [1, 0, 0]])
     indices, ratings = np.array([3, 4]), np.array([1.0, 2.0], np.float32)
-    whole = encode_records(pa.array(ids.to_pylist()), counts, indices, ratings)
-    sliced = encode_records(ids, counts, indices, ratings)
+    columns = counts, indices, ratings
+    whole = serialize_records(pa.array(ids.to_pylist()), *columns)
+    sliced = serialize_records(ids, *columns)
     assert whole.tobytes() == sliced.tobytes()

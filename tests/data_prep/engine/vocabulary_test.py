@@ -4,45 +4,22 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.dataset.errors import UserError
-from data_prep.dataset.items import read_items, write_items
+from data_prep.dataset.items import read_items
 from data_prep.engine.assignment import ItemCounts, choose_unit
 from data_prep.engine.vocabulary import build_vocabulary
 from data_prep.prepare import prepare
 from data_prep.splits.catalog import make_split
-from tests.data_prep.helpers import RowsSource, read_back
-
-
-def test_items_are_the_training_items_most_rated_first(source, tmp_path):
-    prepare(source, make_split("random"), str(tmp_path), seed=1)
-    trained = {}
-    for (_, item), (group, rating) in read_back(str(tmp_path))[0].items():
-        if group == "train":
-            trained.setdefault(item, []).append(rating)
-    items = read_items(str(tmp_path))
-    assert items.item_ids == sorted(
-        trained, key=lambda i: (-len(trained[i]), i)
-    )
-    assert items.counts.dtype == np.int64
-    assert items.counts.tolist() == [len(trained[i]) for i in items.item_ids]
-    np.testing.assert_allclose(
-        items.means, [np.mean(trained[i]) for i in items.item_ids], rtol=1e-12
-    )
+from tests.data_prep.helpers import InMemorySource
 
 
 def test_titles_are_kept_where_known(rows, tmp_path):
-    source = RowsSource(rows, {"i1": "Heat (1995)", "unrated": "Nobody"})
+    source = InMemorySource(rows, {"i1": "Heat (1995)", "unrated": "Nobody"})
     prepare(source, make_split("random"), str(tmp_path))
     items = read_items(str(tmp_path))
     titles = dict(zip(items.item_ids, items.titles, strict=True))
     assert titles["i1"] == "Heat (1995)"
     assert titles["i2"] is None
     assert "unrated" not in titles
-
-
-def test_directory_without_manifest_has_no_items(tmp_path):
-    with pytest.raises(UserError, match="is not prepared data"):
-        read_items(str(tmp_path))
 
 
 @pytest.fixture
@@ -77,13 +54,6 @@ def test_old_items_keep_their_indices_and_new_ones_follow(counted):
     # Where nobody rated the item, the mean of all ratings takes its place.
     mean = vocabulary.rating_mean
     assert vocabulary.items.means.tolist() == [mean, mean, 4.0, 3.5, 5.0]
-
-
-def test_equal_items_are_written_as_equal_bytes(counted, tmp_path):
-    for name in ("first", "second"):
-        write_items(build_vocabulary(*counted, 0.5).items, tmp_path / name)
-    first = (tmp_path / "first").read_bytes()
-    assert first == (tmp_path / "second").read_bytes()
 
 
 @hypothesis.given(

@@ -1,4 +1,4 @@
-"""The user's files: found, fetched to this machine, opened."""
+"""Finds input files, fetches remote ones, and opens compressed ones."""
 
 import atexit
 import dataclasses
@@ -15,22 +15,21 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 
-STANDARD_INPUT = "standard input"
+_STANDARD_INPUT = "standard input"
+_CHUNK_BYTES = 1 << 24
 
-_BYTES_AT_A_TIME = 1 << 24
-
-# What compressed files start with, and the names that DuckDB and Arrow use.
+# Magic bytes -> the name that DuckDB and Arrow use.
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 @dataclasses.dataclass(frozen=True)
 class InputFile:
-    """A file on this machine.
+    """A local file, or the local copy of a remote one.
 
     Args:
-        number: its place among the files of the source.
-        path: where it is.
-        name: what the user calls it.
+        number: its position among the files of the source.
+        path: its local path.
+        name: its name in messages: the path that the user gave.
         compression: `gzip`, `zstd`, or `None`.
     """
 
@@ -40,17 +39,17 @@ class InputFile:
     compression: str | None
 
     def open(self) -> io.BufferedReader:
-        """Opens it for reading, without its compression."""
+        """Opens the file for reading; decompresses on the fly."""
         if self.compression is None:
             return open(self.path, "rb")
         stream: Any = pa.input_stream(self.path, compression=self.compression)
         return io.BufferedReader(stream, 1 << 20)
 
     def read_start(self, size: int) -> bytes:
-        """Returns the first bytes, without compression.
+        """Reads the first `size` bytes of the decompressed content.
 
         Raises:
-            UserError: when it cannot be decompressed.
+            UserError: if the file cannot be decompressed.
         """
         try:
             with self.open() as file:
@@ -62,19 +61,20 @@ class InputFile:
 
 
 def find_files(pattern: str) -> tuple[str, ...]:
-    """Returns the files that a flag names, local or remote, in order.
+    """Returns the paths that a flag names, in order.
 
     Args:
-        pattern: a path, a glob, several of these with commas between them, a
-            directory of `mv_*.txt` files, or `-` for standard input, which is
-            copied to a temporary file.
+        pattern: a local or remote path, a glob, several of these separated by
+            commas, a directory of `mv_*.txt` files, or `-` for standard input,
+            which is copied to a temporary file.
 
     Raises:
-        UserError: when there are none.
+        UserError: if no file matches.
     """
     if pattern == "-":
         return (_spool_standard_input(),)
     paths: list[str] = []
+    # A path may contain a comma.
     is_one = bool(tf.io.gfile.glob(pattern))
     for part in [pattern] if is_one else pattern.split(","):
         found = sorted(tf.io.gfile.glob(part))
@@ -82,21 +82,21 @@ def find_files(pattern: str) -> tuple[str, ...]:
             members = tf.io.gfile.join(found[0], "mv_*.txt")
             found = sorted(tf.io.gfile.glob(members))
             if not found:
-                raise _is_a_directory(part)
+                raise _directory_error(part)
         if not found:
             raise UserError(f"no file matches --ratings {part}.")
         paths += found
     return tuple(paths)
 
 
-def name_file(path: str) -> str:
-    """Returns what to call the file in front of the user."""
-    is_spooled = os.path.basename(path) == STANDARD_INPUT
-    return STANDARD_INPUT if is_spooled else path
+def display_name(path: str) -> str:
+    """Returns the name of a file for messages and the manifest."""
+    is_spooled = os.path.basename(path) == _STANDARD_INPUT
+    return _STANDARD_INPUT if is_spooled else path
 
 
 def fetch_files(paths: Sequence[str], temp_dir: str) -> list[InputFile]:
-    """Copies what is remote, and looks how each file is compressed.
+    """Copies remote files, and detects the compression of each file.
 
     Args:
         paths: local and remote files.
@@ -112,15 +112,16 @@ def decompress(file: InputFile, temp_dir: str) -> InputFile:
     """Returns an uncompressed copy of a compressed file, or the file itself.
 
     Raises:
-        UserError: when it cannot be decompressed.
+        UserError: if the file cannot be decompressed.
     """
     if file.compression is None:
         return file
     path = os.path.join(temp_dir, f"decompressed-{file.number}")
     try:
         with file.open() as source, open(path, "wb") as copy:
-            shutil.copyfileobj(source, copy, _BYTES_AT_A_TIME)
+            shutil.copyfileobj(source, copy, _CHUNK_BYTES)
     except OSError as error:
+        # Arrow's errors about the content have no errno; a full disk has.
         if error.errno is not None:
             raise
         raise UserError(f"{file.name}: {error}") from error
@@ -128,29 +129,29 @@ def decompress(file: InputFile, temp_dir: str) -> InputFile:
 
 
 def _fetch(number: int, path: str, temp_dir: str) -> InputFile:
-    name = name_file(path)
+    name = display_name(path)
     if "://" in path:
         if tf.io.gfile.isdir(path):
-            raise _is_a_directory(path)
+            raise _directory_error(path)
         local = os.path.join(temp_dir, f"{number}-{os.path.basename(path)}")
         tf.io.gfile.copy(path, local, overwrite=True)
         path = local
     elif os.path.isdir(path):
-        raise _is_a_directory(path)
+        raise _directory_error(path)
     with open(path, "rb") as file:
         start = file.read(4)
     compression = next(
         (
             kind
             for magic, kind in _COMPRESSIONS.items()
-            if start[: len(magic)] == magic
+            if start.startswith(magic)
         ),
         None,
     )
     return InputFile(number, path, name, compression)
 
 
-def _is_a_directory(path: str) -> UserError:
+def _directory_error(path: str) -> UserError:
     return UserError(
         f"{path} is a directory without mv_*.txt files. Name its files, such"
         f" as {path}/*.csv."
@@ -160,7 +161,7 @@ def _is_a_directory(path: str) -> UserError:
 def _spool_standard_input() -> str:
     directory = tempfile.mkdtemp(prefix="data_prep-")
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
-    path = os.path.join(directory, STANDARD_INPUT)
+    path = os.path.join(directory, _STANDARD_INPUT)
     with open(path, "wb") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, _BYTES_AT_A_TIME)
+        shutil.copyfileobj(sys.stdin.buffer, file, _CHUNK_BYTES)
     return path

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.catalog import Files
+from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
 from data_prep.sources.validation import Scale
 from tests.data_prep.helpers import read_source

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data_prep.dataset.errors import UserError
 from data_prep.splits.catalog import SPLITS, make_split
 from tests.data_prep import oracle
-from tests.data_prep.helpers import to_rows
+from tests.data_prep.helpers import to_ratings
 
 ORACLES = {
     "user-time": oracle.user_time,
@@ -42,14 +42,14 @@ def find_quantiles(rows):
 
 def assign(rows, split, seed=0):
     cuts = split.find_cuts(find_quantiles(rows))
-    prepared = to_rows(rows)
-    outcomes = split.assign(prepared, seed, cuts)
-    users = prepared.user_ids.to_pylist()
-    items = prepared.item_ids.to_pylist()
+    ratings = to_ratings(rows)
+    outcomes = split.assign(ratings, seed, cuts)
+    users = ratings.user_ids.to_pylist()
+    items = ratings.item_ids.to_pylist()
     return {
         (users[user], items[item]): split.outcomes[outcome]
         for user, item, outcome in zip(
-            prepared.users, prepared.items, outcomes, strict=True
+            ratings.users, ratings.items, outcomes, strict=True
         )
     }
 

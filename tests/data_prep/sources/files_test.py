@@ -1,0 +1,54 @@
+import pytest
+
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.catalog import make_split
+from tests.data_prep.helpers import read_back
+
+
+def test_files_are_described_by_content_and_not_by_place(tmp_path):
+    described = []
+    for directory in ("here", "there"):
+        (tmp_path / directory).mkdir()
+        path = tmp_path / directory / "ratings.csv"
+        path.write_text("user,item,rating\n1,2,3\n")
+        described.append(make_source("files", ratings=str(path)).describe())
+    assert described[0] == described[1]
+    path.write_text("user,item,rating\n1,2,4\n")
+    assert make_source("files", ratings=str(path)).describe() != described[0]
+
+
+def test_published_fold_is_kept(tmp_path):
+    """As ML-100K's u1.base and u1.test: tabs, no header."""
+    pairs = {
+        "u1.base": [(u, i) for u in range(40) for i in range(5 + u // 20)],
+        "u1.test": [(u, i) for u in range(20) for i in range(5, 7)],
+    }
+    for name, rows in pairs.items():
+        lines = [f"{user}\t{item}\t3\t100\n" for user, item in rows]
+        (tmp_path / name).write_text("".join(lines))
+    source = make_source(
+        "files",
+        ratings=str(tmp_path / "u1.base"),
+        test_ratings=str(tmp_path / "u1.test"),
+    )
+    output_dir = str(tmp_path / "out")
+    manifest = prepare(source, make_split("fold"), output_dir)
+    found = read_back(output_dir)[0]
+    test = {key for key, (subset, _) in found.items() if subset == "test"}
+    # Nobody rated item 6 in training.
+    assert test == {(str(user), "5") for user in range(20)}
+    assert manifest.num_ratings["validation"] > 0
+    assert [f["name"] for f in manifest.source["test_files"]] == ["u1.test"]
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_many_files_have_one_digest(tmp_path, count):
+    for number in range(count):
+        (tmp_path / f"mv_{number:04d}.txt").write_text(f"{number}:\n")
+    files = make_source("files", ratings=str(tmp_path)).describe()["files"]
+    if count == 100:
+        assert len(files) == 100
+    else:
+        assert files["count"] == 101
+        assert len(files["sha256sum_of_sha256sums"]) == 64

@@ -1,0 +1,109 @@
+import collections
+
+import numpy as np
+import pytest
+
+from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import read_manifest
+from data_prep.prepare import prepare
+from data_prep.sources.catalog import make_source
+from data_prep.splits.base import TEST
+from data_prep.splits.catalog import make_split
+from tests.data_prep.helpers import read_back, read_source, to_ratings
+
+
+def load(name, tmp_path, **options):
+    rows, _ = read_source(make_source(name, **options), tmp_path)
+    return rows
+
+
+@pytest.mark.integration
+def test_movielens_1m_is_the_published_set(tmp_path):
+    rows = load("movielens-1m", tmp_path)
+    users, items, ratings, timestamps = zip(*rows, strict=True)
+    assert len(rows) == 1_000_209
+    assert (len(set(users)), len(set(items))) == (6_040, 3_706)
+    assert (min(timestamps), max(timestamps)) == (956703932, 1046454590)
+    assert collections.Counter(ratings) == {
+        1: 56_174,
+        2: 107_557,
+        3: 261_197,
+        4: 348_971,
+        5: 226_310,
+    }
+    title = "One Flew Over the Cuckoo's Nest (1975)"
+    assert rows[0] == ("1", title, 5, 978300760)
+
+
+@pytest.mark.integration
+def test_movielens_1m_is_prepared_whole(movielens_1m):
+    manifest = read_manifest(movielens_1m)
+    dropped = sum(manifest.rows_dropped.values())
+    assert manifest.rows_read == 1_000_209
+    assert sum(manifest.num_ratings.values()) + dropped == 1_000_209
+    assert manifest.num_users == 6_040
+    assert manifest.num_ratings["train"] == 697_435
+    assert (manifest.rating_min, manifest.rating_max) == (1, 5)
+    items = read_items(movielens_1m)
+    assert items.item_ids == items.titles
+    assert items.counts.sum() == 697_435
+    found, order = read_back(movielens_1m)
+    assert len(found) == sum(manifest.num_ratings.values())
+    assert len(set(order)) == 6_040
+
+
+@pytest.mark.integration
+def test_movielens_100k_has_titles(tmp_path):
+    source = make_source("movielens-100k")
+    manifest = prepare(source, make_split("global-time"), str(tmp_path))
+    assert manifest.rows_read == 100_000
+    assert manifest.split["cuts"]["test"].startswith("1998-03-31")
+    items = read_items(str(tmp_path))
+    titles = dict(zip(items.item_ids, items.titles, strict=True))
+    assert titles["1"] == "Toy Story (1995)"
+    assert None not in titles.values()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "num_test", "num_known", "rmse_of_mean", "rmse_of_biases"),
+    [
+        ("movielens-1m", 100_021, 95_723, 1.0889, 0.9183),
+        ("movielens-100k", 10_000, 2_800, 1.1259, 0.9691),
+    ],
+)
+def test_last_tenth_is_as_hard_as_known(
+    name, num_test, num_known, rmse_of_mean, rmse_of_biases, tmp_path
+):
+    """Bias = mean + item offset + user offset, each damped by 10 ratings."""
+    history = to_ratings(load(name, tmp_path))
+    users, items = history.users, history.items
+    ratings = history.values
+    cut = np.sort(history.timestamps)[int(0.9 * len(history))]
+    split = make_split("global-time", validation_fraction=0, test_fraction=0.1)
+    cuts = {"validation": cut, "test": cut}
+    is_test = split.assign(history, 0, cuts) == TEST
+    is_train = ~is_test
+    assert is_test.sum() == num_test
+
+    def offsets(indices, residuals):
+        num = indices.max() + 1
+        train = indices[is_train]
+        counts = np.bincount(train, minlength=num)
+        sums = np.bincount(train, residuals[is_train], minlength=num)
+        return (sums / (counts + 10))[indices], (counts > 0)[indices]
+
+    mean = ratings[is_train].mean()
+    item_offsets, item_known = offsets(items, ratings - mean)
+    user_offsets, user_known = offsets(users, ratings - mean - item_offsets)
+    known = is_test & item_known & user_known
+    assert known.sum() == num_known
+    assert rmse((ratings - mean)[known]) == pytest.approx(
+        rmse_of_mean, abs=1e-4
+    )
+    residuals = ratings - mean - item_offsets - user_offsets
+    assert rmse(residuals[known]) == pytest.approx(rmse_of_biases, abs=1e-4)
+
+
+def rmse(errors):
+    return np.sqrt(np.mean(errors**2))

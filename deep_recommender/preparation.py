@@ -1,8 +1,10 @@
 """Ratings as a notebook has them -> prepared data."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import Manifest, is_prepared, read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare as prepare_source
@@ -17,7 +19,7 @@ def prepare(
     ratings: Any,
     output_dir: str | os.PathLike[str],
     *,
-    items: str | os.PathLike[str] | None = None,
+    items: str | os.PathLike[str] | Mapping[str, str] | None = None,
     split: str = "user-time",
     seed: int = 0,
     user_column: str | None = None,
@@ -33,7 +35,7 @@ def prepare(
             `movielens-1m`. Columns are recognised by their usual names.
         output_dir: the directory of the prepared data. One that was prepared
             with the same arguments is left as it is.
-        items: a file of item titles.
+        items: titles: a file, or for a table item id -> title.
         split: how ratings are held out, one of `data_prep.splits`.
         seed: the seed of the split.
         user_column: the column of the user ids, if not a usual name.
@@ -49,12 +51,14 @@ def prepare(
             split, or `output_dir` holds other prepared data.
     """
     columns = Columns(user_column, item_column, rating_column, timestamp_column)
+    titles = items if isinstance(items, Mapping) else None
+    titles_file = None if items is None or titles else os.fspath(items)
     return prepare_source(
-        _make_source(ratings, columns),
+        _make_source(ratings, columns, titles),
         make_split(split),
         os.fspath(output_dir),
         seed=seed,
-        options=Options(titles=os.fspath(items) if items else None),
+        options=Options(titles=titles_file),
     )
 
 
@@ -69,9 +73,16 @@ def find_prepared(ratings: Any) -> str | None:
     return path
 
 
-def _make_source(ratings: Any, columns: Columns) -> Source:
+def _make_source(
+    ratings: Any, columns: Columns, titles: Mapping[str, str] | None
+) -> Source:
     if not isinstance(ratings, str | os.PathLike):
-        return make_table_source(ratings, columns)
+        return make_table_source(ratings, columns, titles)
+    if titles is not None:
+        raise UserError(
+            "`items` may be a mapping for ratings in a table. For"
+            f" {os.fspath(ratings)} it must be a file of titles."
+        )
     name = os.fspath(ratings)
     if is_named_source(name):
         return make_source(name, columns=columns)

@@ -14,12 +14,10 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import copy_directory, read_json
-from data_prep.sources.formats import Columns
-from data_prep.sources.tables import is_table, read_table
 from deep_recommender.catalog import Catalog
 from deep_recommender.preparation import find_prepared, prepare
 from deep_recommender.signature_runner import History, SignatureRunner
-from deep_recommender.users import group_by_user, read_users
+from deep_recommender.users import is_table, read_table, read_users
 from export.saved_model import export_job
 from export.settings import ExportSettings
 from serving import protocol
@@ -134,7 +132,7 @@ class Recommender:
         self,
         ratings: Any,
         *,
-        items: str | os.PathLike[str] | None = None,
+        items: str | os.PathLike[str] | Mapping[str, str] | None = None,
         split: str = "user-time",
         user_column: str | None = None,
         item_column: str | None = None,
@@ -150,7 +148,7 @@ class Recommender:
             ratings: a DataFrame of pandas or polars, an Arrow table, a path or
                 glob of files, a directory of prepared data, or the name of a
                 public data set such as `movielens-1m`. See `prepare`.
-            items: a file of item titles.
+            items: titles: a file, or for a table item id -> title.
             split: how ratings are held out. `user-time` holds out the last
                 ratings of each user; without timestamps use `random`.
             user_column: the column of the user ids, if not a usual name.
@@ -226,10 +224,9 @@ class Recommender:
         """
         trained = self._require_trained()
         if is_table(users):
-            table = read_table(users, Columns())
             histories = {
                 user_id: trained.catalog.read_history(pairs)
-                for user_id, pairs in group_by_user(table).items()
+                for user_id, pairs in read_table(users).items()
             }
             return self._recommend(histories, k)
         if trained.data_dir is None:
@@ -334,6 +331,7 @@ class Recommender:
         Raises:
             UserError: the model does not know the item.
         """
+        _check_k(k)
         trained = self._require_trained()
         answer = trained.runner.run_on_items(
             protocol.SIMILAR, [trained.catalog.require(item)], k
@@ -409,8 +407,7 @@ class Recommender:
         return self._trained
 
     def _recommend(self, histories: Mapping[str, History], k: int) -> pa.Table:
-        if k < 1:
-            raise UserError(f"`k` must be 1 or more. Received: k={k}")
+        _check_k(k)
         trained = self._require_trained()
         rows: list[tuple[str, str, float]] = []
         users = iter(histories)
@@ -478,6 +475,11 @@ def _create_config(recipe: str, settings: dict[str, Any]) -> Config:
                 f" {', '.join(names)}."
             )
     return dataclasses.replace(RECIPES[recipe], **settings)
+
+
+def _check_k(k: int) -> None:
+    if k < 1:
+        raise UserError(f"`k` must be 1 or more. Received: k={k}")
 
 
 @contextlib.contextmanager

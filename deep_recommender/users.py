@@ -1,6 +1,7 @@
 """The ratings of users who are named by id, or who come in a table."""
 
-import itertools
+import collections
+import tempfile
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,9 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
 from data_prep.dataset.schema import SUBSETS
+from data_prep.sources.rejects import Rejects
+from data_prep.sources.source import Reading
+from data_prep.sources.tables import make_table_source
 from deep_recommender.signature_runner import History
 
 # Users that are parsed together.
@@ -68,18 +72,38 @@ def read_users(
     return {user_id: found[user_id] for user_id in wanted}
 
 
-def group_by_user(table: pa.Table) -> dict[str, list[tuple[str, float]]]:
-    """Returns the ratings of each user of a table of ratings.
+def is_table(value: Any) -> bool:
+    """Says whether a value is a table of several columns, not a list of ids."""
+    return hasattr(value, "columns") or hasattr(value, "column_names")
+
+
+def read_table(table: Any) -> dict[str, list[tuple[str, float]]]:
+    """Reads the ratings of each user of a table.
 
     Args:
-        table: `user_id`, `item_id` and `rating`.
+        table: as `make_table_source` takes it, its columns recognized by
+            their usual names.
+
+    Returns:
+        User id -> pairs of item id and rating, the users sorted by id.
+
+    Raises:
+        UserError: the columns are not recognized, or a row is invalid.
     """
-    rows = zip(
-        *(table[name].to_pylist() for name in ("user_id", "item_id", "rating")),
-        strict=True,
+    rejects = Rejects()
+    histories: dict[str, list[tuple[str, float]]] = collections.defaultdict(
+        list
     )
-    ordered = sorted(rows, key=lambda row: row[0])
-    return {
-        user_id: [(item_id, rating) for _, item_id, rating in group]
-        for user_id, group in itertools.groupby(ordered, lambda row: row[0])
-    }
+    with tempfile.TemporaryDirectory() as temp_dir:
+        for part in make_table_source(table).read(Reading(temp_dir, rejects)):
+            rows = part()
+            for user_id, item_id, rating in zip(
+                rows["user_id"].cast(pa.string()).to_pylist(),
+                rows["item_id"].cast(pa.string()).to_pylist(),
+                rows["rating"].to_pylist(),
+                strict=True,
+            ):
+                histories[user_id].append((item_id, rating))
+    for rejected in rejects.first:
+        raise UserError(f"{rejected.message}. Leave such rows out.")
+    return dict(sorted(histories.items()))

@@ -1,1 +1,1 @@
-"""A trained job in, a versioned SavedModel over raw item ids out."""
+"""Exports trained jobs as versioned SavedModels over raw item ids."""

@@ -1,9 +1,9 @@
 """Runs a SavedModel through TensorFlow's C++ loader.
 
-It is the loader that TensorFlow Serving uses, reached through the C API of
+This is the loader that TensorFlow Serving uses, reached through the C API of
 the library in the TensorFlow package
 (https://www.tensorflow.org/install/lang_c). Python's `tf.saved_model.load`
-is another one, and accepts SavedModels that this one cannot run
+is another one: it accepts SavedModels that this one cannot run
 (https://github.com/keras-team/keras/issues/20095).
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-# Numbers of the data types, as in tensorflow/c/tf_datatype.h.
+# Data types by their numbers in tensorflow/c/tf_datatype.h.
 _DTYPES: dict[int, np.dtype] = {
     1: np.dtype(np.float32),
     3: np.dtype(np.int32),
@@ -29,13 +29,13 @@ _STRING_SIZE = 24
 
 
 class _Output(ctypes.Structure):
-    """One output of a graph's operation: TF_Output."""
+    """An output of an operation in a graph: TF_Output."""
 
     _fields_ = (("operation", ctypes.c_void_p), ("index", ctypes.c_int))
 
 
 class CppSavedModel:
-    """A SavedModel, loaded by C++ with its variables, tables and assets.
+    """A SavedModel that C++ loaded, with its variables, tables and assets.
 
     Args:
         path: a local directory with `saved_model.pb`.
@@ -69,17 +69,19 @@ class CppSavedModel:
         """Runs the graph once.
 
         Args:
-            feeds: values of the tensors that a signature names as its inputs,
-                by name, such as `serving_default_ratings:0`. Strings are
-                arrays of `str` or `bytes` objects.
-            fetches: names of the tensors that it names as its outputs.
+            feeds: name of a tensor -> its value. A SignatureDef names the
+                tensors of its inputs, such as `serving_default_ratings:0`.
+                Strings are arrays of `str` or `bytes` objects.
+            fetches: names of the tensors to return. A SignatureDef names those
+                of its outputs.
 
         Returns:
-            The fetched values; strings as arrays of `bytes` objects.
+            The values of the fetched tensors, in order; strings as arrays of
+            `bytes` objects.
 
         Raises:
-            RuntimeError: a tensor is not in the graph, or the graph refuses
-                the values; the message is TensorFlow's.
+            RuntimeError: the graph has no such tensor, or refuses the values;
+                the message is TensorFlow's.
         """
         inputs = [self._to_tensor(value) for value in feeds.values()]
         outputs = (ctypes.c_void_p * len(fetches))()
@@ -125,7 +127,7 @@ class CppSavedModel:
         return outputs
 
     def _to_tensor(self, value: np.ndarray) -> Any:
-        # Not `ascontiguousarray`, which makes a list of a scalar.
+        # Not `ascontiguousarray`, which makes a vector of a scalar.
         value = np.asarray(value, order="C")
         is_string = value.dtype.kind in "OUS"
         dtype = (

@@ -1,4 +1,4 @@
-"""The page that says what a published model is, beside the model."""
+"""Writes the model card that comes with each published version."""
 
 import base64
 import dataclasses
@@ -20,34 +20,37 @@ from export.signatures.signatures import Signatures
 from serving import protocol
 from trainer.job_paths import JobPaths
 from trainer.job_record import TrainedJob
+from trainer.renamed_settings import use_current_names
 
-FILE_NAME = "assets.extra/model_card.md"
+_FILE_NAME = "assets.extra/model_card.md"
 
 _INTRODUCTION = """\
 # Recommender
 
 A deep autoencoder (Kuchaiev and Ginsburg, 2017, https://arxiv.org/abs/1708.01715).
-It reads the ratings that a user gave and predicts his rating of every item; a
-user whom it never saw is served like any other. Exported with TensorFlow
+It reads the ratings that a user gave and predicts their rating of every item;
+users whom it never saw are served like any others. Exported with TensorFlow
 {tensorflow} and Keras {keras}.
 """
 
 _LIMITS = """\
-- It knows the {num_items:,} items that had training ratings, and no others.
-  Unknown items in a history are ignored (`num_known_items` counts the others);
-  an unknown candidate is predicted the mean rating, {rating_mean:.4g}.
+- It knows only the {num_items:,} items that had training ratings. Unknown
+  items in a history are ignored (`num_known_items` counts the known ones); the
+  prediction for an unknown candidate is the mean rating, {rating_mean:.4g}.
 - Ratings must lie on the scale from {rating_min:g} to {rating_max:g}; others
   are refused. {clipping}
-- A user without a known rating gets the answer to an empty history, the same
-  for all of them.
-- The errors above are over the test ratings that users chose to give: they say
-  little of items that users do not choose, nor of how much a list of
-  recommendations pleases. Items with few ratings are predicted worse.
-- Pad histories to {history_length} items with `""` and 0.0 where a server puts
-  requests together in batches. Never set `pad_variable_length_inputs` there:
-  it pads with another user's rating.
-- A contribution in `explain` is what a rating does to this model's prediction.
-  It is no cause in the world.
+- All users without a known rating get the same answer, that to an empty
+  history.
+- The errors above are over test ratings that users chose to give. They say
+  little about items that users do not choose, or about how well a list of
+  recommendations is received. Items with few ratings are predicted worse.
+- Pad histories to {history_length} items with `""` and 0.0 where a server
+  batches requests. Never set `pad_variable_length_inputs` there: it pads with
+  another user's rating.
+- A contribution in `explain` is the effect of a rating on this model's
+  prediction, not a cause in the world.
+- A similarity in `similar` is the cosine of the two items' rows of the output
+  kernel. It compares how the model predicts the items, not what they contain.
 """
 
 
@@ -59,15 +62,15 @@ def write_model_card(
     signatures: Signatures,
     signature_defs: Mapping[str, Any],
 ) -> None:
-    """Writes the card.
+    """Writes the model card of a version.
 
     Args:
         version_dir: a SavedModel.
-        paths: the places of the job.
-        job: what was trained.
-        settings: how it was exported.
-        signatures: what it offers.
-        signature_defs: the same, as the SavedModel describes it.
+        paths: the paths of the job.
+        job: the trained job.
+        settings: the settings of the export.
+        signatures: the signatures of the SavedModel.
+        signature_defs: the SignatureDefs of the SavedModel, by name.
     """
     low, high = signatures.rating_scale
     facts = {
@@ -102,7 +105,7 @@ def write_model_card(
     )
     for title, content in sections.items():
         text += f"\n## {title}\n\n{content}"
-    path = os.path.join(version_dir, FILE_NAME)
+    path = os.path.join(version_dir, _FILE_NAME)
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(text)
@@ -111,12 +114,12 @@ def write_model_card(
 def example_rows(
     signatures: Signatures, item_ids: Sequence[str], ratings: Sequence[float]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Makes a row of a request for each signature, in JSON's types.
+    """Makes a row of a request to each signature, in JSON's types.
 
     Args:
-        signatures: what to ask.
+        signatures: the signatures to ask.
         item_ids: the raw id of each item index.
-        ratings: what the user gave to the first items.
+        ratings: the user's ratings of the first items.
 
     Yields:
         The name of a signature and its inputs by name.
@@ -164,7 +167,7 @@ def _describe_metrics(paths: JobPaths) -> str:
     }
     for name, baseline in metrics.get("baselines", {}).items():
         rows[f"test ratings, by {name} alone"] = baseline
-    # Whatever is a number, as the metrics of a job may grow.
+    # Everything that is a number, since later jobs may have more metrics.
     names = sorted(
         {
             name
@@ -183,7 +186,8 @@ def _describe_metrics(paths: JobPaths) -> str:
 
 
 def _training_settings(paths: JobPaths) -> dict[str, Any]:
-    return dict(sorted(read_json(paths.config_file).items()))
+    settings = use_current_names(read_json(paths.config_file))
+    return dict(sorted(settings.items()))
 
 
 def _describe_signature(

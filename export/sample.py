@@ -1,4 +1,4 @@
-"""What an exported model recommends to a user of the prepared data."""
+"""A sample of what an exported model recommends to a real user."""
 
 import dataclasses
 
@@ -15,11 +15,11 @@ from serving import protocol
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A user's ratings and what the model makes of them.
+    """A user's ratings and the recommendations for them.
 
     Attributes:
-        user_id: his raw id.
-        history: titles and his training ratings, best first.
+        user_id: the user's raw id.
+        history: titles and the user's training ratings, best first.
         recommendations: titles and predicted ratings, best first.
     """
 
@@ -36,7 +36,8 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
         data_dir: the prepared data of its job.
 
     Returns:
-        The user's ratings and the recommendations.
+        The user's ratings and the recommendations. An item without a title
+        has its raw id in its place.
     """
     items = read_items(data_dir)
     title_of_id = {
@@ -52,7 +53,7 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
         np.array(items.item_ids, object),
     )
     with ServedModel(version_dir) as model:
-        # The default signature may be another; this one is always there.
+        # The default signature can be chosen; this one is always there.
         answer = model.answer(
             Request(protocol.RECOMMEND_EXAMPLES, {protocol.EXAMPLES: example})
         )

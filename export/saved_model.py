@@ -4,17 +4,16 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from export import probe_users as users
-from export.digests import write_digests
+from export.history_length import typical_history_length
 from export.model_card import write_model_card
-from export.probe_requests import make_requests
+from export.probe_requests import make_requests, write_warmup_requests
+from export.probe_users import make_users, read_users
 from export.settings import DEFAULT_SIGNATURES, ExportSettings
 from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
-from export.versions import new_version, remove_old_versions
-from export.warmup import write_warmup
+from export.versions import new_version, remove_old_versions, write_digests
 from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job_record import find_training_data, load_job
 
 _DEFAULTS = ExportSettings()
 
@@ -23,27 +22,28 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
     """Publishes the best model of a job as the next version.
 
     The version is written where TensorFlow Serving does not look, loaded and
-    run as TensorFlow Serving would, compared with the model that was trained,
-    and only then given its name. One that fails is never seen.
+    run by the loader of TensorFlow Serving, compared with the trained model,
+    and only then given its number. A version that fails is never visible.
 
-    It is compared on users of the training data where that is at hand
-    (`settings.data_dir`, or prepared in the job directory), else on users made
-    up from the job's vocabulary. The warm-up requests, which stay with the
-    version, are of made-up users in any case.
+    The comparison uses users of the training data if it is at hand
+    (`settings.data_dir`, or prepared in the job directory), else generated
+    users. The warm-up requests, which stay with the version, are always of
+    generated users.
 
     Args:
-        paths: the places of the job.
+        paths: the paths of the job.
         settings: how to export it.
 
     Returns:
         The directory of the version.
 
     Raises:
-        UserError: there is no trained job, or other data than it had.
-        RuntimeError: what was written does not answer as the model does.
+        UserError: there is no trained job, or `settings.data_dir` holds other
+            data than the job was trained on.
+        RuntimeError: the SavedModel does not answer as the model does.
     """
     job = load_job(paths)
-    data_dir = users.find_data(paths, job, settings.data_dir)
+    data_dir = find_training_data(paths, job, settings.data_dir)
     scale = (job.data.rating_min, job.data.rating_max)
     signatures = Signatures(
         job.model,
@@ -52,15 +52,15 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
         job.data.rating_mean,
         top_k=settings.top_k,
         history_length=settings.history_length
-        or users.typical_history_length(job, data_dir),
+        or typical_history_length(job, data_dir),
         clip_predictions=settings.clip_predictions,
         default=DEFAULT_SIGNATURES[settings.default_signature],
     )
-    made_up = users.make_users(job)
-    requests = list(make_requests(signatures, job.items.item_ids, made_up))
+    generated = make_users(job)
+    requests = list(make_requests(signatures, job.items.item_ids, generated))
     with new_version(paths.export_dir) as (draft, published):
         _write(signatures, draft)
-        write_warmup(requests, draft)
+        write_warmup_requests(requests, draft)
         with ServedModel(draft) as served:
             write_model_card(
                 draft, paths, job, settings, signatures, served.signature_defs
@@ -70,9 +70,9 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
                 served,
                 job.model,
                 job.items.item_ids,
-                users.read_users(data_dir, job.data.num_items)
+                read_users(data_dir, job.data.num_items)
                 if data_dir
-                else made_up,
+                else generated,
                 scale=scale if settings.clip_predictions else None,
             )
         write_digests(draft)
@@ -83,14 +83,14 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
 
 
 def _write(signatures: Signatures, path: str) -> None:
-    # Saving by `tf.saved_model.save` would look the same, and load in Python;
-    # TensorFlow Serving's loader would not find the weights
+    # `tf.saved_model.save` would write a model that looks the same and loads
+    # in Python, but in which TensorFlow Serving's loader finds no weights
     # (https://github.com/keras-team/keras/issues/20095).
     archive = keras.export.ExportArchive()
     for table in signatures.tables:
         archive.track(table)
     for name, function in signatures.functions.items():
         archive.add_endpoint(name, function, signatures.input_specs[name])
-    # Nobody differentiates what is served.
+    # A served model needs no gradients.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     archive.write_out(path, options=options, verbose=False)

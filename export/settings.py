@@ -1,12 +1,12 @@
-"""What can be chosen when a job is exported."""
+"""The settings of an export, checked when they are made."""
 
 import dataclasses
 
 from data_prep.dataset.errors import UserError
 from serving import protocol
 
-#: What a request that names no signature can be answered by, by the name
-#: that the command gives it.
+#: Values of `default_signature` -> the signature that answers requests which
+#: name none.
 DEFAULT_SIGNATURES = {
     "recommend": protocol.RECOMMEND,
     "recommend_examples": protocol.RECOMMEND_EXAMPLES,
@@ -16,23 +16,22 @@ DEFAULT_SIGNATURES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSettings:
-    """How a job is exported.
+    """Settings of an export.
 
     Args:
-        top_k: recommendations in an answer; a catalogue with fewer items gives
-            as many as it has.
-        clip_predictions: whether predicted ratings are put back on the rating
-            scale. Items are ranked by the prediction itself either way.
-        history_length: what clients should pad histories to. `None` takes it
-            from the training histories.
+        top_k: number of recommendations, and of similar items, in an answer;
+            a smaller catalogue gives fewer.
+        clip_predictions: whether predicted ratings are clipped to the rating
+            scale. Items are ranked by the unclipped prediction either way.
+        history_length: length that clients should pad histories to. `None`
+            takes it from the training histories.
         default_signature: one of `DEFAULT_SIGNATURES`.
-        keep: number of older versions to leave beside the new one; `None`
-            leaves all.
-        data_dir: the prepared data that the job was trained on, for checks on
-            real users. `None` looks in the job directory.
+        keep: number of older versions to keep; `None` keeps all.
+        data_dir: the prepared data that the job was trained on, to check the
+            export on real users. `None` looks in the job directory.
 
     Raises:
-        UserError: for a value that no export can use.
+        UserError: a setting has a value that no export can use.
     """
 
     top_k: int = 100

@@ -28,36 +28,38 @@ _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
     "The prepared data that the job was trained on, to check the export on its"
-    " users. Default: that in the job directory; without any, users are made"
-    " up.",
+    " users. Default: the data in the job directory; without any, users are"
+    " generated.",
 )
 _TOP_K = flags.DEFINE_integer(
-    "top_k", ExportSettings.top_k, "Recommendations in an answer."
+    "top_k",
+    ExportSettings.top_k,
+    "Number of recommendations, and of similar items, in an answer.",
 )
 _CLIP_PREDICTIONS = flags.DEFINE_boolean(
     "clip_predictions",
     ExportSettings.clip_predictions,
-    "Whether predicted ratings are put back on the rating scale; the ranking"
-    " stays.",
+    "Whether predicted ratings are clipped to the rating scale; the ranking"
+    " stays the same.",
 )
 _HISTORY_LENGTH = flags.DEFINE_integer(
     "history_length",
     None,
-    "What the model tells clients to pad histories to. Default: the 99th"
-    " percentile of the training histories' lengths, rounded up.",
+    "Length that clients should pad histories to. Default: the 99th percentile"
+    " of the training histories' lengths, rounded up.",
 )
 _DEFAULT_SIGNATURE = flags.DEFINE_enum(
     "default_signature",
     ExportSettings.default_signature,
     list(DEFAULT_SIGNATURES),
-    "What answers requests that name no signature, as those of Vertex AI: for"
-    " batch prediction over TFRecords, one over examples. The clients of this"
-    " package expect `recommend`.",
+    "The signature that answers requests which name none, such as those of"
+    " Vertex AI: for batch prediction over TFRecords, one over examples. The"
+    " clients of this package expect `recommend`.",
 )
 _KEEP = flags.DEFINE_integer(
     "keep",
     None,
-    "Older versions to leave beside the new one. Default: all.",
+    "Number of older versions to keep. Default: all.",
 )
 
 

@@ -1,6 +1,7 @@
 """Compares a SavedModel, run as TensorFlow Serving runs it, with its model."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,17 +17,19 @@ from export.signatures.signatures import Signatures
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
-# Largest difference between a model and what was written, by the type that its
-# layers compute in: served, the first and the last are always float32.
+# Largest difference, relative to 1 plus the value, between a model and its
+# SavedModel, by the type that the hidden layers compute in. The first and the
+# last layer of a SavedModel are always float32.
 _TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
-# Outputs of item ids, and what they are ranked by.
+# Output of item ids -> the output that they are ranked by.
 _RANKED_BY = {
     protocol.ITEM_IDS: protocol.PREDICTED_RATINGS,
     protocol.REASON_ITEM_IDS: protocol.CONTRIBUTIONS,
+    protocol.SIMILAR_ITEM_IDS: protocol.SIMILARITIES,
 }
 
-# Items whose predictions are compared, a user.
+# Items per user whose predictions are compared.
 _MAX_CANDIDATES = 1000
 
 
@@ -50,8 +53,14 @@ class ServedModel(contextlib.AbstractContextManager["ServedModel"]):
     def answer(self, request: Request) -> Arrays:
         """Answers a request.
 
+        Args:
+            request: the name of a signature and its inputs.
+
+        Returns:
+            The outputs of the signature by name; strings as `bytes`.
+
         Raises:
-            RuntimeError: it refuses the request.
+            RuntimeError: the model refuses the request.
         """
         tensors = self.signature_defs[request.signature_name]
         outputs = self._loaded.run(
@@ -70,10 +79,15 @@ class ServedModel(contextlib.AbstractContextManager["ServedModel"]):
 def check_answers(
     served: ServedModel, signatures: Signatures, requests: Iterable[Request]
 ) -> None:
-    """Compares answers with those of the functions that were saved.
+    """Compares the answers of a SavedModel with those of its signatures.
+
+    Args:
+        served: the SavedModel.
+        signatures: the functions that it was written from.
+        requests: requests to ask both.
 
     Raises:
-        RuntimeError: an answer differs, or is not a finite number.
+        RuntimeError: an answer differs or is not finite.
     """
     for request in requests:
         expected = signatures.functions[request.signature_name](
@@ -95,11 +109,14 @@ def same_ranking(
     actual: tuple[np.ndarray, np.ndarray],
     expected: tuple[np.ndarray, np.ndarray],
 ) -> bool:
-    """Compares rankings in which near ties may have changed places.
+    """Compares two rankings, in which near ties may be in any order.
 
     Args:
-        actual: item ids and the numbers that they are ranked by, `(..., k)`.
+        actual: item ids and the values that they are ranked by, `(..., k)`.
         expected: the same.
+
+    Returns:
+        Whether the rankings are the same.
     """
     if any(
         one.shape != other.shape
@@ -108,12 +125,15 @@ def same_ranking(
         return False
     if not _agree(np.abs(actual[1]), np.abs(expected[1])):
         return False
-    length = actual[0].shape[-1]
-    rows = [array.reshape(-1, length) for array in (*actual, *expected)]
+    *batch, length = actual[0].shape
+    rows = [
+        array.reshape(math.prod(batch), length)
+        for array in (*actual, *expected)
+    ]
     for ids, values, expected_ids, expected_values in zip(*rows, strict=True):
         value_of = dict(zip(expected_ids, expected_values, strict=True))
         for item_id, value in zip(ids, values, strict=True):
-            # An item that is not there can only be as good as the last.
+            # An item that is not expected may at best tie with the last.
             is_right = (
                 _agree(value, value_of[item_id])
                 if item_id in value_of
@@ -132,20 +152,21 @@ def check_predictions(
     *,
     scale: tuple[float, float] | None,
 ) -> None:
-    """Compares predictions and recommendations with the model's own.
+    """Compares predictions and recommendations with the trained model's.
 
-    What is compared with takes no part in the export: the model's predictions
-    for the users' ratings, ranked by NumPy.
+    The expected values share no code with the export: they are the model's
+    predictions for the users' ratings, ranked by NumPy.
 
     Args:
-        served: what was written.
-        model: the model that was trained.
+        served: the SavedModel.
+        model: the trained model.
         item_ids: the raw id of each item index.
-        users: who asks.
-        scale: what predictions are clipped to, if they are.
+        users: the users who ask.
+        scale: lowest and highest rating that predictions are clipped to;
+            `None` if they are not clipped.
 
     Raises:
-        RuntimeError: an answer differs, or is not a finite number.
+        RuntimeError: an answer differs or is not finite.
     """
     tolerance = _TOLERANCES[model.compute_dtype]
     ids = np.array(item_ids, object)
@@ -185,7 +206,7 @@ def check_predictions(
         expected,
         tolerance,
     )
-    # Near ties may change places: an item is right if its prediction is.
+    # Near ties may be in any order: an item is right if its prediction is.
     index_of_id = {item_id.encode(): i for i, item_id in enumerate(item_ids)}
     rows, columns = np.nonzero(is_item)
     indices = [
@@ -243,7 +264,7 @@ def _agree(
     if actual.shape != expected.shape:
         return False
     if expected.dtype == np.float32:
-        # Written so that a number that is not finite differs from itself.
+        # Written so that a value that is not finite differs from itself.
         with np.errstate(invalid="ignore"):
             difference = np.abs(actual - expected)
         return bool(np.all(difference <= tolerance * (1 + np.abs(expected))))

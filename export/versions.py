@@ -1,4 +1,15 @@
-"""The numbered versions of a model, as TensorFlow Serving watches them."""
+"""The numbered versions of a model, as TensorFlow Serving watches them.
+
+Each version lists the digests of its files in `assets.extra/SHA256SUMS`, so
+that anybody can check a copy of it. The list has the format of `sha256sum`:
+each line holds the SHA-256 of a file in hexadecimal digits, two spaces, and
+the file's path relative to the version, with `/` as separator. It names every
+file of the version except itself, sorted by path. In the version's directory
+
+    sha256sum --check assets.extra/SHA256SUMS
+
+checks them all.
+"""
 
 import contextlib
 import os
@@ -7,7 +18,11 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-# TensorFlow Serving passes over names that are no numbers.
+from data_prep.dataset.files import digest_file
+
+_DIGESTS_FILE = "assets.extra/SHA256SUMS"
+
+# TensorFlow Serving ignores directories whose names are not numbers.
 _UNFINISHED = ".unfinished-"
 
 
@@ -15,7 +30,7 @@ def list_versions(export_dir: str) -> list[int]:
     """Returns the published versions, in ascending order.
 
     Args:
-        export_dir: parent of the numbered directories.
+        export_dir: parent of the numbered directories, which may not exist.
     """
     return sorted(int(name) for name in _list(export_dir) if name.isdigit())
 
@@ -24,22 +39,22 @@ def list_versions(export_dir: str) -> list[int]:
 def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
     """Publishes what is written in the `with` block as the next version.
 
-    The block writes to a directory that TensorFlow Serving passes over. At its
-    end the directory is renamed: on a file system, a server that watches sees
-    all of the version or nothing. (An object store renames file by file. There
-    a server may try the half of it, keep the version that it has, and try
+    The block writes to a directory that TensorFlow Serving ignores. At its end
+    the directory is renamed: on a file system, a server that watches sees all
+    of the version or nothing. (An object store renames file by file. A server
+    there may try to load half a version, keep the version that it has, and try
     again a minute later.)
 
     If the block raises, nothing of the version is left; if the process is
-    killed, the next call removes what it left. So one process at a time may
-    export to a directory.
+    killed, the next call removes what it left. So only one process at a time
+    may export to a directory.
 
     Args:
         export_dir: parent of the numbered directories.
 
     Yields:
-        The directory to write to, which does not exist yet, and the one that
-        the version will have.
+        The directory to write to, which does not exist yet, and the directory
+        of the version once published.
     """
     tf.io.gfile.makedirs(export_dir)
     _remove_unfinished(export_dir)
@@ -54,16 +69,32 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
         raise
 
 
+def write_digests(version_dir: str) -> None:
+    """Writes the list of the digests of a version's files.
+
+    Args:
+        version_dir: a version, complete except for this list.
+    """
+    lines = sorted(
+        (path, digest_file(os.path.join(version_dir, path)))
+        for path in _list_files(version_dir)
+        if path != _DIGESTS_FILE
+    )
+    path = os.path.join(version_dir, _DIGESTS_FILE)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write("".join(f"{digest}  {path}\n" for path, digest in lines))
+
+
 def remove_old_versions(export_dir: str, keep: int) -> None:
-    """Removes all but the newest version and a number of older ones.
+    """Removes all versions but the newest and a number of older ones.
 
     Args:
         export_dir: parent of the numbered directories.
-        keep: how many of the older versions to leave.
+        keep: number of older versions to keep.
     """
     newest_first = list_versions(export_dir)[::-1]
     for version in newest_first[1 + keep :]:
-        # Renamed first, so that no server starts on the half of it.
+        # Renamed first, so that no server loads a half-removed version.
         doomed = os.path.join(export_dir, f"{_UNFINISHED}{version}")
         tf.io.gfile.rename(os.path.join(export_dir, str(version)), doomed)
         tf.io.gfile.rmtree(doomed)
@@ -80,3 +111,12 @@ def _list(directory: str) -> list[str]:
     if not tf.io.gfile.exists(directory):
         return []
     return [name.rstrip("/") for name in tf.io.gfile.listdir(directory)]
+
+
+def _list_files(directory: str) -> list[str]:
+    """Returns the paths of all files, relative to the directory."""
+    return [
+        os.path.relpath(os.path.join(parent, name), directory)
+        for parent, _, names in tf.io.gfile.walk(directory)
+        for name in names
+    ]

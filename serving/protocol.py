@@ -42,6 +42,10 @@ PREDICT = "predict"
 # TARGET_KNOWN of that shape, REASON_ITEM_IDS and CONTRIBUTIONS, (batch_size,
 # num_targets, num_reasons): the ratings that moved the prediction most.
 EXPLAIN = "explain"
+# Takes TARGET_ITEM_IDS alone, (batch_size, num_targets), and returns
+# TARGET_KNOWN of that shape, SIMILAR_ITEM_IDS and SIMILARITIES, (batch_size,
+# num_targets, k): the most similar items, best first.
+SIMILAR = "similar"
 # Returns CODE, (batch_size, code_units).
 ENCODE = "encode"
 # RECOMMEND and PREDICT over EXAMPLES alone, (batch_size,), each a serialized
@@ -64,6 +68,8 @@ CANDIDATE_KNOWN = "candidate_known"
 TARGET_KNOWN = "target_known"
 REASON_ITEM_IDS = "reason_item_ids"
 CONTRIBUTIONS = "contributions"
+SIMILAR_ITEM_IDS = "similar_item_ids"
+SIMILARITIES = "similarities"
 NUM_KNOWN_ITEMS = "num_known_items"
 CODE = "code"
 ITEM_KNOWN = "item_known"

@@ -1,1 +1,1 @@
-"""The deep autoencoder: model, training, evaluation."""
+"""Trains and evaluates the deep autoencoder."""

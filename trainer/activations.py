@@ -14,8 +14,8 @@ def leaky_relu(inputs: tf.Tensor) -> tf.Tensor:
     return keras.activations.leaky_relu(inputs, negative_slope=0.01)
 
 
-#: SELU, ELU and leaky ReLU did best in section 3.2 of the paper: negative
-#: values and no upper bound matter.
+#: Name -> activation. In section 3.2 of the paper SELU, ELU and leaky ReLU did
+#: best: negative values and an unbounded positive part matter.
 ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
     "selu": keras.activations.selu,
     "elu": keras.activations.elu,

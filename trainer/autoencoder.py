@@ -1,7 +1,7 @@
 """The deep autoencoder with dense re-feeding."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -13,26 +13,27 @@ from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
+from trainer.renamed_settings import use_current_names
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class AutoEncoder(RatingModel):
-    """Predicts a user's rating of every item from the ratings he gave.
+    """Predicts a user's rating of every item from the ratings they gave.
 
-    The encoder narrows the sparse vector of a user's ratings to a code, the
-    decoder mirrors it and answers with a dense vector:
+    The encoder maps the sparse vector of a user's ratings to a code; the
+    decoder mirrors the encoder and maps the code to a dense vector:
 
         f(x) = decode(dropout(encode(x)))
 
     A training step updates the weights `1 + num_refeeds` times, each time
-    towards reproducing its input: first the ratings, where the loss counts
-    the rated entries only; then the dense output f(x) itself, taken as the
-    ratings of a user who rated everything, because a perfect f has
-    f(f(x)) = f(x). The re-fed f(x) is the training-mode output from before
-    the first update, and it is a constant: no gradient flows into it.
+    towards reproducing the input: first the ratings, with a loss over the
+    rated entries only; then the dense output f(x), as if it were the ratings
+    of a user who rated everything, because a perfect f has f(f(x)) = f(x). The
+    re-fed f(x) is the training-mode output from before the first update, and a
+    constant: no gradient flows into it.
 
-    `encode` and `decode` work on what `centering` leaves of the ratings; `call`
-    takes and returns ratings.
+    `encode` and `decode` work on centered ratings; `call` takes and returns
+    ratings.
 
     Reference:
         Kuchaiev and Ginsburg, 2017, "Training Deep AutoEncoders for
@@ -42,33 +43,39 @@ class AutoEncoder(RatingModel):
     Args:
         num_items: size of the catalogue.
         hidden_units: sizes of the encoder's layers, the code last.
-        activation: one of `activations.ACTIVATIONS`, used throughout.
-        last_layer_activation: whether it is used on the output as well, as in
-            the paper's best models. Off, the output is linear.
-        dropout_rate: fraction of the code that training drops. Nothing else
-            is dropped: dropout on every layer "stifled convergence" (section
-            3.5).
+        activation: one of `activations.ACTIVATIONS`, used on every layer.
+        last_layer_activation: whether the output uses it as well, as in the
+            paper's best models; if not, the output is linear.
+        dropout_rate: fraction of the code's units that training drops. No
+            other layer has dropout: on every layer it "stifled convergence"
+            (section 3.5).
         tie_weights: whether the decoder uses the transposed kernels of the
             encoder.
-        num_refeeds: number of dense re-feeding updates a batch.
+        num_refeeds: number of dense re-feeding updates per batch.
         refeed_noise_rate: fraction of the re-fed entries that is dropped from
             input and target.
-        num_sampled_items: number of items drawn for the re-feeding of each batch,
-            which stand for the whole catalogue; 0 re-feeds all of it. With a
-            lazy optimizer a step then costs what the items cost that it
-            rated or drew, whatever the size of the catalogue.
+        num_sampled_items: number of items sampled per batch to stand for the
+            whole catalogue in dense re-feeding; 0 re-feeds all of it. With a
+            lazy optimizer, the cost of a step then depends on the items that
+            are rated or sampled in its batch, not on the catalogue.
         centering: one of `layers.CENTERINGS`. Give its statistics with
             `model.centering.set_statistics` before training.
-        seed: seed of the dropout.
+        seed: seed of dropout, re-feeding noise and item samples.
+
+    Raises:
+        UserError: an argument has a value that no model can have.
 
     Call arguments:
         ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices,
             in the order of the users, say what is rated: a stored 0 is a
             rating.
-        training: whether to drop.
+        items: `(num_targets,)`, int64, the items to predict; by default the
+            catalogue in order.
+        training: whether to apply dropout.
 
     Output shape:
-        `(batch_size, num_items)`, float32, not clipped to the rating scale.
+        `(batch_size, num_items)` or `(batch_size, num_targets)`, float32, on
+        the scale of the ratings but not clipped to it.
 
     Example:
         >>> model = AutoEncoder(num_items=4, hidden_units=(2,))
@@ -137,12 +144,12 @@ class AutoEncoder(RatingModel):
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
         self.refeed_noise = keras.layers.Dropout(refeed_noise_rate, seed=seed)
-        self.item_draws = keras.random.SeedGenerator(seed)
+        self.item_seeds = keras.random.SeedGenerator(seed)
 
         self.rating_loss = keras.metrics.Mean(name="loss")
         self.refeed_loss = keras.metrics.Mean(name="refeed_loss")
-        # Every size is known, so the weights exist from the start: optimizers,
-        # checkpoints and strategies need not see a batch first.
+        # All sizes are known, so the weights can exist from the start:
+        # optimizers, checkpoints and strategies need not see a batch first.
         self.build((None, num_items))
 
     @staticmethod
@@ -157,10 +164,10 @@ class AutoEncoder(RatingModel):
         centering: str,
         **_: Any,
     ) -> None:
-        """Checks the constructor's arguments before there is a catalogue.
+        """Checks the constructor's arguments, without a catalogue.
 
         Raises:
-            UserError: a value that no model can have.
+            UserError: an argument has a value that no model can have.
         """
         if not hidden_units or min(hidden_units) < 1:
             raise UserError(
@@ -210,9 +217,9 @@ class AutoEncoder(RatingModel):
 
         Args:
             centered_ratings: `(batch_size, num_items)`, sparse or dense, 0
-                where there is none.
-            items: the items of the columns, by default the catalogue in
-                order.
+                where there is no rating.
+            items: `(num_items,)`, int64, the items of the columns; by default
+                the catalogue in order.
 
         Returns:
             `(batch_size, hidden_units[-1])`.
@@ -224,7 +231,7 @@ class AutoEncoder(RatingModel):
         )
 
     def encode_hidden(self, hidden: tf.Tensor) -> tf.Tensor:
-        """Computes codes from the first hidden layer.
+        """Computes the code of each user from the first hidden layer.
 
         Args:
             hidden: `(batch_size, hidden_units[0])`.
@@ -240,19 +247,20 @@ class AutoEncoder(RatingModel):
     def decode(
         self, code: tf.Tensor, items: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Computes centered predictions from a code.
+        """Computes centered predictions from the code of each user.
 
         Args:
             code: `(batch_size, hidden_units[-1])`.
-            items: what to predict, by default the catalogue in order.
+            items: `(num_targets,)`, int64, the items to predict; by default
+                the catalogue in order.
 
         Returns:
-            `(batch_size, num_items)`, float32.
+            `(batch_size, num_items)` or `(batch_size, num_targets)`, float32.
         """
         return self._predict(self.decode_hidden(code), items)
 
     def decode_hidden(self, code: tf.Tensor) -> tf.Tensor:
-        """Computes the last hidden layer from codes.
+        """Computes the last hidden layer from the code of each user.
 
         Args:
             code: `(batch_size, hidden_units[-1])`.
@@ -276,7 +284,7 @@ class AutoEncoder(RatingModel):
         indices: tf.Tensor,
         items: tf.Tensor | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `_predict`, for a loss about some entries of the predictions.
+        """Computes centered predictions with a gradient for some entries only.
 
         Returns:
             These entries, and all predictions as constants.
@@ -289,7 +297,7 @@ class AutoEncoder(RatingModel):
     def _select_rated(
         self, ratings: tf.SparseTensor
     ) -> tuple[tf.SparseTensor, tf.Tensor | None]:
-        """Drops the columns that nobody rated, where rows are updated."""
+        """Drops the columns that nobody rated, if training updates rows."""
         if not self.num_sampled_items:
             return ratings, None
         return find_rated_items(ratings)
@@ -307,18 +315,18 @@ class AutoEncoder(RatingModel):
         )
 
     def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
-        """Updates the weights `1 + num_refeeds` times.
+        """Updates the weights `1 + num_refeeds` times on a batch.
 
         `optimizer.iterations` counts updates, not batches: let schedules
         count epochs or batches.
 
         Args:
-            ratings: SparseTensor `(batch_size, num_items)`.
+            ratings: SparseTensor `(batch_size, num_items)`, float32.
 
         Returns:
-            The training metrics so far: `loss`, the masked mean squared error
-            over the ratings seen, and `refeed_loss`, with dropout on and from
-            before each update.
+            The training metrics so far, scalars: `loss`, the masked mean
+            squared error over the ratings seen, and `refeed_loss`, both with
+            dropout and from before each update.
         """
         centered_ratings, _ = self.centering(ratings)
         rated, items = self._select_rated(centered_ratings)
@@ -332,7 +340,7 @@ class AutoEncoder(RatingModel):
                 *losses.squared_error(rated.values, predictions),
             )
         if self.num_refeeds and self.num_sampled_items:
-            items = self._draw_items()
+            items = self._sample_items()
             outputs = self._predict(hidden, items)
         self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
@@ -354,16 +362,16 @@ class AutoEncoder(RatingModel):
         code = self.dropout(self.encode(inputs, items), training=True)
         return self.decode_hidden(code)
 
-    def _draw_items(self) -> tf.Tensor:
-        """Draws the items that a re-feeding is about."""
+    def _sample_items(self) -> tf.Tensor:
+        """Samples the items that a re-feeding is restricted to."""
         return sample_items(
             min(self.num_sampled_items, self.num_items),
             self.num_items,
-            self.item_draws,
+            self.item_seeds,
         )
 
     def _scale_up(self, refed: tf.Tensor) -> tf.Tensor:
-        """Makes what was drawn stand for the whole catalogue."""
+        """Scales re-fed ratings of a sample up to the whole catalogue."""
         if not 0 < self.num_sampled_items < self.num_items:
             return refed
         return refed * (self.num_items / self.num_sampled_items)
@@ -371,7 +379,7 @@ class AutoEncoder(RatingModel):
     def _track_loss(
         self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
     ) -> tf.Tensor:
-        """Computes what to differentiate, and adds the loss to its metric."""
+        """Adds a loss to its metric; returns the loss to differentiate."""
         tracker.update_state(tf.math.divide_no_nan(total, count), count)
         return self.optimizer.scale_loss(losses.global_mean(total, count))
 
@@ -382,14 +390,14 @@ class AutoEncoder(RatingModel):
             getattr(self.optimizer, "inner_optimizer", self.optimizer),
             RowOptimizer,
         ):
-            # The optimizers of Keras mistake rows that several replicas read.
+            # Keras' optimizers mishandle rows that several replicas read.
             gradients = [tf.convert_to_tensor(g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
     def training_metrics(self) -> dict[str, tf.Tensor]:
-        """Reads the metrics that `train_step` updates.
+        """Returns the metrics that `train_step` updates, scalars.
 
-        Outside `strategy.run` they cover all replicas, inside its own.
+        Outside `strategy.run` they cover all replicas, inside only its own.
         """
         metrics = {"loss": self.rating_loss.result()}
         if self.num_refeeds:
@@ -411,3 +419,17 @@ class AutoEncoder(RatingModel):
             "centering": self.centering.mode,
             "seed": self.seed,
         }
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], custom_objects: Any = None
+    ) -> Self:
+        return super().from_config(use_current_names(config), custom_objects)
+
+    @property
+    def centring(self) -> RatingCentering:
+        """The centering by its name in release 0.1.
+
+        Keras finds the weights in a `.keras` file by the names of attributes.
+        """
+        return self.centering

@@ -1,4 +1,4 @@
-"""What a job keeps of its state: to go on from, and to answer with."""
+"""Checkpoints of a job: the latest state and the best weights."""
 
 import math
 from typing import Any
@@ -11,15 +11,15 @@ from trainer.job_paths import JobPaths
 
 
 class Checkpoints:
-    """The state after the last whole epoch, and the best weights so far.
+    """Saves and restores the state after each epoch and the best weights.
 
-    An epoch depends on the state it starts from and on its number alone, so
-    a run that is killed at any step and started again redoes its epoch and
-    ends with the weights of a run that was not.
+    An epoch depends only on its number and on the state it starts from. So a
+    run that is killed at any step and started again repeats that epoch and
+    ends with the same weights as an undisturbed run.
 
     Args:
         model: compiled and built, made under the job's strategy.
-        paths: the places of the job.
+        paths: the paths of the job.
     """
 
     def __init__(self, model: AutoEncoder, paths: JobPaths) -> None:
@@ -43,7 +43,7 @@ class Checkpoints:
 
     @property
     def num_epochs(self) -> int:
-        """Number of whole epochs behind the model."""
+        """Number of completed epochs."""
         return int(self._num_epochs.numpy())
 
     @property
@@ -52,27 +52,27 @@ class Checkpoints:
         return int(self._best_epoch.numpy())
 
     def restore_latest(self) -> None:
-        """Takes up the state of an earlier run, if there is one."""
+        """Restores the state of an earlier run, if there is one."""
         path = self._latest.latest_checkpoint
         if path:
             self._latest.checkpoint.restore(path).assert_consumed()
 
     def save_epoch(self, epoch: int, validation_rmse: float) -> bool:
-        """Saves the state after an epoch.
+        """Saves the state after an epoch, and its weights if they are best.
 
-        The best weights go first: killed in between, the run redoes the epoch
-        and saves the same weights again.
+        The best weights are written first: a run that is killed in between
+        repeats the epoch and writes the same weights again.
 
         Args:
             epoch: number of the epoch, counted from 1.
-            validation_rmse: what it reached.
+            validation_rmse: the validation RMSE after it.
 
         Returns:
             Whether it is the best epoch so far.
 
         Raises:
-            UserError: there is no room or no permission to write. What was
-                saved before is still there.
+            UserError: there is no room or no permission to write. Earlier
+                checkpoints stay intact.
         """
         is_best = validation_rmse < float(self._best_rmse.numpy())
         self._num_epochs.assign(epoch)
@@ -96,16 +96,16 @@ def _save(manager: tf.train.CheckpointManager, epoch: int) -> None:
 
 
 def has_best_weights(paths: JobPaths) -> bool:
-    """Says whether a job has finished an epoch."""
+    """Returns whether a job has completed an epoch."""
     return tf.train.latest_checkpoint(paths.best_checkpoint_dir) is not None
 
 
 def restore_best_weights(model: AutoEncoder, paths: JobPaths) -> None:
-    """Gives a model the weights with the lowest validation RMSE.
+    """Restores the weights with the lowest validation RMSE.
 
     Args:
-        model: of the same architecture as the job's.
-        paths: the places of the job.
+        model: a model of the job's architecture.
+        paths: the paths of the job.
     """
     path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
     _model_checkpoint(model).restore(path).assert_consumed()
@@ -118,7 +118,7 @@ def _model_checkpoint(model: AutoEncoder) -> tf.train.Checkpoint:
 def _variables(owner: Any) -> list[tf.Variable]:
     """Lists all variables of a model or optimizer, in their fixed order.
 
-    A checkpoint of the Keras object itself would miss some without a word:
-    it does not look into lists of layers, nor at the state of the dropout.
+    A checkpoint of the Keras object itself silently misses some: it follows
+    neither lists of layers nor the random state of dropout.
     """
     return [variable.value for variable in owner.variables]

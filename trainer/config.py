@@ -1,4 +1,4 @@
-"""The settings of a training job: checked once, written to the job dir."""
+"""The settings of a training job, checked when they are made."""
 
 import dataclasses
 import math
@@ -7,8 +7,9 @@ from typing import Any
 from data_prep.dataset.errors import UserError
 from trainer import optimizers
 from trainer.autoencoder import AutoEncoder
+from trainer.renamed_settings import use_current_names
 
-#: What hidden layers compute in -> Keras' dtype policy.
+#: Type that hidden layers compute in -> Keras' dtype policy.
 PRECISIONS = {
     "float32": "float32",
     "bfloat16": "mixed_bfloat16",
@@ -22,13 +23,14 @@ def _setting(help_text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """What decides the weights that a job ends with, besides its data.
+    """Settings that, with the data, decide the weights that a job ends with.
 
-    Paths are not part of it: a job directory may be moved. Each setting is a
-    flag of `trainer.task`, and has no default here: `recipes` has them.
+    Paths are not among them: a job directory may be moved. Each setting is
+    also a flag of `trainer.task`, which says what it means. None has a default
+    here: start from one of `recipes.RECIPES` with `dataclasses.replace`.
 
     Raises:
-        UserError: for a value that no job can use.
+        UserError: a setting has a value that no job can use.
     """
 
     hidden_units: tuple[int, ...] = _setting(
@@ -37,27 +39,33 @@ class Config:
     )
     activation: str = _setting("Activation of every layer.")
     last_layer_activation: bool = _setting(
-        "Whether the output layer has the activation too; off, it is linear."
+        "Whether the output layer uses the activation too; if not, it is"
+        " linear."
     )
-    dropout_rate: float = _setting("Fraction of the code dropped in training.")
+    dropout_rate: float = _setting(
+        "Fraction of the code's units that training drops, in [0, 1)."
+    )
     tie_weights: bool = _setting(
         "Whether the decoder uses the transposed kernels of the encoder."
     )
-    num_refeeds: int = _setting("Dense re-feeding updates a batch.")
+    num_refeeds: int = _setting("Dense re-feeding updates per batch.")
     refeed_noise_rate: float = _setting(
-        "Fraction of the re-fed entries dropped from input and target."
+        "Fraction of the re-fed entries dropped from input and target, in"
+        " [0, 1)."
     )
     num_sampled_items: int = _setting(
-        "Items drawn for the re-feeding of each batch, which stand for the"
-        " whole catalogue; a step then touches no weight but theirs and those"
-        " of the items rated in the batch. 0 re-feeds the whole catalogue."
+        "Items sampled per batch to stand for the whole catalogue in dense"
+        " re-feeding; a training step then updates only the weights of these"
+        " items and of those rated in the batch. 0 re-feeds the whole"
+        " catalogue."
     )
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."
     )
     centering: str = _setting(
-        "What is taken off the ratings before the network: none, mean, item or"
-        " user_item."
+        "Biases subtracted from the ratings before the network sees them:"
+        " none, mean, item (mean and item offsets) or user_item (user offsets"
+        " too)."
     )
     optimizer: str = _setting("Optimizer: momentum, adam, adagrad or rmsprop.")
     learning_rate: float = _setting("Learning rate of the first epoch.")
@@ -68,13 +76,15 @@ class Config:
     learning_rate_decay: float = _setting(
         "Factor on the learning rate at each milestone."
     )
-    batch_size: int = _setting("Users a batch, over all replicas.")
+    batch_size: int = _setting("Users per batch, over all replicas.")
     num_epochs: int = _setting("Passes over the users.")
     mixed_precision: str = _setting(
-        "What hidden layers compute in: float32, bfloat16 or float16, the last"
-        " with loss scaling. Ratings, loss and weights stay float32."
+        "Type that hidden layers compute in: float32, bfloat16 or float16, the"
+        " last with loss scaling. Ratings, loss and weights stay float32."
     )
-    seed: int = _setting("Seed of initial weights, dropout and shuffling.")
+    seed: int = _setting(
+        "Seed of the initial weights, dropout, item samples and shuffling."
+    )
 
     def __post_init__(self) -> None:
         AutoEncoder.check_arguments(**self.model_arguments())
@@ -119,15 +129,22 @@ class Config:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Config":
-        """Makes a config of what JSON keeps of one: tuples became lists."""
+        """Makes a config from the JSON of one, in which tuples are lists.
+
+        Args:
+            values: every setting by its name, or by its name in release 0.1.
+
+        Raises:
+            UserError: a setting has a value that no job can use.
+        """
         arguments: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
+            for name, value in use_current_names(values).items()
         }
         return cls(**arguments)
 
     def model_arguments(self) -> dict[str, Any]:
-        """Returns the arguments of `AutoEncoder`, but for `num_items`."""
+        """Returns the arguments of `AutoEncoder` except `num_items`."""
         return {
             name: getattr(self, name)
             for name in (
@@ -145,7 +162,7 @@ class Config:
         }
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Computes the learning rate of an epoch, counted from 0."""
+        """Returns the learning rate of an epoch, counted from 0."""
         passed = sum(
             milestone <= epoch for milestone in self.learning_rate_milestones
         )

@@ -1,4 +1,4 @@
-"""On which devices a job trains."""
+"""Chooses the devices that a job trains on."""
 
 import json
 import os
@@ -13,17 +13,17 @@ from data_prep.dataset.errors import UserError
 def create_strategy(
     environ: Mapping[str, str] = os.environ,
 ) -> tf.distribute.Strategy:
-    """Chooses the strategy for this machine's devices.
+    """Creates the distribution strategy for the devices of this machine.
 
     Args:
-        environ: the environment, of which `TF_CONFIG` is read.
+        environ: the environment variables, of which `TF_CONFIG` is read.
 
     Returns:
         A MirroredStrategy over two or more GPUs, else the default strategy.
 
     Raises:
-        UserError: `TF_CONFIG` names a cluster of several tasks, or cannot be
-            read.
+        UserError: `TF_CONFIG` names a cluster of several tasks, or is
+            malformed.
     """
     num_tasks = _count_tasks(environ.get("TF_CONFIG") or "{}")
     if num_tasks > 1:

@@ -1,4 +1,4 @@
-"""Prepared records in, batched SparseTensors of ratings out."""
+"""Reads prepared records as batches of sparse ratings."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,13 @@ import tensorflow as tf
 
 from data_prep.dataset import records
 
-#: Users among which training shuffles: all of them in a set of this size.
+#: Users in the shuffle buffer; data with no more users is shuffled whole.
 SHUFFLE_BUFFER = 16_384
 
-#: Shards read at a time.
+#: Shards read at the same time.
 _CYCLE_LENGTH = 8
 
-#: Users whose held-out ratings are looked at together.
+#: Users per batch of the filter that keeps those with held-out ratings.
 _FILTER_BATCH = 1024
 
 
@@ -25,21 +25,21 @@ def training_batches(
     epoch: int,
     first_batch: int = 0,
 ) -> tf.data.Dataset:
-    """Reads the training ratings of one epoch, in an order of its own.
+    """Reads the training ratings of one epoch, shuffled for that epoch.
 
-    The order depends on seed and epoch alone, so an epoch that is started
-    again, or in its middle, sees the same batches. The users that do not fill
-    a last batch are left out, as in the authors' code; another shuffle leaves
-    out others.
+    The order depends only on the seed and the epoch, so an epoch that is
+    started again, or in its middle, sees the same batches. Users that do not
+    fill a last batch are left out, as in the authors' code; these are others
+    in each epoch.
 
     Args:
         shards: TFRecord files of `data_prep`.
         num_items: size of the catalogue.
-        batch_size: users a batch.
+        batch_size: users per batch.
         seed: seed of the job.
         epoch: number of the epoch.
-        first_batch: batches to leave out, for an epoch that was begun. Their
-            users are read, but not parsed.
+        first_batch: number of batches to skip, to resume within an epoch.
+            Their users are read but not parsed.
 
     Returns:
         A dataset of SparseTensors `(batch_size, num_items)`, float32.
@@ -70,12 +70,12 @@ def training_batches(
 def evaluation_batches(
     shards: Sequence[str], num_items: int, batch_size: int, group: str
 ) -> tf.data.Dataset:
-    """Reads the users who have held-out ratings.
+    """Reads the ratings of the users who have held-out ratings.
 
     Args:
         shards: TFRecord files of `data_prep`.
         num_items: size of the catalogue.
-        batch_size: users a batch; the last one may hold fewer.
+        batch_size: users per batch; the last one may hold fewer.
         group: "validation" or "test".
 
     Returns:
@@ -83,10 +83,10 @@ def evaluation_batches(
         users, SparseTensors `(batch_size, num_items)`, float32.
     """
 
-    def with_held_out(users: tf.Tensor) -> tf.Tensor:
+    def keep_held_out(users: tf.Tensor) -> tf.Tensor:
         held_out = records.parse_users(users, num_items, [group])[group]
-        places, _ = tf.unique(held_out.indices[:, 0])
-        return tf.gather(users, places)
+        rows, _ = tf.unique(held_out.indices[:, 0])
+        return tf.gather(users, rows)
 
     def parse(users: tf.Tensor) -> tuple[tf.SparseTensor, tf.SparseTensor]:
         parsed = records.parse_users(users, num_items, ["train", group])
@@ -95,7 +95,7 @@ def evaluation_batches(
     return (
         tf.data.TFRecordDataset(sorted(shards))
         .batch(_FILTER_BATCH)
-        .map(with_held_out, num_parallel_calls=tf.data.AUTOTUNE)
+        .map(keep_held_out, num_parallel_calls=tf.data.AUTOTUNE)
         .unbatch()
         .batch(batch_size)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)

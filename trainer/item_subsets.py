@@ -1,4 +1,4 @@
-"""The part of the catalogue that a batch is about."""
+"""Restricts a batch to a part of the catalogue: rated or sampled items."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ import tensorflow as tf
 
 
 class RatedItems(NamedTuple):
-    """A batch of ratings without the columns of items that nobody rated.
+    """A batch of ratings with a column for each item that it rates.
 
     Attributes:
-        ratings: SparseTensor `(batch_size, num_rated)`: the same ratings, in
-            the same order, column `j` for item `items[j]`.
+        ratings: SparseTensor `(batch_size, num_rated)`, float32: the same
+            ratings, in the same order, with column `j` for item `items[j]`.
         items: `(num_rated,)`, int64, the distinct items of the batch.
     """
 
@@ -23,7 +23,7 @@ def find_rated_items(ratings: tf.SparseTensor) -> RatedItems:
     """Drops the columns of items that nobody in the batch rated.
 
     Args:
-        ratings: `(batch_size, num_items)`.
+        ratings: SparseTensor `(batch_size, num_items)`.
     """
     users, items = tf.unstack(ratings.indices, axis=1)
     items, columns = tf.unique(items, out_idx=tf.int64)
@@ -40,24 +40,25 @@ def find_rated_items(ratings: tf.SparseTensor) -> RatedItems:
 def sample_items(
     num_samples: int, num_items: int, seed: keras.random.SeedGenerator
 ) -> tf.Tensor:
-    """Draws items that stand for the whole catalogue.
+    """Samples items that stand for the whole catalogue.
 
-    One from each of `num_samples` equal stretches of the catalogue, so that
-    the mean over the sample is an unbiased estimate of the mean over all
-    items, and a sample as large as the catalogue is the catalogue in order.
+    The sample is stratified: one item comes from each of `num_samples` equal
+    strata of the catalogue. So the mean over the sample is an unbiased
+    estimate of the mean over all items, and a sample as large as the catalogue
+    is the catalogue in order.
 
     Args:
-        num_samples: number of draws, at most `num_items`.
+        num_samples: size of the sample, at most `num_items`.
         num_items: size of the catalogue.
-        seed: where the draws come from.
+        seed: generates the random seeds.
 
     Returns:
-        `(num_samples,)`, int64, ascending. Where a stretch ends within an
-        item, two draws may be the same.
+        `(num_samples,)`, int64, ascending. An item that two strata share may
+        occur twice.
     """
     draws = tf.range(num_samples, dtype=tf.float64) + keras.random.uniform(
         [num_samples], seed=seed, dtype="float64"
     )
     items = tf.cast(draws * (num_items / num_samples), tf.int64)
-    # A draw just below the end of the last stretch may be rounded to it.
+    # Rounding may move a draw just below the end of the last stratum onto it.
     return tf.minimum(items, num_items - 1)

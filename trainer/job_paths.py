@@ -1,4 +1,4 @@
-"""Where a job keeps what it makes."""
+"""The files and directories of a training job."""
 
 import dataclasses
 import os
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class JobPaths:
-    """The places of a training job, local or on `gs://`.
+    """The paths of a training job's files, local or on `gs://`.
 
     Attributes:
-        job_dir: root of everything that has no other place.
+        job_dir: root of everything that has no directory of its own.
         checkpoint_dir: parent of `latest/`, from which a job resumes, and
             `best/`, the weights with the lowest validation RMSE.
         log_dir: TensorBoard's event files.
@@ -32,10 +32,11 @@ class JobPaths:
         export_dir: str | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> "JobPaths":
-        """Chooses each place: as given, else the environment's, else default.
+        """Takes each path from its argument, the environment or the job dir.
 
-        Vertex AI names the places of a job that has a base output directory
-        in the environment, with a slash at the end
+        An argument goes before the environment, the environment before the
+        default under `job_dir`. Vertex AI sets the variables, with a trailing
+        slash, for a job with a base output directory
         (https://cloud.google.com/vertex-ai/docs/training/code-requirements).
 
         Args:
@@ -43,24 +44,24 @@ class JobPaths:
             checkpoint_dir: overrides `AIP_CHECKPOINT_DIR`.
             log_dir: overrides `AIP_TENSORBOARD_LOG_DIR`.
             export_dir: overrides `AIP_MODEL_DIR`.
-            environ: the environment.
+            environ: the environment variables.
         """
 
-        def place(given: str | None, variable: str, name: str) -> str:
+        def choose(given: str | None, variable: str, name: str) -> str:
             return given or environ.get(variable) or os.path.join(job_dir, name)
 
         return cls(
             job_dir=job_dir,
-            checkpoint_dir=place(
+            checkpoint_dir=choose(
                 checkpoint_dir, "AIP_CHECKPOINT_DIR", "checkpoints"
             ),
-            log_dir=place(log_dir, "AIP_TENSORBOARD_LOG_DIR", "logs"),
-            export_dir=place(export_dir, "AIP_MODEL_DIR", "export"),
+            log_dir=choose(log_dir, "AIP_TENSORBOARD_LOG_DIR", "logs"),
+            export_dir=choose(export_dir, "AIP_MODEL_DIR", "export"),
         )
 
     @property
     def config_file(self) -> str:
-        """The job's settings and the fingerprint of its data."""
+        """The settings of the job and the fingerprint of its data."""
         return os.path.join(self.job_dir, "config.json")
 
     @property
@@ -70,17 +71,17 @@ class JobPaths:
 
     @property
     def metrics_file(self) -> str:
-        """The figures of the finished job."""
+        """The metrics of the finished job."""
         return os.path.join(self.job_dir, "metrics.json")
 
     @property
     def data_dir(self) -> str:
-        """Where the job prepares data if it is not given any."""
+        """The data that the job prepares if it is given none."""
         return os.path.join(self.job_dir, "data")
 
     @property
     def latest_checkpoint_dir(self) -> str:
-        """The state after the last whole epoch."""
+        """The training state after the last completed epoch."""
         return os.path.join(self.checkpoint_dir, "latest")
 
     @property

@@ -1,4 +1,4 @@
-"""What a job directory says of its job, and the model read back from it."""
+"""The record of a job in its directory: written, checked and read back."""
 
 import dataclasses
 import json
@@ -14,26 +14,28 @@ from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import has_best_weights, restore_best_weights
 from trainer.config import Config
 from trainer.job_paths import JobPaths
+from trainer.renamed_settings import use_current_names
 
-_DATA = "data_fingerprint"
+_FINGERPRINT = "data_fingerprint"
 
 
 def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
-    """Writes down what the job is, or checks that it still is that job.
+    """Records a new job, or checks that a resumed one is still the same.
 
-    A job without a finished epoch has nothing to lose: it may become another.
+    A job without a completed epoch has nothing to lose: other settings or
+    data overwrite its record.
 
     Args:
-        paths: the places of the job.
+        paths: the paths of the job.
         config: its settings.
         data_dir: its prepared data.
 
     Raises:
-        UserError: the directory belongs to a job of other settings or data;
+        UserError: the directory belongs to a job with other settings or data;
             the message names what differs.
     """
     data = manifest.read_manifest(data_dir)
-    record = {**dataclasses.asdict(config), _DATA: data.fingerprint}
+    record = {**dataclasses.asdict(config), _FINGERPRINT: data.fingerprint}
     if tf.io.gfile.exists(paths.config_file) and has_best_weights(paths):
         _check_same_job(paths, record)
         return
@@ -44,12 +46,12 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
             os.path.join(paths.vocabulary_dir, name),
             overwrite=True,
         )
-    # Last, so that a job with a record has everything that it speaks of.
+    # Last, so that a job with a record has everything that the record needs.
     write_json(paths.config_file, record)
 
 
 def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
-    old = read_json(paths.config_file)
+    old = use_current_names(read_json(paths.config_file))
     new = json.loads(to_json(record))
     differences = [
         f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
@@ -66,11 +68,11 @@ def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedJob:
-    """A finished job, read back.
+    """A trained job, read back from its directory.
 
     Attributes:
-        model: with the weights of the lowest validation RMSE.
-        items: what the model's item indices mean.
+        model: the autoencoder with the lowest validation RMSE.
+        items: the items that the model's item indices stand for.
         data: the manifest of the data that it was trained on.
     """
 
@@ -80,16 +82,16 @@ class TrainedJob:
 
 
 def load_job(paths: JobPaths) -> TrainedJob:
-    """Reads a job's best model and what belongs to it.
+    """Reads a job's best model, its items and the manifest of its data.
 
     Args:
-        paths: the places of the job.
+        paths: the paths of the job.
 
     Returns:
         The job.
 
     Raises:
-        UserError: there is no trained job.
+        UserError: the directory holds no trained job.
     """
     if not tf.io.gfile.exists(paths.config_file) or not has_best_weights(paths):
         raise UserError(
@@ -97,7 +99,7 @@ def load_job(paths: JobPaths) -> TrainedJob:
             f" trainer.task --job-dir {paths.job_dir}` first."
         )
     record = read_json(paths.config_file)
-    del record[_DATA]
+    del record[_FINGERPRINT]
     config = Config.from_json(record)
     data = manifest.read_manifest(paths.vocabulary_dir)
     model = AutoEncoder(data.num_items, **config.model_arguments())
@@ -107,3 +109,36 @@ def load_job(paths: JobPaths) -> TrainedJob:
         items=vocabulary.read_items(paths.vocabulary_dir),
         data=data,
     )
+
+
+def find_training_data(
+    paths: JobPaths, job: TrainedJob, data_dir: str | None = None
+) -> str | None:
+    """Finds the prepared data that a job was trained on.
+
+    Args:
+        paths: the paths of the job.
+        job: the trained job.
+        data_dir: the directory of the data; `None` looks where the job
+            prepares its own.
+
+    Returns:
+        The directory of the data, or `None` if it is not there.
+
+    Raises:
+        UserError: `data_dir` holds other data.
+    """
+    fingerprint = job.data.fingerprint
+    if data_dir is not None:
+        if manifest.read_manifest(data_dir).fingerprint != fingerprint:
+            raise UserError(
+                f"{data_dir} does not hold the data that the job in"
+                f" {paths.job_dir} was trained on."
+            )
+        return data_dir
+    if (
+        manifest.is_prepared(paths.data_dir)
+        and manifest.read_manifest(paths.data_dir).fingerprint == fingerprint
+    ):
+        return paths.data_dir
+    return None

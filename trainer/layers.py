@@ -9,10 +9,11 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer.sparse_products import differentiable_entries, sparse_matmul
 
-#: Part of the format of saved models: never rename it.
+#: Name under which Keras registers the classes of this project. It is part of
+#: the format of saved models: never rename it.
 PACKAGE = "deep_recommender"
 
-#: What `RatingCentering` can take off the ratings.
+#: The modes of `RatingCentering`.
 CENTERINGS = ("none", "mean", "item", "user_item")
 
 
@@ -23,10 +24,10 @@ class ReversibleDense(keras.layers.Layer):
         forward:  activation(inputs @ kernel + bias)
         reverse:  reverse_activation(inputs @ reverse_kernel.T + reverse_bias)
 
-    Tied, `reverse_kernel` is `kernel`, with a bias of its own ("constrained"
-    in the paper). Both have one row for each input unit, so that a layer whose
-    input is a catalogue can be applied to some of its items: it reads their
-    rows and no others.
+    If tied, `reverse_kernel` is `kernel`, with a bias of its own
+    ("constrained" in the paper). Both kernels have a row for each input unit.
+    So a layer whose input is the catalogue can be applied to some items: it
+    reads only their rows.
 
     Reference:
         Kuchaiev and Ginsburg, 2017, section 2.1
@@ -34,22 +35,23 @@ class ReversibleDense(keras.layers.Layer):
 
     Args:
         units: size of the forward output.
-        activation: name or function, forward.
-        reverse_activation: name or function, reverse.
+        activation: name or function, used forward.
+        reverse_activation: name or function, used in reverse.
         tie_weights: whether the reverse kernel is the kernel.
-        updates_rows: whether training writes the weights row by row. Then
-            rows are also read one by one.
+        updates_rows: whether training updates single rows of the weights; the
+            layer then reads single rows, too.
 
     Call arguments:
-        inputs: `(batch_size, input_units)` forward, dense, or sparse and
-            float32; `(batch_size, units)` in reverse, dense.
-        items: `(num_items,)`, int64: the input units that the inputs forward,
-            the outputs in reverse, are of. The others count as 0.
+        inputs: forward `(batch_size, input_units)`, dense, or sparse and
+            float32; in reverse `(batch_size, units)`, dense.
+        items: `(num_items,)`, int64, the input units that the columns of the
+            inputs (forward) or outputs (in reverse) stand for; by default all
+            in order. Forward, the others count as 0.
         reverse: whether to apply the mirror.
 
     Output shape:
-        `(batch_size, units)` forward, `(batch_size, input_units)` in reverse,
-        with `num_items` in the place of `input_units` when `items` are given.
+        Forward `(batch_size, units)`; in reverse `(batch_size, input_units)`,
+        or `(batch_size, num_items)` if `items` are given.
     """
 
     def __init__(
@@ -123,17 +125,18 @@ class ReversibleDense(keras.layers.Layer):
         indices: tf.Tensor,
         items: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Applies the mirror to be differentiated at some entries only.
+        """Applies the mirror with a gradient for some entries only.
 
         Args:
             inputs: `(batch_size, units)`.
-            indices: `(num_entries, 2)`, int64: entries of the output, in order
-                of the rows.
-            items: as for a call.
+            indices: `(num_entries, 2)`, int64, row and column of each entry of
+                the output, in order of the rows.
+            items: `(num_items,)`, int64, as for a call.
 
         Returns:
-            The entries, `(num_entries,)`, which can be differentiated, and all
-            outputs, `(batch_size, input_units)`, which are constants.
+            The entries, `(num_entries,)`, which are differentiable, and all
+            outputs, `(batch_size, input_units)` or `(batch_size, num_items)`,
+            which are constants.
         """
         kernel = self._read(self.reverse_kernel, items)
         bias = self._cast(self._read(self.reverse_bias, items))
@@ -155,8 +158,9 @@ class ReversibleDense(keras.layers.Layer):
         )
 
     def _read(self, weight: Any, items: tf.Tensor | None) -> tf.Tensor:
-        # To read rows off a variable makes every later reader of the whole
-        # copy it. To read them off its value makes a writer of rows copy it.
+        # Gathering rows from a variable makes every later read of the whole
+        # variable copy it. Gathering them from its value makes every update
+        # of rows copy it.
         rows = weight.value
         if items is None or not self.updates_rows:
             rows = tf.convert_to_tensor(rows)
@@ -174,21 +178,13 @@ class ReversibleDense(keras.layers.Layer):
                 self.reverse_activation
             ),
             "tie_weights": self.tie_weights,
+            "updates_rows": self.updates_rows,
         }
 
 
-def _read_rows(weight: Any, items: tf.Tensor | None) -> tf.Tensor:
-    """Reads a weight, or those of its rows that are of `items`."""
-    # Off the variable, not off its value: a variable whose rows are written
-    # one by one copies its value for whoever reads it.
-    if items is None:
-        return tf.convert_to_tensor(weight.value)
-    return tf.gather(tf.convert_to_tensor(weight.value), items)
-
-
-# TensorFlow's own product with a transposed kernel on the right, which is also
-# the gradient of one without, takes 2 to 5 times as long on a CPU as the
-# product the other way round that is then transposed.
+# With a transposed kernel on the right, which is also how the gradient of a
+# plain product looks, TensorFlow's matmul takes 2 to 5 times as long on a CPU
+# as computing the transposed product and transposing the result.
 
 
 @tf.custom_gradient
@@ -220,9 +216,9 @@ def _matmul_transposed(inputs: tf.Tensor, kernel: tf.Tensor) -> Any:
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class RatingCentering(keras.layers.Layer):
-    """Takes off the ratings what biases explain, and gives it back.
+    """Subtracts biases from ratings, and adds them back to predictions.
 
-    Of a rating `r` of item `i` by user `u`, what is left is
+    A rating `r` of item `i` by user `u` becomes
 
         none:       r
         mean:       r - mean
@@ -230,9 +226,9 @@ class RatingCentering(keras.layers.Layer):
         user_item:  r - mean - item_offset[i] - user_offset[u]
 
     The mean and the damped item offsets come from the training ratings
-    (`set_statistics`) and are weights that training leaves alone. The user's
-    offset comes from his own history, in the graph, so a user whom the model
-    never saw has one as well:
+    (`set_statistics`); they are weights that training leaves alone. A user's
+    offset is computed in the graph from their own ratings, so users whom the
+    model never saw have one as well:
 
         item_offset[i] = sum(r - mean) / (count(i) + item_damping)
         user_offset[u] = sum(r - mean - item_offset) / (count(u) + user_damping)
@@ -248,12 +244,15 @@ class RatingCentering(keras.layers.Layer):
         user_damping: number of ratings at the baseline that every user starts
             with.
 
+    Raises:
+        UserError: `mode` is none of `CENTERINGS`.
+
     Call arguments:
         ratings: SparseTensor `(batch_size, num_items)`, float32.
 
     Returns:
-        The centered ratings, a SparseTensor of the same indices, and the users'
-        offsets `(batch_size, 1)`; `restore` wants these.
+        The centered ratings, a SparseTensor with the same indices, and the
+        users' offsets, `(batch_size, 1)`, which `restore` takes.
     """
 
     def __init__(
@@ -298,8 +297,9 @@ class RatingCentering(keras.layers.Layer):
         """Sets the mean and the item offsets from the training ratings.
 
         Args:
-            counts: `(num_items,)`, the number of training ratings of each.
-            means: `(num_items,)`, their mean; anything where the count is 0.
+            counts: `(num_items,)`, the number of training ratings of each
+                item.
+            means: `(num_items,)`, their mean; not used where the count is 0.
         """
         if self.mode == "none":
             return
@@ -341,16 +341,17 @@ class RatingCentering(keras.layers.Layer):
         user_offsets: tf.Tensor,
         items: tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Gives centered predictions back what `call` took off the ratings.
+        """Adds the biases that `call` subtracted to centered predictions.
 
         Args:
-            predictions: `(batch_size, num_items)`, centered.
+            predictions: `(batch_size, num_items)`, float32, centered.
             user_offsets: `(batch_size, 1)`, as `call` returned them.
-            items: the items of the columns, by default the catalogue in
-                order.
+            items: `(num_targets,)`, int64, the items of the columns; by
+                default the catalogue in order.
 
         Returns:
-            `(batch_size, num_items)`, on the scale of the ratings.
+            Tensor of the shape of `predictions`, float32, on the scale of the
+            ratings.
         """
         if self.mode == "none":
             return predictions
@@ -368,3 +369,7 @@ class RatingCentering(keras.layers.Layer):
             "item_damping": self.item_damping,
             "user_damping": self.user_damping,
         }
+
+
+# Files of release 0.1 name the class so.
+keras.saving.get_custom_objects()[f"{PACKAGE}>RatingCentring"] = RatingCentering

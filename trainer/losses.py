@@ -6,16 +6,16 @@ import tensorflow as tf
 def squared_error(
     targets: tf.Tensor, predictions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the squared error over ratings.
+    """Computes the sum of squared errors over ratings, and their number.
 
     Args:
         targets: `(num_ratings,)`, float32.
         predictions: `(num_ratings,)`, float32, of the same entries.
 
     Returns:
-        The sum of the squared errors and the number of ratings, two float32
-        scalars. Keep sums and counts apart until all batches are in: a mean
-        of per-batch means is another number.
+        The sum of the squared errors and the number of ratings, float32
+        scalars. Keep the two apart until all batches are added: a mean of
+        per-batch means is another number.
     """
     return (
         tf.reduce_sum((predictions - targets) ** 2),
@@ -26,22 +26,23 @@ def squared_error(
 def masked_squared_error(
     targets: tf.Tensor, predictions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Computes the squared error over the entries that a re-fed output holds.
+    """Computes the sum of squared errors over a re-fed output's entries.
 
     These are its non-zero entries, as in the authors' code: an entry that
-    noise or a rectifier set to 0 says nothing.
+    noise or a rectifier set to 0 carries no target.
 
     Args:
         targets: `(batch_size, num_items)`, float32.
         predictions: `(batch_size, num_items)`, float32.
 
     Returns:
-        As `squared_error`.
+        The sum of the squared errors and the number of entries, float32
+        scalars.
     """
-    held = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
+    mask = tf.cast(tf.not_equal(targets, 0.0), tf.float32)
     return (
-        tf.reduce_sum(held * (predictions - targets) ** 2),
-        tf.reduce_sum(held),
+        tf.reduce_sum(mask * (predictions - targets) ** 2),
+        tf.reduce_sum(mask),
     )
 
 
@@ -53,19 +54,19 @@ def global_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
 
         loss = sum(m * (target - prediction)^2) / sum(m)
 
-    with `m` equal to 1 where the target holds an entry and 0 elsewhere: a
-    mean over ratings, not a mean of per-user means. Without an entry it is 0.
+    with `m` equal to 1 where the target has an entry and 0 elsewhere: a mean
+    over ratings, not a mean of per-user means. It is 0 without any entry.
 
     Reference:
         Kuchaiev and Ginsburg, 2017, section 2.2, equation 1
         (https://arxiv.org/abs/1708.01715).
 
     Args:
-        total: scalar, this replica's sum.
-        count: scalar, this replica's count.
+        total: scalar, float32, the sum of this replica.
+        count: scalar, float32, the count of this replica.
 
     Returns:
-        A scalar.
+        A float32 scalar.
     """
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         replica = tf.distribute.get_replica_context()

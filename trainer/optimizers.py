@@ -1,11 +1,11 @@
 """The optimizers of the authors' code, with PyTorch's rules and constants.
 
-The published figures were made with them. Keras has other constants, keeps
-the learning rate inside the velocity of its momentum, adds some epsilons under
-the root, decouples weight decay, and mistakes repeated rows of a sparse
-gradient. It also passes over the weights once for each operation of a rule;
-here a rule is compiled to few passes, which beside its products is what a step
-of a wide layer costs.
+The published results were made with them. The optimizers of Keras have other
+constants, keep the learning rate inside the velocity of momentum, add some
+epsilons under the root, decouple weight decay, and mishandle repeated rows of
+a sparse gradient. They also pass over the weights once per operation of a
+rule; here each rule is compiled to a few passes, which, besides its matrix
+products, is what a training step of a wide layer costs.
 """
 
 import abc
@@ -19,12 +19,12 @@ from trainer.layers import PACKAGE
 
 
 class Update(NamedTuple):
-    """What a rule is applied to.
+    """The inputs of an update rule.
 
     Attributes:
         learning_rate: scalar.
         step: scalar, the number of the update, counted from 1.
-        gradient: of the weight's shape, weight decay included.
+        gradient: tensor of the weight's shape, weight decay included.
         weight: the weight, or some of its rows.
     """
 
@@ -35,26 +35,26 @@ class Update(NamedTuple):
 
 
 class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
-    """Applies a rule to whole weights, or to the rows that have a gradient.
+    """Applies an update rule to whole weights or to rows with a gradient.
 
     The gradient of rows read by `tf.gather` is an IndexedSlices, in which a
-    row may repeat: its gradients add up. It is taken for what it stands for, a
-    gradient that is 0 in every other row, and these rows still move by
-    momentum and weight decay. A lazy optimizer leaves them alone, state
-    included, and a step costs what its rows cost: for each row the rule runs
-    as if the steps without it had not been.
+    row may repeat: its gradients add up. By default it is treated as the dense
+    gradient that it stands for, which is 0 in every other row: momentum and
+    weight decay still move these rows. A lazy optimizer leaves them and their
+    state alone, so that an update costs only what its rows cost; each row is
+    updated as if the steps without it had not taken place.
 
     Reference:
         https://docs.pytorch.org/docs/stable/optim.html
 
     Args:
-        learning_rate: as for any Keras optimizer.
+        learning_rate: number or schedule, as for any Keras optimizer.
         weight_decay: L2 penalty: `weight_decay * weight` is added to each
             gradient, biases included.
         lazy: whether to leave rows without a gradient alone.
     """
 
-    #: Names of the variables that the rule keeps for each weight.
+    #: Names of the state variables that the rule keeps for each weight.
     state_names: tuple[str, ...]
 
     def __init__(
@@ -64,7 +64,7 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         lazy: bool = False,
         **kwargs: Any,
     ) -> None:
-        # A weight decay that Keras knows of it would apply in its own way.
+        # Keras would apply a weight decay passed to it in its own way.
         super().__init__(learning_rate=learning_rate, **kwargs)
         self._penalty = weight_decay
         self.lazy = lazy
@@ -74,8 +74,9 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         """Computes one update, elementwise.
 
         Args:
-            update: what is to be applied to what.
-            *state: what `state_names` names, of the weight's shape, 0 at first.
+            update: the inputs of the rule.
+            *state: the state that `state_names` names, tensors of the weight's
+                shape; 0 at first.
 
         Returns:
             The new weight and the new state.
@@ -125,7 +126,7 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
             update_rows(_add_up_repeated_rows(gradient))
             return
         if not tf.executing_eagerly():
-            # In place, and without a temporary for each operation.
+            # Compiled, it works in place without a temporary per operation.
             update_all = tf.function(
                 update_all, jit_compile=True, autograph=False
             )
@@ -140,12 +141,14 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
 
 
 def _add_up_repeated_rows(gradient: tf.IndexedSlices) -> tf.IndexedSlices:
-    indices, places = tf.unique(gradient.indices)
+    indices, segments = tf.unique(gradient.indices)
     num_rows = tf.size(indices)
     values = tf.cond(
-        num_rows == tf.size(places),
+        num_rows == tf.size(segments),
         lambda: gradient.values,
-        lambda: tf.math.unsorted_segment_sum(gradient.values, places, num_rows),
+        lambda: tf.math.unsorted_segment_sum(
+            gradient.values, segments, num_rows
+        ),
     )
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
 
@@ -161,9 +164,9 @@ class Momentum(RowOptimizer):
         https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html
 
     Args:
-        learning_rate: as for any Keras optimizer.
-        momentum: in [0, 1).
-        **kwargs: as for `RowOptimizer`.
+        learning_rate: number or schedule, as for any Keras optimizer.
+        momentum: decay rate of the velocity, in [0, 1).
+        **kwargs: arguments of `RowOptimizer`.
     """
 
     state_names = ("velocity",)
@@ -185,7 +188,7 @@ class Momentum(RowOptimizer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Adam(RowOptimizer):
-    """Adam, with the constants of its paper.
+    """Adam with the constants of its paper.
 
         first = 0.9 * first + 0.1 * gradient
         second = 0.999 * second + 0.001 * gradient^2
@@ -249,6 +252,7 @@ class RMSprop(RowOptimizer):
         return update.weight - change, average
 
 
+#: Name of the setting `optimizer` -> class.
 OPTIMIZERS: dict[str, type[RowOptimizer]] = {
     "momentum": Momentum,
     "adam": Adam,

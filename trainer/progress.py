@@ -1,23 +1,23 @@
-"""What a person sees while a job trains."""
+"""Logs the progress of a training job."""
 
 import time
 
 from absl import logging
 
-#: Between two lines within an epoch.
+#: Least time between two lines within an epoch.
 _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Logs speed and remaining time, and at least a line in ten seconds.
+    """Logs speed and remaining time, about every ten seconds.
 
     The speed is that of the training steps of the epoch so far; the remaining
-    time counts everything that an epoch takes. Neither counts the first step,
-    which is slower than all others: it is when the graph is made.
+    time includes validation and checkpoints. Neither counts the first step,
+    which is slower than all others because it builds the graph.
 
     Args:
-        steps_per_epoch: batches an epoch.
-        batch_size: users a batch.
+        steps_per_epoch: batches per epoch.
+        batch_size: users per batch.
         first_epoch: number of the first epoch of this run, counted from 1.
         num_epochs: number of the last epoch of the job.
     """
@@ -41,7 +41,7 @@ class Progress:
         self._epoch_start = time.monotonic()
 
     def step_done(self, epoch: int, step: int) -> None:
-        """Logs a line if the last one is some seconds old.
+        """Logs a line if the last one is old enough.
 
         Args:
             epoch: number of the epoch, counted from 1.
@@ -63,11 +63,11 @@ class Progress:
             self._last_line = now
 
     def epoch_done(self, epoch: int, figures: str) -> None:
-        """Logs the line of a whole epoch.
+        """Logs the line of a completed epoch.
 
         Args:
             epoch: its number, counted from 1.
-            figures: what was measured.
+            figures: the metrics of the epoch, as text.
         """
         now = time.monotonic()
         logging.info(
@@ -95,11 +95,12 @@ class Progress:
         steps_left -= step
         seconds_left = (now - self._start) * steps_left / max(steps_done - 1, 1)
         speed = f"{self._users_per_second:,.0f} users/s, "
-        # A first epoch of one step has none to measure.
-        return f"{speed * (steps_done > 1)}{_minutes(seconds_left)} left"
+        # If the only step so far was the first, no speed was measured.
+        return f"{speed * (steps_done > 1)}{_format_time(seconds_left)} left"
 
 
-def _minutes(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
+    """Formats seconds as `H:MM:SS`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

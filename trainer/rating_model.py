@@ -1,4 +1,4 @@
-"""What every model that predicts ratings has in common: how it is scored."""
+"""The base class of the models that predict ratings."""
 
 from typing import Any
 
@@ -13,44 +13,45 @@ from trainer.item_subsets import find_rated_items
 
 
 class RatingModel(keras.Model):
-    """A model from the ratings that users gave to their rating of every item.
+    """Predicts every rating of users from the ratings that they gave.
 
-    A subclass says in `call` how it predicts; this class scores the
-    predictions against ratings that were held out.
+    A subclass predicts in `call`; this class scores the predictions against
+    held-out ratings.
 
     Call arguments:
         ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices,
             in the order of the users, say what is rated: a stored 0 is a
             rating.
-        items: `(num_asked,)`, int64, the items to predict, by default the
+        items: `(num_targets,)`, int64, the items to predict; by default the
             catalogue in order.
         training: whether the model is in training mode.
 
     Output shape:
-        `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.
+        `(batch_size, num_items)` or `(batch_size, num_targets)`, float32, on
+        the scale of the ratings.
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        # Ratings stay float32 under mixed precision; layers that compute in
-        # another type cast for themselves.
+        # Ratings stay float32 under mixed precision: layers that compute in
+        # another type cast them.
         super().__init__(autocast=False, **kwargs)
-        # In float64, so that sums and counts of a hundred million ratings
-        # stay exact.
+        # In float64, so that the count of a hundred million ratings stays
+        # exact.
         self.rmse = RatingRootMeanSquaredError(name="rmse", dtype="float64")
         self.mae = RatingMeanAbsoluteError(name="mae", dtype="float64")
 
     def test_step(
         self, data: tuple[tf.SparseTensor, tf.SparseTensor]
     ) -> dict[str, tf.Tensor]:
-        """Compares the predictions for a batch with held-out ratings.
+        """Adds the errors of a batch's held-out ratings to the metrics.
 
         Args:
-            data: the users' training ratings, the model's input, and their
-                held-out ratings, each a SparseTensor `(batch_size,
+            data: the users' training ratings, which are the model's input,
+                and their held-out ratings, each a SparseTensor `(batch_size,
                 num_items)`.
 
         Returns:
-            The metrics so far, `rmse` and `mae`, over the held-out ratings.
+            `rmse` and `mae` over all held-out ratings so far.
         """
         ratings, held_out_ratings = data
         held_out = find_rated_items(held_out_ratings)

@@ -1,11 +1,11 @@
-"""Named settings, each with its source."""
+"""Named sets of training settings, each with its source."""
 
 from trainer.config import Config
 
 #: The best model of the paper's table 3, Netflix full, with the command of
 #: the authors' README (https://github.com/NVIDIA/DeepRecommender): untied,
 #: SELU on the output too, no noise, no weight decay. The schedule halves the
-#: rate at five epochs; the paper trains about 100.
+#: learning rate at five epochs; the paper trains for about 100.
 PAPER = Config(
     hidden_units=(512, 512, 1024),
     activation="selu",
@@ -27,12 +27,12 @@ PAPER = Config(
     seed=0,
 )
 
-#: For catalogues of some thousand items, found on the validation ratings of
-#: MovieLens-1M: what the biases explain is taken off, the layers are small,
-#: and Adam gets in two minutes where the paper's schedule takes a hundred
-#: epochs. Re-feeding and heavy dropout stay. The weight decay hardly moves the
-#: error, but decides what is recommended: without it most of the best
-#: predictions go to items of a few ratings, whose weights nothing holds back.
+#: For catalogues of a few thousand items, chosen on the validation ratings of
+#: MovieLens-1M. The biases are subtracted, the layers are small, and Adam
+#: reaches in two minutes what takes the paper's schedule a hundred epochs.
+#: Re-feeding and heavy dropout stay. Weight decay hardly changes the error but
+#: decides what is recommended: without it, items with only a few ratings, whose
+#: weights nothing else restrains, get most of the highest predictions.
 QUICKSTART = Config(
     hidden_units=(256, 64),
     activation="selu",

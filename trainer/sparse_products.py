@@ -1,8 +1,8 @@
-"""Products of dense matrices and of sparse ones with an entry for each rating.
+"""Fast products of a sparse matrix of ratings and a dense kernel.
 
-A hundredth of all entries are ratings, so a product that skips the others is
-worth an unusual road: TensorFlow's CSR kernels take a tenth of the time of its
-product of a SparseTensor and a matrix. They work in float32.
+Only about one entry in a hundred is a rating. TensorFlow's CSR kernels skip
+the others in a tenth of the time of its product of a SparseTensor and a matrix,
+but work in float32 only and have no gradient that suits ratings.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ import tensorflow as tf
 
 
 def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Computes `matrix @ kernel`, which cannot be differentiated.
+    """Computes `matrix @ kernel` without a gradient.
 
-    A SavedModel can hold it, but not `sparse_matmul`.
+    A SavedModel can hold this product but not `sparse_matmul`.
 
     Args:
         matrix: `(rows, inner)`, float32, its indices in order of the rows.
@@ -23,8 +23,8 @@ def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
         `(rows, columns)`, float32.
     """
     num_rows, num_inner = tf.unstack(matrix.dense_shape)
-    # At least one row, as in `_matmul`. A SavedModel cannot hold a condition
-    # about a CSR matrix.
+    # The kernel crashes on a matrix without rows, as in `_matmul`; but a
+    # SavedModel cannot hold a `tf.cond` on a CSR matrix.
     csr = _to_csr(
         tf.SparseTensor(
             matrix.indices,
@@ -36,7 +36,7 @@ def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
 
 
 def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
-    """Computes `matrix @ kernel`, which can be differentiated by the kernel.
+    """Computes `matrix @ kernel` with a gradient with respect to the kernel.
 
     Args:
         matrix: `(rows, inner)`, float32, its indices in order of the rows.
@@ -62,16 +62,17 @@ def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
 def differentiable_entries(
     entries: tf.Tensor, indices: tf.Tensor, inputs: tf.Tensor, kernel: tf.Tensor
 ) -> tf.Tensor:
-    """Gives some entries of `inputs @ kernel.T` their gradient.
+    """Attaches their gradient to given entries of `inputs @ kernel.T`.
 
     Args:
-        entries: `(num_entries,)`, their values.
-        indices: `(num_entries, 2)`, int64, in order of the rows.
+        entries: `(num_entries,)`, the values of the entries.
+        indices: `(num_entries, 2)`, int64, row and column of each, in order of
+            the rows.
         inputs: `(rows, units)`.
         kernel: `(columns, units)`, float32.
 
     Returns:
-        `entries`, which can be differentiated by inputs and kernel.
+        `entries`, differentiable with respect to inputs and kernel.
     """
     num_rows, num_columns = (tf.shape(m, tf.int64)[0] for m in (inputs, kernel))
 
@@ -109,7 +110,7 @@ def _transpose(csr: tf.Tensor) -> tf.Tensor:
 def _matmul(
     csr: tf.Tensor, matrix: tf.Tensor, num_rows: tf.Tensor
 ) -> tf.Tensor:
-    # The kernel divides by the number of rows, and takes the process with it.
+    # The kernel divides by the number of rows: without any, the process dies.
     return tf.cond(
         num_rows > 0,
         lambda: tf.raw_ops.SparseMatrixMatMul(a=csr, b=matrix),

@@ -2,7 +2,7 @@
 
     python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
 
-Started again with the same flags, it goes on where it stopped.
+Started again with the same flags, it resumes where it stopped.
 """
 
 import dataclasses
@@ -24,30 +24,31 @@ from trainer.config import Config
 from trainer.distribution import create_strategy
 from trainer.job_paths import JobPaths
 from trainer.recipes import DEFAULT_RECIPE, RECIPES
+from trainer.renamed_settings import RENAMED_SETTINGS
 from trainer.train import train_and_evaluate
 
-# The allocator of TensorFlow keeps the memory that a step frees. malloc gives
-# every tensor of more than 32 MB back to the system, and to map the pages of
-# the next one takes as long as the product that fills it.
+# TensorFlow's allocator keeps the memory that a step frees. malloc returns
+# every tensor of more than 32 MB to the system, and mapping the pages of the
+# next one takes as long as the matrix product that fills it.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 _JOB_DIR = flags.DEFINE_string(
     "job_dir",
     None,
-    "Directory of the job, local or gs://: settings, checkpoints, logs,"
-    " metrics and export go there.",
+    "Directory of the job, local or gs://, for its settings, checkpoints,"
+    " logs, metrics and export.",
     required=True,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Data prepared by data_prep.task. Default: MovieLens-1M, the last 30 % of"
-    " each user's ratings held out, prepared in the job directory.",
+    "Data prepared by data_prep.task. Default: MovieLens-1M, with the last"
+    " 30 % of each user's ratings held out, prepared in the job directory.",
 )
 _WARM_START_FROM = flags.DEFINE_string(
     "warm_start_from",
     None,
-    "Directory of an earlier job whose weights this one starts from. Its items"
+    "Directory of an earlier job from whose weights this one starts. Its items"
     " must be the first of this job's: prepare the data with"
     " `data_prep.task --vocabulary-from`.",
 )
@@ -55,19 +56,19 @@ _RECIPE = flags.DEFINE_enum(
     "recipe",
     DEFAULT_RECIPE,
     sorted(RECIPES),
-    "Settings to start from; the flags below change single ones.",
+    "Settings to start from; the flags below override single ones.",
 )
 _CHECKPOINT_DIR = flags.DEFINE_string(
     "checkpoint_dir",
     None,
-    "Checkpoints. Default: AIP_CHECKPOINT_DIR, or `checkpoints` in the job"
-    " directory.",
+    "Directory of the checkpoints. Default: AIP_CHECKPOINT_DIR, or"
+    " `checkpoints` in the job directory.",
 )
 _TENSORBOARD_LOG_DIR = flags.DEFINE_string(
     "tensorboard_log_dir",
     None,
-    "TensorBoard's files. Default: AIP_TENSORBOARD_LOG_DIR, or `logs` in the"
-    " job directory.",
+    "Directory of TensorBoard's files. Default: AIP_TENSORBOARD_LOG_DIR, or"
+    " `logs` in the job directory.",
 )
 _EXPORT_DIR = flags.DEFINE_string(
     "export_dir",
@@ -76,7 +77,7 @@ _EXPORT_DIR = flags.DEFINE_string(
     " in the job directory.",
 )
 
-#: What a flag's text means for a setting of each type.
+#: Type of a setting -> the function that defines its flag.
 _DEFINE: dict[Any, Any] = {
     str: flags.DEFINE_string,
     bool: flags.DEFINE_boolean,
@@ -88,13 +89,15 @@ _SETTINGS = {
     field.name: _DEFINE[field.type](field.name, None, field.metadata["help"])
     for field in dataclasses.fields(Config)
 }
+for _old_name, _name in RENAMED_SETTINGS.items():
+    flags.DEFINE_alias(_old_name, _name)
 
-#: Lines of the tables that the job ends with.
+#: Ratings and recommendations printed for the sample user.
 _SAMPLE_SIZE = 10
 
 
 def main() -> None:
-    """Runs the job that the flags describe."""
+    """Trains, evaluates and exports the job that the flags describe."""
     config = _create_config()
     paths = JobPaths.resolve(
         _JOB_DIR.value,
@@ -121,7 +124,7 @@ def main() -> None:
 
 
 def _create_config() -> Config:
-    """Applies the settings among the flags to the recipe."""
+    """Overrides the settings of the recipe by those given as flags."""
     changes: dict[str, Any] = {
         name: flag.value
         for name, flag in _SETTINGS.items()
@@ -140,7 +143,7 @@ def _create_config() -> Config:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
-    print("\nTest ratings, all of them weighing the same:")
+    print("\nErrors over the test ratings, each of which weighs the same:")
     rows = {
         "mean rating": metrics["baselines"]["mean"],
         "user and item biases": metrics["baselines"]["biases"],
@@ -153,12 +156,12 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
 def _print_sample(version_dir: str, data_dir: str) -> None:
     sample = recommend_to_first_user(version_dir, data_dir)
     print(
-        f"\nUser {sample.user_id} gave {len(sample.history)} ratings, the best"
-        " of them:"
+        f"\nUser {sample.user_id} gave {len(sample.history)} ratings, of which"
+        " the highest are:"
     )
     for title, rating in sample.history[:_SAMPLE_SIZE]:
         print(f"  {rating:5.2f}  {title}")
-    print("The exported model recommends, with the ratings that it predicts:")
+    print("The exported model recommends, with predicted ratings:")
     for title, rating in sample.recommendations[:_SAMPLE_SIZE]:
         print(f"  {rating:5.2f}  {title}")
 

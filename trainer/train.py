@@ -1,4 +1,4 @@
-"""The training loop: one for every strategy."""
+"""Trains and evaluates a job, with one loop for every strategy."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
 from trainer.warm_start import warm_start
 
-#: Steps between two looks at the losses, for which the host waits for the
-#: device.
+#: Training steps between two checks of their losses, for which the host waits
+#: for the device.
 _STEPS_BETWEEN_CHECKS = 100
 
 
@@ -36,27 +36,29 @@ def train_and_evaluate(
     strategy: tf.distribute.Strategy,
     warm_start_from: str | None = None,
 ) -> dict[str, Any]:
-    """Trains to the end, from wherever an earlier run of the job stopped.
+    """Trains a job to its last epoch and evaluates its best weights.
 
-    Validation RMSE picks the weights after each epoch; the test ratings are
-    read once, for those weights and the baselines.
+    Resumes where an earlier run of the job stopped. The validation RMSE after
+    each epoch chooses the weights; the test ratings are read once, for those
+    weights and the baselines.
 
     Args:
         config: the settings of the job.
         data_dir: prepared data.
-        paths: where the job keeps what it makes.
-        strategy: the devices.
-        warm_start_from: directory of a job on fewer items, whose weights
-            this one starts from.
+        paths: the paths of the job.
+        strategy: distributes the training over devices.
+        warm_start_from: directory of a job on fewer items, from whose weights
+            this one starts.
 
     Returns:
-        What `metrics.json` holds: `validation` and `test` metrics of the best
-        weights, their epoch, counted from 1, as `best_epoch`, and the test
-        metrics of the `baselines`.
+        The content of `metrics.json`: the `validation` and `test` metrics of
+        the best weights, their epoch, counted from 1, as `best_epoch`, and the
+        test metrics of the `baselines`. Errors are on the scale of the
+        ratings.
 
     Raises:
-        UserError: the job directory is another job's, the users are too few
-            for a batch, or the loss is not finite any more.
+        UserError: the job directory belongs to another job, there are fewer
+            users than a batch holds, or the loss is no longer finite.
     """
     num_users = read_manifest(data_dir).num_users
     if num_users < config.batch_size:
@@ -112,7 +114,7 @@ def train_and_evaluate(
         callbacks.on_epoch_begin(epoch - 1)
         training = train_epoch(epoch)
         validation = evaluate(held_out("validation"))
-        # The last batch's own updates are in no training loss.
+        # No training loss shows the updates of the last batch.
         _check_finite([validation["rmse"]], epoch, steps_per_epoch, config)
         is_best = checkpoints.save_epoch(epoch, validation["rmse"])
         callbacks.on_epoch_end(
@@ -145,7 +147,7 @@ def train_and_evaluate(
 
 
 def create_model(config: Config, items: Items) -> AutoEncoder:
-    """Makes the model of a job, compiled and with all its variables.
+    """Creates the model of a job, compiled and with all its variables.
 
     Args:
         config: the settings of the job.
@@ -170,7 +172,7 @@ def create_model(config: Config, items: Items) -> AutoEncoder:
 
 
 class _EpochTrainer:
-    """Runs the training steps of one epoch after another."""
+    """Runs all training steps of an epoch, with one graph for all epochs."""
 
     def __init__(
         self,
@@ -223,12 +225,12 @@ class _EpochTrainer:
 def _check_finite(
     losses: Sequence[Any], epoch: int, last_step: int, config: Config
 ) -> None:
-    """Stops the job at the first loss that is not a number any more.
+    """Stops the job at the first loss that is not finite.
 
     Args:
-        losses: of consecutive steps.
-        epoch: theirs, counted from 1.
-        last_step: the number of the last of them in it, counted from 1.
+        losses: the losses of consecutive steps.
+        epoch: their epoch, counted from 1.
+        last_step: the last of these steps, counted from 1 in the epoch.
         config: the settings of the job.
     """
     for step, loss in enumerate(losses, start=last_step - len(losses) + 1):

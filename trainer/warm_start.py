@@ -1,4 +1,4 @@
-"""Starts a job from the weights of an earlier one with fewer items."""
+"""Initializes a model from the weights of an earlier job with fewer items."""
 
 import numpy as np
 
@@ -10,11 +10,11 @@ from trainer.job_record import load_job
 
 
 def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
-    """Takes over what an earlier job learned.
+    """Copies the best weights of an earlier job into a model.
 
-    The first and the last layer grow for new items, whose weights stay as
-    they were initialised; every other weight is the earlier job's best. What
-    centering knows is not touched: it comes from the data.
+    The first and the last layer of the model have more items than those of
+    the job: the weights of new items keep their initial values. The statistics
+    of the centering are left alone, since they come from the data.
 
     Args:
         model: the new model.
@@ -22,8 +22,9 @@ def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
         items: the items of the new model.
 
     Raises:
-        UserError: the earlier items are not the first of the new ones, or
-            the networks differ in more than the number of items.
+        UserError: the first items of the new model are not those of the
+            earlier job, or the networks differ in more than the number of
+            items.
     """
     old = load_job(JobPaths.resolve(job_dir, environ={}))
     num_old_items = len(old.items.item_ids)

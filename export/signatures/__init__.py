@@ -1,1 +1,1 @@
-"""What a served model answers: the graph behind each signature."""
+"""The signatures of an exported model and the graph behind them."""

@@ -1,12 +1,12 @@
-"""Reads users from serialized `tf.train.Example`s, one string a user.
+"""Parses users from serialized `tf.train.Example`s, one string per user.
 
-Lists of any lengths fit in one tensor of strings, so TensorFlow Serving can
-put such requests together in batches; and files of such records are what batch
-prediction reads. The features of an example have the names of the inputs:
+Lists of any length fit in one tensor of strings, so TensorFlow Serving can
+batch such requests; and batch prediction reads files of such records. The
+features of an example have the names of the inputs:
 
     item_ids            bytes list, the user's items
-    ratings             float list, his ratings of them, as many
-    candidate_item_ids  bytes list, where a signature takes candidates
+    ratings             float list of the same length, their ratings
+    candidate_item_ids  bytes list, if the signature takes candidates
 """
 
 import tensorflow as tf
@@ -22,15 +22,19 @@ _TYPES = {
 
 
 def read_examples(examples: tf.Tensor, *names: str) -> dict[str, tf.Tensor]:
-    """Reads inputs of another signature from examples.
+    """Parses the inputs of another signature from examples.
 
     Args:
         examples: serialized examples, string `(batch_size,)`.
-        *names: the features to read. One that is missing counts as empty.
+        *names: the features to parse. A missing feature counts as empty.
 
     Returns:
         The features by name, `(batch_size, longest list)`, padded with `""`
-        and 0.
+        or 0.
+
+    Raises:
+        tf.errors.InvalidArgumentError: an example is malformed, or has more or
+            fewer ratings than items. The graph raises it.
     """
     examples = checks.with_dimensions(examples, protocol.EXAMPLES, "batch")
     lists = tf.io.parse_example(

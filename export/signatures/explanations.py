@@ -1,29 +1,29 @@
-"""Why a rating is predicted: what each of the user's ratings did to it."""
+"""Explains predictions by the user's ratings that contributed most."""
 
 import tensorflow as tf
 
 from export.signatures.predictor import Predictor
 
-#: Reasons that are given for a prediction.
+#: Number of ratings that explain a prediction.
 NUM_REASONS = 5
 
 
 class Explainer:
-    """Takes each rating out of a history and looks what that changes.
+    """Measures how leaving out each rating of a history changes predictions.
 
     The contribution of a rating is the prediction for the whole history minus
-    the prediction for the history without it. It is exact, the user's own
-    offset included, and yet a history of L ratings costs one pass with L + 1
-    rows instead of L + 1 reads of L ratings: the first layer is a sum over the
-    ratings, so that a rating is taken out of it by subtraction; and of the
-    last layer only the columns of the targets are computed, so that the size
-    of the catalogue does not matter.
+    the prediction for the history without it. It is exact, including the
+    change of the user's offset, and still a history of L ratings costs a batch
+    of L + 1 rows rather than L + 1 histories: the first layer is a sum over
+    the ratings, so leaving one out is a subtraction; and only the columns of
+    the targets are computed in the last layer, so the size of the catalogue
+    does not matter.
 
-    Users are taken one after the other: the memory is that of the longest
-    history, not of all of them.
+    Users are explained one after the other, so the memory needed is that of
+    the longest history, not of all of them.
 
     Args:
-        predictor: what predicts.
+        predictor: predicts the ratings.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -32,21 +32,22 @@ class Explainer:
     def explain(
         self, histories: tf.SparseTensor, targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Finds the ratings that moved predictions most.
+        """Finds the ratings that contributed most to predictions.
 
         Args:
-            histories: ratings, `(batch_size, num_items)`, in order.
+            histories: SparseTensor of ratings, `(batch_size, num_items)`, in
+                order.
             targets: int64 `(batch_size, targets)`, item indices.
 
         Returns:
-            Item indices and contributions, `(batch_size, targets,
-            NUM_REASONS)`, what moved the prediction most first. Where a
-            history runs out of ratings, -1 and 0.
+            Item indices, int64, and contributions, float32, both
+            `(batch_size, targets, NUM_REASONS)`, the strongest first. A
+            history with fewer ratings is filled up with -1 and 0.
         """
         centered_ratings, user_offsets = self._predictor.centering(histories)
         batch_size = tf.shape(targets, tf.int64)[0]
         # A loop must run at least once to know the shape of its outputs: an
-        # empty batch gets a row without ratings.
+        # empty batch is padded by a row without ratings.
         num_rows = tf.maximum(batch_size, 1)
         targets = tf.pad(targets, [[0, num_rows - batch_size], [0, 0]])
         user_offsets = tf.pad(
@@ -85,20 +86,20 @@ class Explainer:
         user_offset: tf.Tensor,
         targets: tf.Tensor,
     ) -> tf.Tensor:
-        """Computes what each rating of a user does to each prediction.
+        """Computes the contribution of each rating to each prediction.
 
         Args:
-            items: `(num_ratings,)`, what he rated.
-            centered_ratings: `(num_ratings,)`.
-            user_offset: scalar, taken off the ratings by the centering.
+            items: `(num_ratings,)`, the items that the user rated.
+            centered_ratings: `(num_ratings,)`, their ratings.
+            user_offset: scalar, which the centering subtracted.
             targets: `(targets,)`, item indices.
 
         Returns:
             `(num_ratings, targets)`.
         """
-        # With k the rows of the kernel, r the ratings but for the user's
-        # offset, and o the offset without rating e, the first layer sums, for
-        # the history without e:
+        # Let k be the rows of the kernel, r the ratings centered except for
+        # the user's offset, and o the user's offset without rating e. For the
+        # history without e, the first layer computes
         #
         #     sum over j != e of (r[j] - o) * k[j]
         #         = sum(r * k) - o * sum(k) - (r[e] - o) * k[e]
@@ -113,7 +114,7 @@ class Explainer:
             - (ratings - offsets)[:, tf.newaxis] * kernel
         )
         sum_of_all = rating_sum - user_offset * kernel_sum
-        # (1 + num_ratings, units): the whole history, then without each.
+        # (1 + num_ratings, units): the whole history, then without each rating
         sums = tf.concat([sum_of_all[tf.newaxis], sums_without_each], axis=0)
         offsets = tf.concat([user_offset[tf.newaxis], offsets], axis=0)
         predictions = (
@@ -123,7 +124,7 @@ class Explainer:
         return predictions[0] - predictions[1:]
 
     def _offsets_without_each(self, ratings: tf.Tensor) -> tf.Tensor:
-        """Computes the user's offset as if he had not given each rating."""
+        """Computes the user's offset without each of their ratings."""
         centering = self._predictor.centering
         if centering.mode != "user_item":
             return tf.zeros_like(ratings)
@@ -137,7 +138,7 @@ class Explainer:
 def _strongest(
     items: tf.Tensor, contributions: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Picks the ratings of one user with the largest contributions.
+    """Selects the ratings of one user with the largest contributions.
 
     Args:
         items: `(num_ratings,)`.
@@ -146,18 +147,18 @@ def _strongest(
     Returns:
         Item indices and contributions, `(targets, NUM_REASONS)`.
     """
-    # Fillers, so that there are always enough to pick from.
+    # Fillers make sure that there are enough entries to select from.
     fillers = tf.fill([tf.shape(contributions)[0], NUM_REASONS], -1.0)
     items = tf.concat(
         [items, tf.fill([NUM_REASONS], tf.constant(-1, tf.int64))], axis=0
     )
-    sizes, picked = tf.math.top_k(
+    sizes, selected = tf.math.top_k(
         tf.concat([tf.abs(contributions), fillers], axis=1), NUM_REASONS
     )
     contributions = tf.concat([contributions, fillers], axis=1)
     return (
-        tf.gather(items, picked),
+        tf.gather(items, selected),
         tf.where(
-            sizes >= 0, tf.gather(contributions, picked, batch_dims=1), 0.0
+            sizes >= 0, tf.gather(contributions, selected, batch_dims=1), 0.0
         ),
     )

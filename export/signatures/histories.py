@@ -1,4 +1,4 @@
-"""Turns users' histories of raw item ids into what the model takes."""
+"""Converts histories of raw item ids to the sparse ratings of the model."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,8 +13,10 @@ class Histories(NamedTuple):
     """The ratings of a batch of users.
 
     Attributes:
-        ratings: SparseTensor `(batch_size, num_items)`, in order.
-        num_known_items: int32 `(batch_size,)`, its ratings in each row.
+        ratings: SparseTensor `(batch_size, num_items)`, float32, its indices
+            in order.
+        num_known_items: int32 `(batch_size,)`, the number of ratings in each
+            row.
     """
 
     ratings: tf.SparseTensor
@@ -22,13 +24,14 @@ class Histories(NamedTuple):
 
 
 class ItemLookup:
-    """Item id <-> item index, in the graph.
+    """Looks up item indices by raw id and raw ids by index, in the graph.
 
     Args:
         item_ids: the raw id of each item index.
 
     Attributes:
         tables: the lookup tables.
+        num_items: number of items.
     """
 
     def __init__(self, item_ids: Sequence[str]) -> None:
@@ -46,11 +49,19 @@ class ItemLookup:
         self.num_items = len(item_ids)
 
     def index_of(self, item_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the index of each id, int64; -1 for an unknown one."""
+        """Returns the index of each id, int64; -1 for an unknown id.
+
+        Args:
+            item_ids: strings of any shape.
+        """
         return self._index_of_id.lookup(item_ids)
 
     def id_of(self, indices: tf.Tensor) -> tf.Tensor:
-        """Returns the id of each index; "" for -1."""
+        """Returns the id of each index, a string; `""` for -1.
+
+        Args:
+            indices: int64 of any shape.
+        """
         return self._id_of_index.lookup(indices)
 
 
@@ -60,16 +71,22 @@ def read_histories(
     items: ItemLookup,
     rating_scale: tuple[float, float],
 ) -> Histories:
-    """Reads histories, and refuses what is none.
+    """Converts histories, and refuses malformed ones.
 
-    Ids that the vocabulary does not hold are left out; of an item that is
-    named twice the last rating counts.
+    Unknown ids are left out. If an item occurs twice, its last rating counts.
 
     Args:
         item_ids: strings `(batch_size, history)`, padded with `""`.
         ratings: float32 of the same shape.
         items: the vocabulary.
         rating_scale: lowest and highest rating that a user can give.
+
+    Returns:
+        The ratings of known items.
+
+    Raises:
+        tf.errors.InvalidArgumentError: shapes do not match, or a rating is
+            not on the scale. The graph raises it.
     """
     item_ids = checks.with_dimensions(
         item_ids, protocol.ITEM_IDS, "batch, history"
@@ -82,8 +99,8 @@ def read_histories(
     )
     _check_scale(item_ids, ratings, rating_scale)
     indices = items.index_of(item_ids)
-    # A stable sort brings the ratings of one item together, the last one given
-    # at the end, and those of unknown items to the front.
+    # A stable sort brings the ratings of each item together, the last one
+    # given at the end, and those of unknown items to the front.
     order = tf.argsort(indices, axis=1, stable=True)
     indices = tf.gather(indices, order, batch_dims=1)
     ratings = tf.gather(ratings, order, batch_dims=1)
@@ -94,15 +111,15 @@ def read_histories(
         ],
         axis=1,
     )
-    counts = (indices >= 0) & is_last
-    places = tf.where(counts)
+    is_kept = (indices >= 0) & is_last
+    kept = tf.where(is_kept)
     return Histories(
         ratings=tf.SparseTensor(
-            tf.stack([places[:, 0], tf.gather_nd(indices, places)], axis=1),
-            tf.gather_nd(ratings, places),
+            tf.stack([kept[:, 0], tf.gather_nd(indices, kept)], axis=1),
+            tf.gather_nd(ratings, kept),
             [tf.shape(indices, tf.int64)[0], items.num_items],
         ),
-        num_known_items=tf.math.count_nonzero(counts, axis=1, dtype=tf.int32),
+        num_known_items=tf.math.count_nonzero(is_kept, axis=1, dtype=tf.int32),
     )
 
 
@@ -110,7 +127,7 @@ def _check_scale(
     item_ids: tf.Tensor, ratings: tf.Tensor, scale: tuple[float, float]
 ) -> None:
     low, high = scale
-    # Written so that NaN, which compares as false, is off the scale.
+    # Written so that NaN, for which both comparisons are false, is refused.
     on_scale = (ratings >= low) & (ratings <= high)
     refused = tf.where((item_ids != "") & ~on_scale)
     checks.require(

@@ -1,4 +1,4 @@
-"""A trained model as it is served: the same sums, done for few users."""
+"""A trained model's predictions, computed fast for a few users."""
 
 import tensorflow as tf
 
@@ -7,25 +7,25 @@ from trainer.sparse_products import multiply_sparse
 
 
 class Predictor:
-    """Predicts what a trained model does, for a few users at a time.
+    """Predicts the same ratings as a trained model, for a few users at a time.
 
-    Training is about many users, serving about few. So two things are done
-    otherwise than in the model:
+    Training computes many users at once, serving few. So it differs from the
+    model in two places:
 
-    - The first layer multiplies the ratings without a way back to a gradient,
-      which a SavedModel cannot hold.
-    - The kernel of the output is kept with a column for each item. The product
-      for one user takes as long as it takes to read all of that kernel, and
-      TensorFlow reads a kernel of rows on one core, one of columns on all.
+    - The first layer multiplies the ratings without a gradient, which a
+      SavedModel cannot hold.
+    - The output kernel is stored with a column per item. The product for one
+      user takes as long as reading that kernel, and TensorFlow reads a kernel
+      of rows on one core, a kernel of columns on all.
 
-    Both are done in float32, the type of the weights, also for a model with
-    hidden layers in half precision.
+    Both compute in float32, the type of the weights, even for a model whose
+    hidden layers compute in half precision.
 
     Args:
         model: a trained model. Its output kernel is copied as it is now.
 
     Attributes:
-        centering: what takes off the ratings what biases explain.
+        centering: the layer that subtracts biases from the ratings.
         input_layer: the layer of the model whose input is the catalogue.
     """
 
@@ -44,7 +44,7 @@ class Predictor:
         """Predicts each user's rating of every item.
 
         Args:
-            ratings: `(batch_size, num_items)`.
+            ratings: SparseTensor `(batch_size, num_items)`, float32.
 
         Returns:
             `(batch_size, num_items)`, float32, not clipped.
@@ -58,7 +58,7 @@ class Predictor:
         """Computes the code of each user.
 
         Args:
-            centered_ratings: `(batch_size, num_items)`.
+            centered_ratings: SparseTensor `(batch_size, num_items)`, float32.
 
         Returns:
             `(batch_size, code_units)`.
@@ -68,19 +68,26 @@ class Predictor:
         )
 
     def read_input_kernel(self) -> tf.Tensor:
-        """Reads the kernel of the first layer, `(num_items, units)`.
+        """Returns the kernel of the first layer, float32 `(num_items, units)`.
 
-        Rows are gathered from what this returns and not from the variable,
-        which would be copied for every later reader.
+        Gather its rows from this tensor, not from the variable: that makes
+        every later read of the whole variable copy it.
         """
         return tf.convert_to_tensor(self.input_layer.kernel.value)
 
+    def read_output_kernel(self) -> tf.Tensor:
+        """Returns the output kernel, float32 `(units, num_items)`.
+
+        It is the transposed reverse kernel of the first layer.
+        """
+        return tf.convert_to_tensor(self._output_kernel)
+
     def encode_sums(self, sums: tf.Tensor) -> tf.Tensor:
-        """Computes codes from what the first layer has added up.
+        """Computes the code of each user from the sums of the first layer.
 
         Args:
-            sums: `(batch_size, units)`, for each user the rows of the input
-                kernel times his centered ratings.
+            sums: `(batch_size, units)`, float32, for each user the sum of the
+                rows of the input kernel times their centered ratings.
 
         Returns:
             `(batch_size, code_units)`.
@@ -92,18 +99,18 @@ class Predictor:
     def decode(
         self, code: tf.Tensor, items: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Computes centered predictions from codes.
+        """Computes centered predictions from the code of each user.
 
         Args:
             code: `(batch_size, code_units)`.
-            items: `(num_asked,)`, int64, what to predict, by default the
-                catalogue in order.
+            items: `(num_targets,)`, int64, the items to predict; by default
+                the catalogue in order.
 
         Returns:
-            `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.
+            `(batch_size, num_items)` or `(batch_size, num_targets)`, float32.
         """
         hidden = self._model.decode_hidden(code)
-        kernel = self._output_kernel
+        kernel = self.read_output_kernel()
         bias = tf.convert_to_tensor(self.input_layer.reverse_bias.value)
         if items is not None:
             kernel, bias = (

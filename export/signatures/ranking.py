@@ -1,31 +1,32 @@
-"""The best of many scores."""
+"""Finds the highest of many scores."""
 
 import tensorflow as tf
 
-# Measured: groups of 4 to 16 are about as fast as each other, larger ones
-# slower; and with few groups the detour costs more than it saves.
+# Measured: groups of 4 to 16 scores are about equally fast, larger ones
+# slower; and with few groups they cost more than they save.
 _GROUP_SIZE = 8
-_MIN_GROUPS_FOR_EACH = 10
+_MIN_GROUPS_PER_SCORE = 10
 
 
 def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the k highest scores of each row, as `tf.math.top_k` does.
 
-    TensorFlow's own takes all of a row through a heap. Here most of the row is
-    only compared with its neighbours: the k best scores are found in the k
-    groups of neighbours with the best maxima, and nowhere else.
+    TensorFlow's own passes every score of a row through a heap. Here most
+    scores are only compared with their neighbors: the k best scores lie in the
+    k groups of neighbors with the best maxima.
 
     Args:
-        scores: `(batch_size, num_scores)`, float32, the second one known.
-        k: how many, at most `num_scores`.
+        scores: `(batch_size, num_scores)`, float32; `num_scores` must be known
+            when the graph is built.
+        k: number of scores to find, from 0 to `num_scores`.
 
     Returns:
-        Scores and their positions, float32 and int32 `(batch_size, k)`, the
-        best first. Of equal scores any may come first, or be left out; the
-        position of -infinity may lie beyond the row.
+        Scores, float32, and their positions, int32, both `(batch_size, k)`,
+        best first. Equal scores may come in any order, and any of them may be
+        left out; the position of -infinity may lie beyond the row.
     """
     num_groups = -(-scores.shape[1] // _GROUP_SIZE)
-    if num_groups < _MIN_GROUPS_FOR_EACH * k:
+    if k == 0 or num_groups < _MIN_GROUPS_PER_SCORE * k:
         return tf.math.top_k(scores, k)
     num_missing = num_groups * _GROUP_SIZE - scores.shape[1]
     if num_missing:
@@ -37,9 +38,9 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     candidates = tf.reshape(
         tf.gather(grouped, groups, batch_dims=1), [-1, k * _GROUP_SIZE]
     )
-    best, places = tf.math.top_k(candidates, k)
+    best, columns = tf.math.top_k(candidates, k)
     positions = (
-        tf.gather(groups, places // _GROUP_SIZE, batch_dims=1) * _GROUP_SIZE
-        + places % _GROUP_SIZE
+        tf.gather(groups, columns // _GROUP_SIZE, batch_dims=1) * _GROUP_SIZE
+        + columns % _GROUP_SIZE
     )
     return best, positions

@@ -1,8 +1,9 @@
-"""Checks of shapes that run in the graph.
+"""Checks the shapes of inputs in the graph.
 
-TensorFlow Serving does not hold a request to the shapes that a signature
-declares, and a mistaken shape would broadcast to nonsense. Each check returns
-the tensor that it has seen: whoever uses that one comes after the check.
+TensorFlow Serving does not enforce the shapes that a signature declares, and a
+wrong shape would broadcast to nonsense. Each function returns the tensor that
+it checked: use that one, so that the check comes first. A tensor that fails is
+refused with `tf.errors.InvalidArgumentError`.
 """
 
 import tensorflow as tf
@@ -14,10 +15,10 @@ def with_dimensions(tensor: tf.Tensor, name: str, dimensions: str) -> tf.Tensor:
     Args:
         tensor: an input of a signature.
         name: its name there.
-        dimensions: what its dimensions are, such as "batch, history".
+        dimensions: the names of its dimensions, such as "batch, history".
     """
-    # The graph is built for the declared rank, and a check of it would be
-    # folded away as always true: hide what is known of the shape.
+    # The graph is built for the declared rank, so a check of it would be
+    # folded away as always true. Hide the static shape.
     shape = tf.shape(
         tf.raw_ops.PlaceholderWithDefault(
             input=tensor, shape=tf.TensorShape(None)
@@ -33,7 +34,7 @@ def with_dimensions(tensor: tf.Tensor, name: str, dimensions: str) -> tf.Tensor:
 def with_shape_of(
     tensor: tf.Tensor, name: str, other: tf.Tensor, other_name: str
 ) -> tf.Tensor:
-    """Refuses a tensor whose shape is not that of another of its rank."""
+    """Refuses a tensor whose shape differs from another of the same rank."""
     return _after(
         tf.reduce_all(tf.shape(tensor) == tf.shape(other)),
         [
@@ -64,12 +65,16 @@ def with_rows_of(
 def require(condition: tf.Tensor, message: list[str | tf.Tensor]) -> tf.Tensor:
     """Refuses the request if a condition does not hold.
 
-    The message is made in any case. `tf.debugging.Assert` makes it in a branch,
-    and branches cost more than small messages do: one user's recommendations
-    took 4 % longer.
+    The message is built in any case. `tf.debugging.Assert` builds it in a
+    branch, and branches cost more than small messages: recommendations for one
+    user took 4 % longer.
+
+    Args:
+        condition: scalar, bool.
+        message: texts and tensors to print.
 
     Returns:
-        The operation that checks.
+        The operation that checks the condition.
     """
     return tf.raw_ops.Assert(condition=condition, data=message)
 

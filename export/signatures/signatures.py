@@ -1,4 +1,4 @@
-"""What a served model answers: functions over raw item ids."""
+"""The signatures of an exported model: functions over raw item ids."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,6 +10,7 @@ from export.signatures.explanations import Explainer
 from export.signatures.histories import Histories, ItemLookup, read_histories
 from export.signatures.predictor import Predictor
 from export.signatures.ranking import top_k
+from export.signatures.similarity import ItemSimilarity
 from serving import protocol
 from trainer.autoencoder import AutoEncoder
 
@@ -18,36 +19,40 @@ Answer = dict[str, tf.Tensor]
 
 
 class Signatures:
-    """The functions that a SavedModel offers, over one model and vocabulary.
+    """The functions of a SavedModel over one model and its vocabulary.
 
-    Nearly all of them take the users' histories: `item_ids`, strings
+    All but `similar` and `describe` take users' histories: `item_ids`, strings
     `(batch_size, history)` padded with `""`, and `ratings`, float32 of the
-    same shape. Ids that the model does not know are ignored; an item named
-    twice counts once, with its last rating; a history without a known item
-    gets the model's answer to an empty one. A rating that is not finite or not
-    on the rating scale is refused, and so are shapes that do not fit together.
+    same shape; or `examples`, serialized `tf.train.Example`s that hold both.
+    Ids that the model does not know are ignored; an item named twice counts
+    once, with its last rating; a history without a known item gets the
+    model's answer to an empty one.
 
-    They return `num_known_items`, int32 `(batch_size,)`: how many items of the
-    history the model knows. The first dimension of every input and output is
-    the batch, and no row depends on another.
+    These return `num_known_items`, int32 `(batch_size,)`, the number of items
+    in the history that the model knows. The first dimension of every input and
+    output is the batch, and no row depends on another.
+
+    The graph raises `tf.errors.InvalidArgumentError` for ratings that are not
+    finite or not on the rating scale and for shapes that do not match.
 
     Args:
         model: a trained model.
         item_ids: the raw id of each item index.
         rating_scale: lowest and highest rating that a user can give.
         mean_rating: prediction for an item that the model does not know.
-        top_k: number of recommendations.
-        history_length: what clients should pad histories to.
+        top_k: number of recommendations, and of similar items per target; a
+            smaller catalogue gives fewer.
+        history_length: length that clients should pad histories to.
         clip_predictions: whether predicted ratings are clipped to the rating
-            scale; what ranks items is never clipped.
+            scale; items are ranked by unclipped predictions.
         default: the signature that also answers requests that name none.
 
     Attributes:
         rating_scale: as given.
         history_length: as given.
         functions: the signatures by name.
-        input_specs: the arguments of each, by name.
-        tables: the lookup tables that they use.
+        input_specs: the arguments of each signature, by name.
+        tables: the lookup tables that the signatures use.
     """
 
     def __init__(
@@ -64,6 +69,9 @@ class Signatures:
     ) -> None:
         self._predictor = Predictor(model)
         self._explainer = Explainer(self._predictor)
+        self._similarity = ItemSimilarity(
+            self._predictor, min(top_k, model.num_items - 1)
+        )
         self._items = ItemLookup(item_ids)
         self.rating_scale = rating_scale
         self.history_length = history_length
@@ -90,6 +98,7 @@ class Signatures:
             ),
             protocol.PREDICT: (self.predict, [*history, candidates]),
             protocol.EXPLAIN: (self.explain, [*history, targets]),
+            protocol.SIMILAR: (self.similar, [targets]),
             protocol.ENCODE: (self.encode, history),
             protocol.RECOMMEND_EXAMPLES: (self.recommend_examples, examples),
             protocol.PREDICT_EXAMPLES: (self.predict_examples, examples),
@@ -104,11 +113,12 @@ class Signatures:
         }
 
     def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
-        """Ranks the items that each user did not rate.
+        """Recommends the items with the highest predictions, unrated ones only.
 
         Returns:
-            `item_ids` and `predicted_ratings`, `(batch_size, k)`, best first.
-            A user with fewer than k items left gets `""` and 0 at the end.
+            `item_ids`, strings, and `predicted_ratings`, float32, both
+            `(batch_size, k)`, best first. A user with fewer than k unrated
+            items gets `""` and 0 at the end.
         """
         histories = self._read(item_ids, ratings)
         scores, indices = top_k(self._scores_of_unrated(histories), self._top_k)
@@ -120,18 +130,19 @@ class Signatures:
         ratings: tf.Tensor,
         candidate_item_ids: tf.Tensor,
     ) -> Answer:
-        """Ranks those of the candidates that each user did not rate.
+        """Ranks the candidates that each user did not rate.
 
         Returns:
-            `item_ids` and `predicted_ratings`, `(batch_size, candidates)`,
-            best first. For candidates that are rated, unknown, `""` or named
-            before there are `""` and 0 at the end.
+            `item_ids`, strings, and `predicted_ratings`, float32, both
+            `(batch_size, candidates)`, best first. Each candidate that is
+            rated, unknown, `""` or a repetition leaves a `""` and 0 at the
+            end.
         """
         histories = self._read(item_ids, ratings)
         candidate_item_ids = _check_columns(
             candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
         )
-        # Sorted, as equals then stand side by side.
+        # Sorting brings repeated candidates together.
         candidates = tf.sort(self._items.index_of(candidate_item_ids), axis=1)
         is_first = tf.concat(
             [
@@ -149,9 +160,9 @@ class Signatures:
             ),
             -float("inf"),
         )
-        scores, places = tf.math.top_k(scores, tf.shape(candidates)[1])
+        scores, columns = tf.math.top_k(scores, tf.shape(candidates)[1])
         return self._ranking(
-            scores, tf.gather(candidates, places, batch_dims=1), histories
+            scores, tf.gather(candidates, columns, batch_dims=1), histories
         )
 
     def predict(
@@ -160,12 +171,12 @@ class Signatures:
         ratings: tf.Tensor,
         candidate_item_ids: tf.Tensor,
     ) -> Answer:
-        """Predicts each user's ratings of candidates, rated ones included.
+        """Predicts each user's ratings of candidates, including rated ones.
 
         Returns:
-            `predicted_ratings` and `candidate_known`, `(batch_size,
-            candidates)`. The prediction for an unknown candidate is the mean
-            rating.
+            `predicted_ratings`, float32, and `candidate_known`, bool, both
+            `(batch_size, candidates)`. The prediction for an unknown candidate
+            is the mean rating.
         """
         histories = self._read(item_ids, ratings)
         candidate_item_ids = _check_columns(
@@ -192,17 +203,17 @@ class Signatures:
         ratings: tf.Tensor,
         target_item_ids: tf.Tensor,
     ) -> Answer:
-        """Says which of each user's ratings moved predictions most.
+        """Explains predictions by the user's ratings that contributed most.
 
         The contribution of a rating is the target's predicted rating minus
-        what would be predicted without that rating, neither of them clipped.
-        A target may be rated itself: its own rating then is one of them.
+        its prediction without that rating, neither of them clipped. If the
+        target itself is rated, its own rating contributes as well.
 
         Returns:
-            `reason_item_ids` and `contributions`, `(batch_size, targets,
-            NUM_REASONS)`, what moved the prediction most first, filled up with
-            `""` and 0; and `target_known`, `(batch_size, targets)`. There is
-            no reason for an unknown target.
+            `reason_item_ids`, strings, and `contributions`, float32, both
+            `(batch_size, targets, NUM_REASONS)`, the strongest first, filled
+            up with `""` and 0; and `target_known`, bool `(batch_size,
+            targets)`. An unknown target has no reasons.
         """
         histories = self._read(item_ids, ratings)
         target_item_ids = _check_columns(
@@ -223,6 +234,40 @@ class Signatures:
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
         }
 
+    def similar(self, target_item_ids: tf.Tensor) -> Answer:
+        """Finds the items most similar to each target.
+
+        The similarity of two items is the cosine of their rows of the model's
+        output kernel (`reverse_kernel` of the first layer, which is its
+        `kernel` if weights are tied).
+
+        Returns:
+            `similar_item_ids`, strings, and `similarities`, float32 in
+            [-1, 1], both `(batch_size, targets, k)`, most similar first,
+            without the target itself, where k is `top_k` or, if that is less,
+            the number of other items; and `target_known`, bool `(batch_size,
+            targets)`. An unknown target has `""` and 0 throughout.
+        """
+        target_item_ids = checks.with_dimensions(
+            target_item_ids, protocol.TARGET_ITEM_IDS, "batch, items"
+        )
+        targets = self._items.index_of(target_item_ids)
+        target_known = targets >= 0
+        indices, similarities = self._similarity.find_similar(
+            tf.reshape(tf.maximum(targets, 0), [-1])
+        )
+        shape = tf.concat([tf.shape(targets), tf.shape(indices)[1:]], axis=0)
+        is_known = target_known[:, :, tf.newaxis]
+        return {
+            protocol.SIMILAR_ITEM_IDS: self._items.id_of(
+                tf.where(is_known, tf.reshape(indices, shape), -1)
+            ),
+            protocol.SIMILARITIES: tf.where(
+                is_known, tf.reshape(similarities, shape), 0.0
+            ),
+            protocol.TARGET_KNOWN: target_known,
+        }
+
     def encode(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
         """Computes each user's code.
 
@@ -238,17 +283,17 @@ class Signatures:
         }
 
     def recommend_examples(self, examples: tf.Tensor) -> Answer:
-        """Answers as `recommend`, for serialized `tf.train.Example`s."""
+        """Answers like `recommend`, for serialized `tf.train.Example`s."""
         return self.recommend(
             **read_examples(examples, protocol.ITEM_IDS, protocol.RATINGS)
         )
 
     def predict_examples(self, examples: tf.Tensor) -> Answer:
-        """Answers as `predict`, for serialized `tf.train.Example`s.
+        """Answers like `predict`, for serialized `tf.train.Example`s.
 
         Rows are as long as the longest list of candidates in the batch, which
-        may hold other callers' rows: what is beyond a user's own candidates
-        says nothing.
+        may be another caller's: ignore the entries beyond a user's own
+        candidates.
         """
         return self.predict(
             **read_examples(
@@ -260,12 +305,13 @@ class Signatures:
         )
 
     def describe(self, item_ids: tf.Tensor) -> Answer:
-        """Says which items the model knows, and how to ask it.
+        """Tells which items the model knows, and how to form requests.
 
         Returns:
-            `item_known`, of the shape of `item_ids`; and the same for every
-            row, `(batch_size,)`: `history_length`, what clients should pad
-            histories to, and `rating_min` and `rating_max`, the rating scale.
+            `item_known`, bool of the shape of `item_ids`; and, the same in
+            every row, `history_length`, int32 `(batch_size,)`, the length to
+            pad histories to, and `rating_min` and `rating_max`, float32
+            `(batch_size,)`, the rating scale.
         """
         item_ids = checks.with_dimensions(
             item_ids, protocol.ITEM_IDS, "batch, items"
@@ -283,7 +329,7 @@ class Signatures:
         return read_histories(item_ids, ratings, self._items, self.rating_scale)
 
     def _scores_of_unrated(self, histories: Histories) -> tf.Tensor:
-        """Predicts the ratings of all items, -infinity for rated ones."""
+        """Predicts the ratings of all items; -infinity for rated ones."""
         return tf.tensor_scatter_nd_update(
             self._predictor.predict(histories.ratings),
             histories.ratings.indices,
@@ -293,7 +339,7 @@ class Signatures:
     def _ranking(
         self, scores: tf.Tensor, indices: tf.Tensor, histories: Histories
     ) -> Answer:
-        """Makes an answer of items in order; infinite scores are fillers."""
+        """Answers with items in order; -infinity scores become fillers."""
         is_item = tf.math.is_finite(scores)
         return {
             protocol.ITEM_IDS: self._items.id_of(
@@ -314,7 +360,7 @@ class Signatures:
 def _check_columns(
     item_ids: tf.Tensor, name: str, histories: Histories
 ) -> tf.Tensor:
-    """Checks lists of items that a request has beside the histories."""
+    """Checks the lists of items that a request has besides histories."""
     return checks.with_rows_of(
         checks.with_dimensions(item_ids, name, "batch, items"),
         name,

@@ -24,6 +24,7 @@ SIGNATURES = {
     "recommend_from",
     "predict",
     "explain",
+    "similar",
     "encode",
     "recommend_examples",
     "predict_examples",
@@ -127,6 +128,14 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["explain"].outputs) == known | {
         "reason_item_ids": ("string", [-1, -1, 5]),
         "contributions": ("float32", [-1, -1, 5]),
+        "target_known": ("bool", [-1, -1]),
+    }
+    assert describe(signatures["similar"].inputs) == {
+        "target_item_ids": ("string", [-1, -1])
+    }
+    assert describe(signatures["similar"].outputs) == {
+        "similar_item_ids": ("string", [-1, -1, 39]),
+        "similarities": ("float32", [-1, -1, 39]),
         "target_known": ("bool", [-1, -1]),
     }
     assert describe(signatures["encode"].inputs) == history
@@ -328,6 +337,30 @@ def test_reasons_for_real_users_are_those_of_leaving_each_rating_out(
             )
 
 
+def test_the_cpp_loader_ranks_similar_items_by_the_model_s_own_rows(
+    served, trained_job
+):
+    job = load_job(trained_job)
+    rows = job.model.dense_layers[0].reverse_kernel.numpy()
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    cosines = rows @ rows.T
+    np.fill_diagonal(cosines, -np.inf)
+    order = np.argsort(-cosines, axis=1)[:, :-1]
+    ids = np.array(job.items.item_ids, object)
+    answer = served.answer(
+        Request("similar", {"target_item_ids": ids[np.newaxis]})
+    )
+    assert answer["similar_item_ids"].astype(str).tolist() == [
+        ids[order].tolist()
+    ]
+    np.testing.assert_allclose(
+        answer["similarities"][0],
+        np.take_along_axis(cosines, order, axis=1),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
 def test_examples_of_real_users_are_answered_as_their_histories(
     served, trained_job, synthetic_data
 ):
@@ -424,6 +457,7 @@ def request_of(name, *, rows=2):
         "recommend_from": ("item_ids", "ratings", "candidate_item_ids"),
         "predict": ("item_ids", "ratings", "candidate_item_ids"),
         "explain": ("item_ids", "ratings", "target_item_ids"),
+        "similar": ("target_item_ids",),
         "recommend_examples": ("examples",),
         "predict_examples": ("examples",),
         "describe": ("item_ids",),

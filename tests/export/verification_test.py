@@ -38,6 +38,11 @@ def test_an_item_may_tie_with_the_last():
     )
 
 
+def test_rankings_of_nothing_are_the_same():
+    nothing = np.empty((2, 3, 0), object), np.empty((2, 3, 0), np.float32)
+    assert same_ranking(nothing, nothing)
+
+
 @pytest.mark.parametrize(
     ("ids", "values"),
     [

@@ -1,1 +1,1 @@
-"""Scores models against held-out ratings."""
+"""Evaluates models on held-out ratings: metrics, evaluator, baselines."""

@@ -1,4 +1,4 @@
-"""What the autoencoder has to beat, scored in the same harness."""
+"""Baselines that the autoencoder has to beat, evaluated like the model."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,19 +6,19 @@ import tensorflow as tf
 from trainer.layers import RatingCentering
 from trainer.rating_model import RatingModel
 
-#: Name of each baseline, and what it predicts as `RatingCentering` calls it.
+#: Name of each baseline -> the mode of `RatingCentering` that it predicts with.
 BASELINES = {"mean": "mean", "biases": "user_item"}
 
 
 class Biases(RatingModel):
-    """Predicts what the biases of user and item explain, and no more.
+    """Predicts ratings from the biases of users and items alone.
 
     Args:
         counts: `(num_items,)`, the number of training ratings of each item.
         means: `(num_items,)`, their mean.
-        centering: which biases, one of `layers.CENTERINGS`: "mean" predicts the
-            mean rating throughout, "user_item" mean plus damped offsets of
-            item and user.
+        centering: one of `layers.CENTERINGS`: "mean" predicts the mean rating
+            throughout, "user_item" the mean plus damped offsets of item and
+            user.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Held-out ratings in, metrics out."""
+"""Scores a model against held-out ratings."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from trainer.rating_model import RatingModel
 class Evaluator:
     """Scores a model against held-out ratings, batch by batch.
 
-    Keep one for a model: the graph is traced once.
+    Keep one evaluator per model: it traces the graph once.
 
     Args:
-        model: what to score, made under `strategy`.
-        strategy: where it runs.
+        model: the model to score, created under `strategy`.
+        strategy: distributes the evaluation over devices.
     """
 
     def __init__(
@@ -34,14 +34,17 @@ class Evaluator:
 
         Reference:
             Kuchaiev and Ginsburg, 2017, section 3: the input is the user's
-            training ratings, and every held-out rating weighs the same.
+            training ratings, and every held-out rating weighs the same
+            (https://arxiv.org/abs/1708.01715).
 
         Args:
-            batches: pairs of training and held-out ratings, as
-                `input_pipeline.evaluation_batches` makes them.
+            batches: pairs of training and held-out ratings, SparseTensors
+                `(batch_size, num_items)`, such as
+                `input_pipeline.evaluation_batches` returns.
 
         Returns:
-            `rmse`, `mae` and `num_ratings`.
+            `rmse` and `mae`, on the scale of the ratings, and `num_ratings`,
+            the number of held-out ratings.
         """
         self._model.reset_metrics()
         for batch in self._strategy.experimental_distribute_dataset(batches):

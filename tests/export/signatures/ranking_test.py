@@ -1,4 +1,4 @@
-"""The best of many scores, beside a sort of all of them."""
+"""Compares the highest of many scores with a sort of all of them."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,16 @@ def sort_all(scores, k):
 
 @pytest.mark.parametrize(
     ("num_scores", "k"),
-    [(1, 1), (7, 7), (500, 10), (800, 10), (801, 10), (1000, 1), (17_768, 100)],
+    [
+        (1, 0),
+        (1, 1),
+        (7, 7),
+        (500, 10),
+        (800, 10),
+        (801, 10),
+        (1000, 1),
+        (17_768, 100),
+    ],
 )
 def test_the_best_scores_are_found_in_order(num_scores, k):
     scores = np.random.default_rng(num_scores).normal(size=(5, num_scores))

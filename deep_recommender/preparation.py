@@ -51,8 +51,11 @@ def prepare(
             split, or `output_dir` holds other prepared data.
     """
     columns = Columns(user_column, item_column, rating_column, timestamp_column)
-    titles = items if isinstance(items, Mapping) else None
-    titles_file = None if items is None or titles else os.fspath(items)
+    titles, titles_file = None, None
+    if isinstance(items, Mapping):
+        titles = items
+    elif items is not None:
+        titles_file = os.fspath(items)
     return prepare_source(
         _make_source(ratings, columns, titles),
         make_split(split),

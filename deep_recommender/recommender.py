@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import copy_directory, read_json
+from data_prep.dataset.files import read_json
 from deep_recommender.catalog import Catalog
 from deep_recommender.preparation import find_prepared, prepare
 from deep_recommender.signature_runner import History, SignatureRunner
@@ -371,7 +371,7 @@ class Recommender:
                 f"{target} is not empty. Name a new directory, so that nothing"
                 " is overwritten."
             )
-        copy_directory(self.job_dir, target)
+        _copy_directory(self.job_dir, target)
         return target
 
     def export(
@@ -475,6 +475,16 @@ def _create_config(recipe: str, settings: dict[str, Any]) -> Config:
                 f" {', '.join(names)}."
             )
     return dataclasses.replace(RECIPES[recipe], **settings)
+
+
+def _copy_directory(source: str, target: str) -> None:
+    for directory, _, names in tf.io.gfile.walk(source):
+        copied = os.path.join(target, os.path.relpath(directory, source))
+        tf.io.gfile.makedirs(copied)
+        for name in names:
+            tf.io.gfile.copy(
+                os.path.join(directory, name), os.path.join(copied, name)
+            )
 
 
 def _check_k(k: int) -> None:

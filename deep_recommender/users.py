@@ -41,7 +41,7 @@ def read_users(
     """
     wanted = [str(user_id) for user_id in user_ids]
     missing = set(wanted)
-    found: dict[str, History] = {}
+    found: dict[str, list[tuple[str, float]]] = {}
     for batch in tf.data.TFRecordDataset(list_shards(data_dir)).batch(
         _BATCH_SIZE
     ):

@@ -19,6 +19,7 @@ PAGES = sorted(
 )
 README = (REPOSITORY / "README.md").read_text()
 
+
 def page_ids():
     return [str(page.relative_to(REPOSITORY)) for page in PAGES]
 

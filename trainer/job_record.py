@@ -74,11 +74,13 @@ class TrainedJob:
         model: the autoencoder with the lowest validation RMSE.
         items: the items that the model's item indices stand for.
         data: the manifest of the data that it was trained on.
+        config: the settings of the job.
     """
 
     model: AutoEncoder
     items: vocabulary.Items
     data: manifest.Manifest
+    config: Config
 
 
 def load_job(paths: JobPaths) -> TrainedJob:
@@ -108,6 +110,7 @@ def load_job(paths: JobPaths) -> TrainedJob:
         model=model,
         items=vocabulary.read_items(paths.vocabulary_dir),
         data=data,
+        config=config,
     )
 
 

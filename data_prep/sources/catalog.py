@@ -51,3 +51,8 @@ def make_source(
         f"unknown source {name!r}. The sources are: {', '.join(MOVIELENS)},"
         f" {tfds.PREFIX}movielens/1m-ratings and its like, files."
     )
+
+
+def is_named_source(name: str) -> bool:
+    """Tells whether `make_source` knows a data set of this name."""
+    return name in MOVIELENS or name.startswith(tfds.PREFIX)

@@ -56,7 +56,11 @@ def test_many_users_get_what_each_gets_alone(recommender, ratings):
         assert not set(part["item_id"]) & set(own["item_id"])
 
 
-@pytest.mark.parametrize("to_table", [pd.DataFrame, pl.DataFrame, pa.table])
+@pytest.mark.parametrize(
+    "to_table",
+    [pd.DataFrame, pl.DataFrame, pa.table],
+    ids=["pandas", "polars", "arrow"],
+)
 def test_users_who_come_as_a_table_need_not_be_in_the_data(
     recommender, to_table
 ):
@@ -181,29 +185,70 @@ def test_a_known_item_among_unknown_ones_is_enough_and_said(
     assert "does not know 1 of 2 rated items: 'Itme-2'" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("ask", "message"),
-    [
-        (lambda r: r.recommend({"nothing": 5}), "Recommender.items"),
-        (lambda r: r.recommend({"item-0": 9}), "from 1 to 5.*9 for 'item-0'"),
-        (lambda r: r.recommend({"item-0": float("nan")}), "nan for 'item-0'"),
-        (lambda r: r.recommend(EVEN, k=0), "`k` must be 1 or more"),
-        (lambda r: r.similar_items("nothing"), "knows no item 'nothing'"),
-        (lambda r: r.similar_items("item-0", k=0), "`k` must be 1 or more"),
-        (lambda r: r.explain(EVEN, ["nothing"]), "knows no item 'nothing'"),
-        (lambda r: r.recommend_users([999]), "1 of 1 users are not in.*999"),
-        (lambda r: r.save(r.job_dir), "is not empty"),
-        (lambda r: Recommender(recipe="soup"), "paper.*recipe='soup'"),
-        (lambda r: Recommender(epochs=3), "no setting 'epochs'.*num_epochs"),
-        (lambda r: Recommender().metrics, "nothing was trained yet"),
-        (lambda r: Recommender.load("/nowhere"), "holds no trained job"),
-        (
-            lambda r: Recommender().fit(pd.DataFrame({"a": [1]})),
-            "column",
-        ),
-        (lambda r: Recommender().fit("/no/such.csv"), "/no/such.csv"),
-    ],
-)
+#: What a person does -> how they do it, and what they are told.
+MISTAKES = {
+    "only unknown items": (
+        lambda r: r.recommend({"nothing": 5}),
+        "does not know 1 of 1 rated items: 'nothing'.*Recommender.items",
+    ),
+    "off-scale rating": (
+        lambda r: r.recommend({"item-0": 9}),
+        "from 1 to 5. Received: 9 for 'item-0'",
+    ),
+    "rating that is no number": (
+        lambda r: r.recommend({"item-0": float("nan")}),
+        "Received: nan for 'item-0'",
+    ),
+    "no recommendations": (
+        lambda r: r.recommend(EVEN, k=0),
+        "`k` must be 1 or more. Received: k=0",
+    ),
+    "no similar items": (
+        lambda r: r.similar_items("item-0", k=0),
+        "`k` must be 1 or more. Received: k=0",
+    ),
+    "unknown item": (
+        lambda r: r.similar_items("nothing"),
+        "knows no item 'nothing'",
+    ),
+    "unknown target": (
+        lambda r: r.explain(EVEN, ["nothing"]),
+        "knows no item 'nothing'",
+    ),
+    "unknown user": (
+        lambda r: r.recommend_users([999]),
+        "1 of 1 users are not in .*: 999",
+    ),
+    "directory in use": (lambda r: r.save(r.job_dir), "is not empty"),
+    "unknown recipe": (
+        lambda r: Recommender(recipe="soup"),
+        "paper, .*recipe='soup'",
+    ),
+    "unknown setting": (
+        lambda r: Recommender(epochs=3),
+        "no setting 'epochs'.*num_epochs",
+    ),
+    "nothing trained": (
+        lambda r: Recommender().metrics,
+        "nothing was trained yet. Call `fit`",
+    ),
+    "no job": (lambda r: Recommender.load("/nowhere"), "no trained job"),
+    "unknown columns": (
+        lambda r: Recommender().fit(pd.DataFrame({"a": [1]})),
+        "the table.* column",
+    ),
+    "not a table": (
+        lambda r: Recommender().fit([1, 2, 3]),
+        "must be a pandas or polars DataFrame.*Received: list",
+    ),
+    "no file": (
+        lambda r: Recommender().fit("/no/such.csv"),
+        "/no/such.csv",
+    ),
+}
+
+
+@pytest.mark.parametrize(("ask", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_is_named_with_its_fix(recommender, ask, message):
     with pytest.raises(ValueError, match=message):
         ask(recommender)

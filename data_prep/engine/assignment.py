@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_prep.dataset.schema import SUBSETS
-from data_prep.engine.spill import read_columns, write_columns
+from data_prep.engine.spill import read_batch, write_batches
 from data_prep.ratings import Ratings, deduplicate, merge
 from data_prep.splits.base import TRAIN, Split
 
@@ -66,19 +66,19 @@ class AssignedRatings:
     def write(self, directory: str) -> None:
         """Writes the ratings to files in a directory."""
         names = ("users", "items", "values", "subsets")
-        write_columns(
+        write_batches(
             os.path.join(directory, _RATINGS_FILE),
             {name: getattr(self, name) for name in names},
         )
-        write_columns(
+        write_batches(
             os.path.join(directory, _USERS_FILE), {"user_ids": self.user_ids}
         )
 
     @classmethod
     def read(cls, directory: str) -> "AssignedRatings":
         """Reads ratings that `write` has written."""
-        columns = read_columns(os.path.join(directory, _RATINGS_FILE))
-        users = read_columns(os.path.join(directory, _USERS_FILE))
+        columns = read_batch(os.path.join(directory, _RATINGS_FILE))
+        users = read_batch(os.path.join(directory, _USERS_FILE))
         return cls(
             user_ids=users["user_ids"],
             **{name: columns[name].to_numpy() for name in columns.schema.names},

@@ -1,6 +1,7 @@
 """Spills partitioned ratings to Arrow files, and reads them by bucket."""
 
 import dataclasses
+import itertools
 import os
 from typing import Any
 
@@ -26,25 +27,19 @@ class SpilledPart:
     Args:
         directory: the directory of the files.
         item_ids: the item ids of the part.
-        edges: as in `Partition`.
-        user_edges: as in `Partition`.
+        num_ratings: the number of ratings.
     """
 
     directory: str
     item_ids: pa.StringArray
-    edges: npt.NDArray[np.int64]
-    user_edges: npt.NDArray[np.int64]
+    num_ratings: int
 
     def read(self, bucket: int) -> Ratings:
         """Reads the ratings of one bucket."""
-        columns = read_columns(
-            os.path.join(self.directory, _RATINGS_FILE),
-            *self.edges[bucket : bucket + 2],
+        columns = read_batch(
+            os.path.join(self.directory, _RATINGS_FILE), bucket
         )
-        users = read_columns(
-            os.path.join(self.directory, _USERS_FILE),
-            *self.user_edges[bucket : bucket + 2],
-        )
+        users = read_batch(os.path.join(self.directory, _USERS_FILE), bucket)
         return Ratings(
             user_ids=users["user_ids"],
             item_ids=self.item_ids,
@@ -56,18 +51,19 @@ class SpilledPart:
 
 
 def spill(content: Partition, directory: str) -> SpilledPart:
-    """Writes a partition to files in a directory."""
+    """Writes a partition to files in a directory, one batch per bucket."""
     ratings = content.ratings
-    write_columns(
+    write_batches(
         os.path.join(directory, _RATINGS_FILE),
         {name: getattr(ratings, name) for name in COLUMNS},
+        content.edges,
     )
-    write_columns(
-        os.path.join(directory, _USERS_FILE), {"user_ids": ratings.user_ids}
+    write_batches(
+        os.path.join(directory, _USERS_FILE),
+        {"user_ids": ratings.user_ids},
+        content.user_edges,
     )
-    return SpilledPart(
-        directory, ratings.item_ids, content.edges, content.user_edges
-    )
+    return SpilledPart(directory, ratings.item_ids, len(ratings))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -95,7 +91,7 @@ class SpilledRatings:
 
     @property
     def num_ratings(self) -> int:
-        return sum(int(part.edges[-1]) for part in self.parts)
+        return sum(part.num_ratings for part in self.parts)
 
     def read(self, bucket: int) -> list[Ratings]:
         """Reads the ratings of one bucket from all parts."""
@@ -107,20 +103,30 @@ class SpilledRatings:
         ]
 
 
-def write_columns(path: str, columns: dict[str, Any]) -> None:
-    """Writes columns of equal length to an Arrow file."""
-    batch = pa.record_batch(columns)
+def write_batches(
+    path: str,
+    columns: dict[str, Any],
+    edges: npt.NDArray[np.int64] | None = None,
+) -> None:
+    """Writes columns of equal length to an Arrow file.
+
+    Args:
+        path: the file.
+        columns: the columns by name.
+        edges: the first row of each batch, and the end; `None` for one batch.
+    """
+    rows = pa.record_batch(columns)
+    if edges is None:
+        edges = np.array([0, len(rows)])
     with (
         pa.OSFile(path, "wb") as file,
-        pa.ipc.new_file(file, batch.schema) as writer,
+        pa.ipc.new_file(file, rows.schema) as writer,
     ):
-        writer.write_batch(batch)
+        for start, stop in itertools.pairwise(edges.tolist()):
+            writer.write_batch(rows.slice(start, stop - start))
 
 
-def read_columns(
-    path: str, start: int = 0, stop: int | None = None
-) -> pa.RecordBatch:
-    """Maps the rows from `start` to before `stop` of an Arrow file."""
-    with pa.memory_map(path) as file:
-        batch = pa.ipc.open_file(file).get_batch(0)
-    return batch.slice(start, None if stop is None else stop - start)
+def read_batch(path: str, number: int = 0) -> pa.RecordBatch:
+    """Reads one batch of an Arrow file into memory."""
+    with pa.OSFile(path) as file:
+        return pa.ipc.open_file(file).get_batch(number)

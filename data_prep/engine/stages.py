@@ -34,9 +34,9 @@ from data_prep.engine.shards import SerializedUsers, serialize_users
 from data_prep.engine.spill import (
     SpilledPart,
     SpilledRatings,
-    read_columns,
+    read_batch,
     spill,
-    write_columns,
+    write_batches,
 )
 from data_prep.ratings import (
     Statistics,
@@ -152,10 +152,10 @@ class Stages:
 
         def write_timestamps(bucket: int) -> None:
             ratings = deduplicate(merge(spilled.read(bucket)))
-            write_columns(path(bucket), {"timestamps": ratings.timestamps})
+            write_batches(path(bucket), {"timestamps": ratings.timestamps})
 
         def count(bucket: int, searches: Sequence[QuantileSearch]) -> _Counts:
-            timestamps = read_columns(path(bucket))["timestamps"].to_numpy()
+            timestamps = read_batch(path(bucket))["timestamps"].to_numpy()
             return count_digits(timestamps, searches)
 
         for _ in self._map_buckets(write_timestamps):

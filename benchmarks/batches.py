@@ -1,26 +1,26 @@
-"""Batches of ratings of any catalogue, for measuring training steps."""
+"""Generates batches of ratings over any catalogue, to time training steps."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-#: A batch: user and item of each rating, in order, and the rating.
+#: User and item of each rating, in order, and the ratings.
 Batch = tuple[np.ndarray, np.ndarray]
 
 
 def make_batches(
     num_batches: int, num_items: int, batch_size: int, ratings_per_user: int
 ) -> Iterator[Batch]:
-    """Makes users of log-normal activity who rate popular items more.
+    """Generates users of log-normal activity who rate popular items more.
 
-    The item of rank `r` is chosen with probability in proportion to
-    `1 / (r + 10)`, and by a user once.
+    The probability of the item of rank `r` is proportional to `1 / (r + 10)`;
+    a user rates an item at most once.
 
     Args:
         num_batches: number of batches.
         num_items: size of the catalogue.
-        batch_size: users a batch.
-        ratings_per_user: mean number of ratings of a user.
+        batch_size: users per batch.
+        ratings_per_user: mean number of ratings per user.
 
     Yields:
         Indices `(num_ratings, 2)`, int64, sorted, and ratings
@@ -44,7 +44,7 @@ def make_batches(
 def _choose_items(
     rng: np.random.Generator, popularity: np.ndarray, count: int
 ) -> np.ndarray:
-    """Draws until there are as many distinct items as asked for."""
+    """Draws a number of distinct items, int64 `(count,)`, ascending."""
     chosen = np.empty(0, np.int64)
     while len(chosen) < count:
         draws = np.searchsorted(popularity, rng.random(count), side="right")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.item_sampling [--num_items 17768,1000000] [...]
 
-The paper's layers, a lazy optimizer, and as many ratings a user and sampled
-items a batch whatever the catalogue. Rounds are interleaved. Prints JSON
-lines: one a catalogue, then the ratio of the largest to the smallest and the
-largest resident memory of the process.
+Uses the paper's layers, a lazy optimizer, and the same numbers of ratings per
+user and of sampled items per batch for every catalogue. Rounds are
+interleaved. Prints JSON lines: one per catalogue, then the ratio of the largest
+catalogue to the smallest and the peak resident memory of the process.
 """
 
 import json
@@ -28,8 +28,8 @@ from trainer.optimizers import Momentum
 _NUM_ITEMS = flags.DEFINE_list(
     "num_items", ["17768", "1000000"], "Catalogue sizes, ascending."
 )
-_ITEM_SAMPLING = flags.DEFINE_integer(
-    "item_sampling", 4000, "Items drawn a batch."
+_NUM_SAMPLED_ITEMS = flags.DEFINE_integer(
+    "num_sampled_items", 4000, "Items sampled per batch."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
 
@@ -39,11 +39,13 @@ _STEPS = 4
 
 
 class _Training:
-    """A model of one catalogue and its batches."""
+    """Trains a model of one catalogue on batches in memory."""
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
-        model = AutoEncoder(num_items, num_sampled_items=_ITEM_SAMPLING.value)
+        model = AutoEncoder(
+            num_items, num_sampled_items=_NUM_SAMPLED_ITEMS.value
+        )
         model.compile(Momentum(0.001, lazy=True))
         model.optimizer.build(model.trainable_variables)
         self._train_step = tf.function(model.train_step, reduce_retracing=True)
@@ -56,7 +58,7 @@ class _Training:
         ]
 
     def run(self) -> float:
-        """Trains one round; returns the seconds of a step."""
+        """Trains one round; returns the seconds per step."""
         start = time.perf_counter()
         for number in range(_STEPS):
             batch = self._batches[number % len(self._batches)]
@@ -81,7 +83,7 @@ def main(_: list[str]) -> None:
                 {
                     "benchmark": "item_sampling",
                     "num_items": training.num_items,
-                    "item_sampling": _ITEM_SAMPLING.value,
+                    "num_sampled_items": _NUM_SAMPLED_ITEMS.value,
                     "milliseconds": round(1e3 * median, 1),
                     "quartiles": [round(1e3 * low, 1), round(1e3 * high, 1)],
                 }

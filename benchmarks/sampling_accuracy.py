@@ -1,10 +1,10 @@
 """Measures what sampling items costs in accuracy on MovieLens-1M.
 
-    python -m benchmarks.sampling_accuracy [--item_sampling 0,1000] [...]
+    python -m benchmarks.sampling_accuracy [--num_sampled_items 0,1000] [...]
 
-Whole jobs of the quickstart recipe, in turns: 0 re-feeds the whole catalogue
-of 3,706 items. Prints JSON lines: one a job, then the mean test RMSE of each
-setting over the seeds.
+Runs whole jobs of the quickstart recipe in turns; 0 re-feeds the whole
+catalogue of 3,706 items. Prints JSON lines: one per job, then the mean test
+RMSE of each setting over the seeds.
 """
 
 import json
@@ -21,8 +21,10 @@ from data_prep.prepare import prepare
 from data_prep.sources.catalog import make_source
 from data_prep.splits.catalog import make_split
 
-_ITEM_SAMPLING = flags.DEFINE_list(
-    "item_sampling", ["0", "1000"], "Each as `--item-sampling` of trainer.task."
+_NUM_SAMPLED_ITEMS = flags.DEFINE_list(
+    "num_sampled_items",
+    ["0", "1000"],
+    "Values of `--num-sampled-items` of trainer.task.",
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of the jobs.")
 _WORK_DIR = flags.DEFINE_string(
@@ -36,20 +38,23 @@ def main(_: list[str]) -> None:
     """Runs every job."""
     data_dir = os.path.join(_WORK_DIR.value, "data")
     prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
-    rmses: dict[str, list[float]] = {k: [] for k in _ITEM_SAMPLING.value}
+    rmses: dict[str, list[float]] = {
+        number: [] for number in _NUM_SAMPLED_ITEMS.value
+    }
     for seed in _SEEDS.value:
-        for item_sampling, values in rmses.items():
+        for num_sampled_items, values in rmses.items():
             start = time.monotonic()
-            values.append(_run_job(data_dir, item_sampling, seed))
+            values.append(_run_job(data_dir, num_sampled_items, seed))
             _report(
-                num_sampled_items=int(item_sampling),
+                num_sampled_items=int(num_sampled_items),
                 seed=int(seed),
                 test_rmse=round(values[-1], 5),
                 seconds=round(time.monotonic() - start, 1),
             )
     _report(
         mean_test_rmse={
-            k: round(statistics.mean(values), 5) for k, values in rmses.items()
+            number: round(statistics.mean(values), 5)
+            for number, values in rmses.items()
         }
     )
 
@@ -58,15 +63,15 @@ def _report(**values: object) -> None:
     print(json.dumps({"benchmark": "sampling_accuracy", **values}), flush=True)
 
 
-def _run_job(data_dir: str, item_sampling: str, seed: str) -> float:
+def _run_job(data_dir: str, num_sampled_items: str, seed: str) -> float:
     """Returns the test RMSE of a job."""
-    job_dir = os.path.join(_WORK_DIR.value, f"job-{item_sampling}-{seed}")
-    # A job that is done would not be run again, whatever changed since.
+    job_dir = os.path.join(_WORK_DIR.value, f"job-{num_sampled_items}-{seed}")
+    # A finished job would not run again, whatever code changed since.
     shutil.rmtree(job_dir, ignore_errors=True)
     command = [sys.executable, "-m", "trainer.task", "--job-dir", job_dir]
     command += ["--data-dir", data_dir, "--seed", seed]
     subprocess.run(
-        [*command, "--item-sampling", item_sampling],
+        [*command, "--num-sampled-items", num_sampled_items],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

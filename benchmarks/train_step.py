@@ -3,12 +3,12 @@
     python -m benchmarks.train_step [--num_items 17768] [--device gpu] [...]
 
 All three train the paper's network for Netflix on the same batches from the
-same start, float32, SGD with momentum, with and without re-feeding. First
-without dropout, which each draws in its own way: after 20 steps their weights
-are the same. Then the time of a step, with dropout: rounds are interleaved,
-and ratios are taken within a round, so that a busy machine slows all of them
-alike. Prints JSON lines: one a step and setting, with medians and quartiles in
-milliseconds, and the ratios last.
+same initial weights in float32 by SGD with momentum, with and without
+re-feeding. First without dropout, which each draws in its own way, to check
+that their weights are the same after 20 steps. Then with dropout, to time a
+step: rounds are interleaved, and ratios are taken within a round, so that a
+busy machine slows all of them alike. Prints JSON lines: one per step and
+setting, with median and quartiles in milliseconds, and the ratios last.
 """
 
 import json
@@ -36,15 +36,15 @@ _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")
 _HIDDEN_UNITS = flags.DEFINE_multi_integer(
     "hidden_units", [512, 512, 1024], "Encoder layers, the code last."
 )
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Users a batch.")
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Users per batch.")
 _RATINGS_PER_USER = flags.DEFINE_integer(
-    "ratings_per_user", 200, "Mean number of ratings of a user."
+    "ratings_per_user", 200, "Mean number of ratings per user."
 )
 _ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
 _DEVICE = flags.DEFINE_enum(
-    "device", "cpu", ["cpu", "gpu"], "Where all of them run."
+    "device", "cpu", ["cpu", "gpu"], "Device that all of them run on."
 )
-_STEPS = flags.DEFINE_integer("steps", 4, "Steps a round.")
+_STEPS = flags.DEFINE_integer("steps", 4, "Steps per round.")
 
 _LEARNING_RATE = 0.005
 _MOMENTUM = 0.9
@@ -57,11 +57,11 @@ _Weights = list[tuple[np.ndarray, np.ndarray]]
 
 
 class _Contender(NamedTuple):
-    """Something that trains the network.
+    """An implementation of the training step.
 
     Attributes:
-        step: trains on the batch of a number.
-        read_weights: returns what it came to.
+        step: trains on the batch with a given number.
+        read_weights: returns the weights.
     """
 
     step: Callable[[int], None]
@@ -88,7 +88,7 @@ def _report(**values: object) -> None:
 
 
 def _choose_device() -> None:
-    """Makes the device that was asked for the only one, in float32."""
+    """Makes the chosen device the only one, and lets it compute in float32."""
     if _DEVICE.value == "cpu":
         tf.config.set_visible_devices([], "GPU")
     elif not tf.config.list_physical_devices("GPU"):
@@ -101,7 +101,7 @@ def _choose_device() -> None:
 
 
 def _compare_results(num_refeeds: int, batches: list[Batch]) -> None:
-    """Reports how far weights are apart after some steps."""
+    """Reports the largest difference of weights after some steps."""
     weights = {}
     for name, contender in _make_contenders(num_refeeds, 0.0, batches):
         for number in range(_COMPARED_STEPS):
@@ -123,7 +123,7 @@ def _compare_results(num_refeeds: int, batches: list[Batch]) -> None:
 
 
 def _compare_times(num_refeeds: int, batches: list[Batch]) -> dict[str, float]:
-    """Reports the time of a step; returns the ratios to the others'."""
+    """Reports the time per step; returns the ratios of the others to ours."""
     contenders = dict(_make_contenders(num_refeeds, _DROPOUT_RATE, batches))
     for contender in contenders.values():
         contender.step(0)  # Traces and warms up.
@@ -158,7 +158,7 @@ def _compare_times(num_refeeds: int, batches: list[Batch]) -> dict[str, float]:
 def _make_contenders(
     num_refeeds: int, dropout_rate: float, batches: list[Batch]
 ) -> Iterator[tuple[str, _Contender]]:
-    """Makes every contender, all with the same initial weights."""
+    """Yields each contender by name, all with the same initial weights."""
     model = AutoEncoder(
         _NUM_ITEMS.value,
         hidden_units=_HIDDEN_UNITS.value,
@@ -208,7 +208,7 @@ def _make_pytorch(
     dropout_rate: float,
     batches: list[Batch],
 ) -> _Contender:
-    """The step of the authors' code, with layers as its users write them."""
+    """Makes the step of the authors' code, of plain PyTorch layers."""
     device = "cuda" if _DEVICE.value == "gpu" else "cpu"
     linear = [torch.nn.Linear(*kernel.shape) for kernel, _ in start]
     for layer, (kernel, bias) in zip(linear, start, strict=True):
@@ -262,7 +262,7 @@ def _make_keras(
     dropout_rate: float,
     batches: list[Batch],
 ) -> _Contender:
-    """The same with Dense layers over dense rows, as a graph."""
+    """Makes the same step of Keras' Dense layers over dense rows."""
     dense = [
         keras.layers.Dense(kernel.shape[1], activation="selu")
         for kernel, _ in start

@@ -1,12 +1,12 @@
-"""Measures a training job as a whole on generated, Netflix-shaped ratings.
+"""Measures a whole training job on generated, Netflix-shaped ratings.
 
     python -m benchmarks.training_loop --rows 100000000
 
-`trainer.task` with the recipe of the paper trains one epoch in a process of
-its own, in turns with the bare training step on batches that are in memory.
-Then batched evaluation, in turns with the plain way: one user at a time, every
-item predicted. Prints JSON lines, the ratios last. The data are kept in
-`--work-dir`, where `benchmarks.data_prep` finds and leaves them, too.
+First `trainer.task` with the recipe of the paper trains one epoch in a process
+of its own, in turns with the bare training step on batches in memory. Then
+batched evaluation runs in turns with plain evaluation: one user at a time,
+predicting every item. Prints JSON lines, the ratios last. The data stays in
+`--work_dir`, which `benchmarks.data_prep` shares.
 """
 
 import itertools
@@ -38,11 +38,13 @@ from trainer.input_pipeline import evaluation_batches, training_batches
 from trainer.recipes import PAPER
 from trainer.train import create_model
 
-_ROWS = flags.DEFINE_integer("rows", 1_000_000, "Number of ratings, about.")
+_ROWS = flags.DEFINE_integer(
+    "rows", 1_000_000, "Approximate number of ratings."
+)
 _WORK_DIR = flags.DEFINE_string(
     "work_dir", "/tmp/benchmark-data_prep", "Directory of data and results."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Turns of each comparison.")
+_ROUNDS = flags.DEFINE_integer("rounds", 3, "Rounds of each comparison.")
 
 _BARE_BATCHES = 8
 _BARE_STEPS = 128
@@ -106,7 +108,7 @@ def _report(**values: object) -> None:
 
 
 def _prepare() -> str:
-    """Returns a directory of prepared data."""
+    """Prepares the data if it is not there; returns its directory."""
     rows = _ROWS.value
     os.makedirs(_WORK_DIR.value, exist_ok=True)
     ratings = os.path.join(_WORK_DIR.value, f"parquet-{rows}")
@@ -126,7 +128,7 @@ def _prepare() -> str:
 
 
 def _bare_step(model: AutoEncoder, shards: Any) -> Callable[[], float]:
-    """Makes a function that returns the users a second of the step alone."""
+    """Makes a function that returns users per second of the step alone."""
     batches = training_batches(
         shards, model.num_items, PAPER.batch_size, seed=0, epoch=1
     )
@@ -145,7 +147,7 @@ def _bare_step(model: AutoEncoder, shards: Any) -> Callable[[], float]:
 
 
 def _run_job(data_dir: str) -> dict[str, Any]:
-    """Runs a job of one epoch to its end, and reads what it logs."""
+    """Runs a job of one epoch; returns its logged speed, times and memory."""
     job_dir = os.path.join(_WORK_DIR.value, "job")
     shutil.rmtree(job_dir, ignore_errors=True)
     command = [sys.executable, "-m", "trainer.task", "--recipe", "paper"]
@@ -183,7 +185,7 @@ def _run_job(data_dir: str) -> dict[str, Any]:
 def _evaluations(
     model: AutoEncoder, shards: Any
 ) -> dict[str, Callable[[], int]]:
-    """Makes functions that evaluate some users and return how many."""
+    """Makes functions that evaluate some users and return their number."""
     evaluator = Evaluator(model, tf.distribute.get_strategy())
 
     def read(batch_size: int, num_batches: int) -> tf.data.Dataset:

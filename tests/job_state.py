@@ -1,11 +1,11 @@
-"""What a job would go on from, to compare two runs of it."""
+"""Compares the states that two runs of a job would resume from."""
 
 import numpy as np
 import tensorflow as tf
 
 
 def read_latest_state(checkpoint_dir):
-    """Returns all that the latest checkpoint of a job holds, by name."""
+    """Returns the tensors of a job's latest checkpoint, by name."""
     checkpoint = tf.train.latest_checkpoint(f"{checkpoint_dir}/latest")
     reader = tf.train.load_checkpoint(checkpoint)
     return {

@@ -1,4 +1,4 @@
-"""Ratings with a known answer, and the data that is prepared of them."""
+"""Generates ratings with a known answer, and data and jobs of them."""
 
 import csv
 import dataclasses
@@ -60,7 +60,7 @@ def prepare_synthetic(directory, **arguments):
 
 
 def train_small_job(job_dir, data_dir):
-    """Trains a small model for a few epochs; returns the job's places."""
+    """Trains a small model for a few epochs; returns the job's paths."""
     config = dataclasses.replace(
         RECIPES["quickstart"], hidden_units=(16, 8), batch_size=40, num_epochs=3
     )

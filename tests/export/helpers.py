@@ -1,4 +1,4 @@
-"""Asks signatures, and the Keras model that they stand for."""
+"""Calls signatures, and the Keras model that they must agree with."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,7 +7,7 @@ from export.signatures.signatures import Signatures
 
 
 def make_signatures(model, item_ids, **settings):
-    """The signatures of a model; settings are usual ones unless given."""
+    """Makes the signatures of a model, with default settings unless given."""
     return Signatures(
         model,
         item_ids,
@@ -49,7 +49,7 @@ def ask(function, histories, **others):
 
 
 def model_predictions(model, item_ids, history):
-    """What the Keras model says of one history of known items."""
+    """Predicts all ratings of one history of known items by the Keras model."""
     indices = sorted((item_ids.index(item), rating) for item, rating in history)
     ratings = tf.SparseTensor(
         np.array([[0, index] for index, _ in indices]).reshape(-1, 2),
@@ -60,7 +60,7 @@ def model_predictions(model, item_ids, history):
 
 
 def leave_one_out(model, item_ids, history):
-    """What each rating does to each prediction, by brute force.
+    """Computes the contribution of each rating to each prediction.
 
     Returns:
         `(num_ratings, num_items)`, in the order of the history.

@@ -255,7 +255,7 @@ def test_without_data_and_metrics_a_job_can_be_exported_all_the_same(
         ),
     )
     (length,) = answer(version, "describe", item_ids=[[""]])["history_length"]
-    # 14 training ratings a user, times 6, in steps of 16.
+    # 14 training ratings per user, times 6, rounded up to 16.
     assert length == 96
     card = Path(version, "assets.extra/model_card.md").read_text()
     assert "exported before it was evaluated" in card

@@ -74,7 +74,7 @@ def signature_defs(path):
 
 
 def real_histories(job, data_dir, num_users=16):
-    """Real users' training ratings, sparse and as signatures take them."""
+    """Reads real users' training ratings, sparse and as padded histories."""
     users = tf.data.TFRecordDataset(list_shards(data_dir)).batch(num_users)
     ratings = parse_users(next(iter(users)), job.data.num_items, ["train"])[
         "train"
@@ -216,11 +216,11 @@ def test_the_cpp_loader_gives_the_keras_model_s_numbers_for_real_users(
 def test_so_do_the_loaders_of_earlier_releases(
     exported, trained_job, synthetic_data, tmp_path, release
 ):
-    """TensorFlow Serving has one of these."""
+    """TensorFlow Serving is built with one of these."""
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "install", "--quiet"),
-            # Its library is wanted, and any Python can hold it.
+            # Only its C++ library is used, so its Python version is irrelevant.
             *("--no-deps", "--only-binary=:all:", "--python-version=3.11"),
             *("--target", tmp_path, f"tensorflow-cpu=={release}"),
         ],
@@ -399,7 +399,7 @@ def test_the_length_to_pad_to_covers_99_of_100_users(
 
 
 class OtherwiseServed:
-    """A model that answers like another one, but for one output."""
+    """A model that answers like another one except for one output."""
 
     def __init__(self, served, name, change):
         self.served, self.name, self.change = served, name, change
@@ -441,7 +441,7 @@ def test_other_answers_than_the_model_s_are_found_out(
 
 
 def request_of(name, *, rows=2):
-    """A request that is answered, with lists of 3, 3 and 2."""
+    """Makes a valid request, with three ratings and two items per user."""
 
     def strings(length):
         return np.full((rows, length), "item-1", object)
@@ -522,7 +522,7 @@ def test_a_batch_may_be_empty(served):
 
 
 def test_the_cpp_loader_refuses_what_keras_own_saving_writes(tmp_path):
-    # The reason for ExportArchive: Python loads this one without a word.
+    # The reason for ExportArchive: Python loads this model without complaint.
     import keras
 
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
@@ -554,7 +554,7 @@ def test_a_directory_without_a_saved_model_is_refused_by_the_loader(tmp_path):
 
 
 def test_no_signature_makes_the_others_copy_a_kernel(exported):
-    """As rows read off a variable do, for whoever reads it whole."""
+    """Gathering rows from a variable makes every read of the whole copy it."""
     operations = {
         node.op
         for function in read_graph(exported).graph_def.library.function

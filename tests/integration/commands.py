@@ -16,7 +16,7 @@ SMALL_JOB = (
 
 
 def start(module, *arguments, cwd=REPOSITORY, env=None, **kwargs):
-    """Starts a command, without a GPU and without the cloud's variables."""
+    """Starts a command without a GPU and without Vertex AI's variables."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -41,7 +41,7 @@ def run(module, *arguments, **kwargs):
 
 
 def error_line(errors):
-    """The one line that a failed command says to its user."""
+    """Returns the one line in which a failed command tells its error."""
     assert "Traceback" not in errors, errors
     (line,) = [
         line for line in errors.splitlines() if line.startswith("error:")

@@ -1,4 +1,4 @@
-"""What the README says of the recipes, on MovieLens-1M."""
+"""Checks the documented results of the recipes on MovieLens-1M."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ def movielens(tmp_path_factory):
 
 
 def train(job_dir, data_dir, **changes):
-    """Trains the recipe quickstart and looks at what it recommends.
+    """Trains the recipe quickstart and counts what it recommends.
 
     Returns:
         `metrics.json`, and the training ratings of each of the ten items that

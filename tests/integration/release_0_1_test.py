@@ -1,4 +1,4 @@
-"""What release 0.1 wrote opens, resumes, exports and serves."""
+"""Opens, resumes, exports and serves what release 0.1 wrote."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_a_config_is_read_with_the_names_of_its_time():
     assert config.num_sampled_items == 8
 
 
-def test_the_saved_model_and_the_job_that_it_is_of_predict_the_same(job):
+def test_the_saved_model_and_its_job_predict_the_same(job, ratings):
     ids = np.array(job.items.item_ids, object)
     users = read_users(DATA_DIR, job.data.num_items)
     request = Request(
@@ -72,10 +72,11 @@ def test_the_saved_model_and_the_job_that_it_is_of_predict_the_same(job):
     )
     with ServedModel(str(RELEASE / "export/1")) as served:
         answer = served.answer(request)
-    users = tf.data.TFRecordDataset(list_shards(DATA_DIR)).batch(len(users))
-    ratings = parse_users(next(iter(users)), len(ids), ["train"])["train"]
     np.testing.assert_allclose(
-        answer["predicted_ratings"], job.model(ratings), rtol=1e-5, atol=1e-5
+        answer["predicted_ratings"],
+        job.model(ratings)[: len(users)],
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -118,7 +119,7 @@ def test_a_stopped_job_resumes_with_the_flags_of_its_time(tmp_path):
     expected = read_latest_state(RELEASE / "job/checkpoints")
     assert state.keys() == expected.keys()
     for name, value in expected.items():
-        # Another processor rounds otherwise.
+        # Other processors round differently.
         np.testing.assert_allclose(
             state[name], value, rtol=1e-4, atol=1e-6, err_msg=name
         )
@@ -155,7 +156,7 @@ def test_a_job_is_exported_and_its_card_has_the_names_of_today(tmp_path):
 @pytest.mark.integration
 def test_a_local_server_serves_the_exported_version(tmp_path, job):
     shutil.copytree(RELEASE / "export", tmp_path / "export")
-    # An empty directory of every SavedModel, which version control drops.
+    # Every SavedModel has this empty directory, which Git does not keep.
     os.makedirs(tmp_path / "export/1/assets", exist_ok=True)
     with run_server(tmp_path / "export") as server:
         answer = Client(server.url).recommend({job.items.item_ids[0]: 10.0})

@@ -338,8 +338,8 @@ def train_under(strategy, optimizer, num_refeeds, num_sampled_items):
         )
         model.compile(optimizer())
         model.optimizer.build(model.trainable_variables)
-    # The users' numbers of ratings differ much, so a mean of the replicas'
-    # own means would be another loss.
+    # The users' numbers of ratings differ widely, so that a mean of the
+    # replicas' means would be another loss.
     ratings, rated = random_ratings(np.random.default_rng(14), num_users=8)
     rated[::4, 2:] = False
     batches = tf.data.Dataset.from_tensor_slices(to_sparse(ratings, rated))
@@ -362,7 +362,7 @@ def train_under(strategy, optimizer, num_refeeds, num_sampled_items):
         (lambda: Momentum(0.05, weight_decay=0.01), 0),
         (lambda: OPTIMIZERS["adam"](0.01), 0),
         (lambda: keras.optimizers.Adam(0.01), 0),
-        # Each replica draws for itself, here every item.
+        # Each replica samples for itself, here every item.
         (lambda: Momentum(0.05, lazy=True), NUM_ITEMS),
         (lambda: OPTIMIZERS["adam"](0.01, lazy=True), NUM_ITEMS),
     ],

@@ -18,7 +18,7 @@ def data(synthetic_data):
 
 
 def read_all(shards, num_items, group):
-    """Each user's ratings of a group, as a set of dense rows."""
+    """Reads each user's ratings of a group as the bytes of a dense row."""
     users = tf.data.TFRecordDataset(shards).batch(10_000)
     ratings = parse_users(next(iter(users)), num_items, [group])[group]
     return to_rows(ratings)
@@ -66,7 +66,7 @@ def test_an_epoch_that_is_started_again_sees_the_same_batches(data):
 )
 @hypothesis.settings(max_examples=20, deadline=None)
 def test_an_epoch_can_be_started_at_any_batch(data, first_batch, epoch, seed):
-    """The last numbers are beyond its end, where nothing is left."""
+    """The largest numbers are beyond its end, where nothing is left."""
     whole = epoch_rows(data, seed=seed, epoch=epoch)
     rest = epoch_rows(data, seed=seed, epoch=epoch, first_batch=first_batch)
     assert rest == whole[first_batch * BATCH_SIZE :]

@@ -25,7 +25,7 @@ def test_a_batch_without_ratings_has_no_columns():
     assert items.shape == (0,)
 
 
-def test_a_sample_has_an_item_of_each_stretch_of_the_catalogue():
+def test_a_sample_has_an_item_of_each_stratum_of_the_catalogue():
     seed = keras.random.SeedGenerator(1)
     for _ in range(50):
         items = sample_items(4, 20, seed).numpy()
@@ -34,7 +34,7 @@ def test_a_sample_has_an_item_of_each_stretch_of_the_catalogue():
 
 def test_every_item_is_drawn_as_often_as_any_other():
     seed, draws = keras.random.SeedGenerator(2), 4000
-    # Stretches of 10 / 7 of an item: most end within one.
+    # Strata of 10 / 7 items: most end within an item.
     items = [sample_items(7, 10, seed).numpy() for _ in range(draws)]
     share = np.bincount(np.concatenate(items), minlength=10) / draws
     np.testing.assert_allclose(share, 0.7, atol=4 * np.sqrt(0.25 / draws))

@@ -58,7 +58,7 @@ def test_a_job_in_half_precision_comes_close(
     )
     _, in_float32 = finished
     assert metrics["test"]["rmse"] < 1.1 * in_float32["test"]["rmse"]
-    # And that it was in half precision:
+    # The layers did compute in half precision:
     config = dataclasses.replace(SMALL, mixed_precision=precision)
     model = create_model(config, read_items(synthetic_data))
     assert {layer.compute_dtype for layer in model.dense_layers} == {precision}
@@ -140,7 +140,7 @@ def test_the_graph_is_not_made_again_for_other_numbers_of_ratings(
     train_step = AutoEncoder.train_step
 
     def trace(self, ratings):
-        # Python runs while the graph is made, and never after.
+        # Python runs only while the graph is traced.
         traces.append(ratings.values.shape)
         return train_step(self, ratings)
 

@@ -22,7 +22,7 @@ from trainer.warm_start import warm_start
 
 @pytest.fixture(scope="module")
 def grown_data(tmp_path_factory, synthetic_data):
-    """A later snapshot, prepared: five items more."""
+    """Prepares a later snapshot of the data, with five more items."""
     directory = tmp_path_factory.mktemp("grown")
     ratings = directory / "ratings.csv"
     write_ratings(ratings)
@@ -59,7 +59,7 @@ def test_old_items_are_predicted_as_before(trained_job, grown_items):
     model = make_model(num_new, trained_job)
     initial = [variable.numpy() for variable in model.trainable_variables]
     warm_start(model, trained_job.job_dir, grown_items)
-    # The same statistics: centering is the data's, not the weights'.
+    # The same statistics, which come from the data and not from the job.
     counts, means = np.zeros(num_new), np.zeros(num_new)
     model.centering.set_statistics(counts, means)
     old.centering.set_statistics(counts[:num_old], means[:num_old])
@@ -79,7 +79,7 @@ def test_old_items_are_predicted_as_before(trained_job, grown_items):
 def test_job_goes_on_from_the_weights_of_another(
     trained_job, grown_data, tmp_path
 ):
-    """At a learning rate of nothing, it keeps what the other job learned."""
+    """At a negligible learning rate it keeps the weights of the other job."""
     config = dataclasses.replace(
         RECIPES["quickstart"],
         hidden_units=(16, 8),

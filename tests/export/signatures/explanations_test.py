@@ -62,7 +62,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(
         hidden_units=hidden_units,
         last_layer_activation=last_layer_activation,
     )
-    # A target that is rated, too.
+    # The second target is rated itself.
     answer = explain(signatures, [HISTORY], [["item-9", "item-3"]])
     contributions = leave_one_out(model, ITEM_IDS, HISTORY)
     assert_reasons(answer, 0, 0, HISTORY, contributions[:, 9])

@@ -44,7 +44,8 @@ class Recommender:
     Args:
         recipe: the settings to start from, a key of `trainer.recipes.RECIPES`.
         job_dir: the directory of the job, local or remote. By default a
-            temporary one, which goes when the recommender goes: see `save`.
+            temporary one, which goes with the recommender or when Python
+            ends: see `save`.
         **settings: changes to the recipe, fields of `trainer.config.Config`
             such as `num_epochs=10`.
 

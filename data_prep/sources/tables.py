@@ -49,7 +49,7 @@ def make_table_source(
         converted.column_names,
         columns or Columns(),
         _NAME,
-        fix="columns=Columns({}=...)",
+        fix="{}_column=...",
     )
     headers = {
         role: converted.column_names[position] for role, position in positions

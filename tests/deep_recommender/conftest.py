@@ -7,7 +7,13 @@ import pytest
 from deep_recommender import Recommender
 
 #: Settings under which a small table trains in seconds.
-SMALL = {"hidden_units": (16, 8), "batch_size": 40, "num_epochs": 4}
+SMALL = {
+    "hidden_units": (16, 8),
+    "dropout_rate": 0.2,
+    "learning_rate": 0.01,
+    "batch_size": 40,
+    "num_epochs": 12,
+}
 
 
 @pytest.fixture(scope="session")

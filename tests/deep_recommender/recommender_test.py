@@ -169,12 +169,21 @@ def test_a_user_without_ratings_gets_an_answer(recommender):
     assert recommender.recommend({}, k=4).num_rows == 4
 
 
-def test_a_temporary_job_goes_with_its_recommender(synthetic_data):
-    recommender = Recommender(**{**SMALL, "num_epochs": 1})
-    job_dir = recommender.job_dir
-    recommender.fit(synthetic_data, verbose=False)
-    assert os.path.exists(job_dir)
-    del recommender
+def test_a_temporary_job_goes_when_python_ends(synthetic_data):
+    script = (
+        "from deep_recommender import Recommender\n"
+        "recommender = Recommender(num_epochs=1, batch_size=40)\n"
+        f"recommender.fit({synthetic_data!r}, verbose=False)\n"
+        "print(recommender.job_dir, recommender.metrics['best_epoch'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    job_dir, best_epoch = run.stdout.split()
+    assert best_epoch == "1"
     assert not os.path.exists(job_dir)
 
 
@@ -235,7 +244,7 @@ MISTAKES = {
     "no job": (lambda r: Recommender.load("/nowhere"), "no trained job"),
     "unknown columns": (
         lambda r: Recommender().fit(pd.DataFrame({"a": [1]})),
-        "the table.* column",
+        "table has no user column. Its columns are: a",
     ),
     "not a table": (
         lambda r: Recommender().fit([1, 2, 3]),

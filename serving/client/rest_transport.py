@@ -1,6 +1,6 @@
-"""The way to a model over TensorFlow Serving's REST API.
+"""A connection to a model over TensorFlow Serving's REST API.
 
-It needs the standard library only.
+Needs the standard library only.
 """
 
 import http.client
@@ -13,7 +13,8 @@ from typing import Any
 
 from serving.client.errors import ServingError
 from serving.client.retries import Deadline
-from serving.client.transport import Answer, Row, VersionStatus
+from serving.client.transport import Answer, Row
+from serving.protocol import Code, VersionStatus
 
 URL = re.compile(
     r"(https?://[^/?#]+(?:/[^?#]*)?/v1/models/[^/:?#]+)"
@@ -53,6 +54,7 @@ class RestTransport:
                 VersionStatus(
                     int(version["version"]),
                     str(version["state"]),
+                    Code[version["status"]["error_code"]],
                     str(version["status"]["error_message"]),
                 )
                 for version in document["model_version_status"]

@@ -1,4 +1,4 @@
-"""Servers that answer with what they are told to."""
+"""Servers that give prepared answers."""
 
 import contextlib
 import http.server

@@ -127,7 +127,7 @@ def test_half_precision_cannot_be_written():
 
 def test_an_error_is_written_byte_by_byte_as_tensorflow_serving_does():
     assert responses.format_error('no "é" \udcff') == (
-        '{\n    "error": "no \\"é\\" ?"\n}'.format_outputs()
+        '{\n    "error": "no \\"é\\" ?"\n}'.encode()
     )
 
 

@@ -1,8 +1,8 @@
-"""Callers of a gRPC method that leave the processors to the server.
+"""Load generator for gRPC that leaves the processors to the server.
 
-gRPC's own client takes a tenth of a millisecond of a core for a call, on a
-machine of two cores whose server is to be measured. These callers send prepared
-messages and look no closer at what comes back than at its frames.
+gRPC's own client takes a tenth of a millisecond of a core per call, on the same
+two cores as the server to be measured. These callers send serialized messages
+and parse no more of an answer than its frames.
 
 Sources: RFC 9113 (HTTP/2), RFC 7541 (HPACK) and
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
@@ -28,13 +28,13 @@ _MAX_FRAME_SIZE = 2**14
 # Of a message: whether it is compressed, and its length.
 _PREFIX = struct.Struct(">BI")
 
-_CALLERS_ON_A_CONNECTION = 64
-_CONFIRMED_AT_ONCE = 2**20
+_CALLERS_PER_CONNECTION = 64
+_ACKNOWLEDGED_BYTES = 2**20
 _TIMEOUT_SECONDS = 60
 
 
 class Answers(NamedTuple):
-    """The seconds of each call, of all together, and of the callers' work."""
+    """Latencies in seconds, elapsed time, and CPU time of the callers."""
 
     seconds: list[float]
     elapsed: float
@@ -42,14 +42,14 @@ class Answers(NamedTuple):
 
 
 class Callers:
-    """Callers of one method.
+    """Concurrent callers of one method.
 
     Args:
         address: `host:port`, without encryption.
         method: the path of a unary method, such as "/package.Service/Method".
         messages: serialized requests, sent in turn, each in one frame.
-        num_callers: how many there are.
-        check: looks at one in a hundred of the answers.
+        num_callers: the number of calls in flight.
+        check: called with one in a hundred answers.
 
     Raises:
         ValueError: if a message does not fit into a frame.
@@ -74,19 +74,19 @@ class Callers:
         self._check = check
         self._connections = [
             _Connection(address, method)
-            for _ in range(0, num_callers, _CALLERS_ON_A_CONNECTION)
+            for _ in range(0, num_callers, _CALLERS_PER_CONNECTION)
         ]
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connections."""
         for connection in self._connections:
             connection.socket.close()
 
     def call(self, seconds: float) -> Answers:
-        """Lets each caller call once, and again whenever he has an answer.
+        """Makes each caller call, and call again after each answer.
 
         Args:
-            seconds: after that time nobody calls again.
+            seconds: the time after which no caller calls again.
 
         Raises:
             RuntimeError: if a call fails, or no answer comes for a minute.
@@ -130,22 +130,22 @@ class _Call:
 
 
 class _Connection:
-    """The calls that share a connection."""
+    """A connection, and the calls that share it."""
 
     def __init__(self, address: str, method: str):
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._headers = _encode_headers(address, method)
+        self._headers = _make_headers(address, method)
         self._calls: dict[int, _Call] = {}
         self._next_stream = 1
-        self._unsent: deque[_Call] = deque()
-        # How much the server takes, on all streams together.
+        self._pending: deque[_Call] = deque()
+        # The bytes that the server accepts, on all streams together.
         self._window = _DEFAULT_WINDOW
         self._received = b""
-        # How much of the answers the server is not told yet that it was read.
-        self._unconfirmed = 0
-        # An answer may be as long as it likes.
+        # The bytes received that the server was not told of yet.
+        self._unacknowledged = 0
+        # The server may send answers of any length.
         self.socket.sendall(
             _PREFACE
             + _frame(
@@ -154,16 +154,16 @@ class _Connection:
                 0,
                 struct.pack(">HI", _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW),
             )
-            + _permit(_LARGEST_WINDOW - _DEFAULT_WINDOW)
+            + _window_update(_LARGEST_WINDOW - _DEFAULT_WINDOW)
         )
 
     def send(self, message: bytes) -> None:
-        """Begins a call, which waits for its turn if the server is behind."""
-        self._unsent.append(_Call(message))
-        self._send_what_is_taken()
+        """Begins a call, which waits while the server accepts no more bytes."""
+        self._pending.append(_Call(message))
+        self._send_pending()
 
     def receive(self) -> Iterator[tuple[float, bytes]]:
-        """Reads what is there: seconds and message of each answer."""
+        """Receives once, and yields seconds and message of each answer."""
         received = self.socket.recv(2**18)
         if not received:
             raise RuntimeError("the server closed the connection")
@@ -179,34 +179,36 @@ class _Connection:
             position = end
             if kind == _DATA:
                 self._calls[stream].answer += payload
-                self._confirm(length)
+                self._acknowledge(length)
             elif kind == _HEADERS:
                 if flags & _END_STREAM:
                     yield self._end_call(stream, payload)
             else:
-                self._obey(kind, flags, payload)
+                self._handle_control_frame(kind, flags, payload)
         self._received = data[position:]
 
     def _end_call(self, stream: int, trailers: bytes) -> tuple[float, bytes]:
         call = self._calls.pop(stream)
-        # An error has its message in the trailers, in the place of an answer.
+        # An error has no answer; its message is in the trailers.
         if not call.answer:
             raise RuntimeError(f"a call failed: {trailers!r}")
         return time.perf_counter() - call.start, bytes(
             call.answer[_PREFIX.size :]
         )
 
-    def _confirm(self, num_bytes: int) -> None:
-        self._unconfirmed += num_bytes
-        if self._unconfirmed > _CONFIRMED_AT_ONCE:
-            self.socket.sendall(_permit(self._unconfirmed))
-            self._unconfirmed = 0
+    def _acknowledge(self, num_bytes: int) -> None:
+        self._unacknowledged += num_bytes
+        if self._unacknowledged > _ACKNOWLEDGED_BYTES:
+            self.socket.sendall(_window_update(self._unacknowledged))
+            self._unacknowledged = 0
 
-    def _obey(self, kind: int, flags: int, payload: bytes) -> None:
+    def _handle_control_frame(
+        self, kind: int, flags: int, payload: bytes
+    ) -> None:
         if kind == _WINDOW_UPDATE:
-            # Those of a single stream do not matter: it has a single message.
+            # The window of a single stream never fills: it has one message.
             self._window += int.from_bytes(payload)
-            self._send_what_is_taken()
+            self._send_pending()
         elif kind in (_SETTINGS, _PING):
             if not flags & _ACK:
                 echo = payload if kind == _PING else b""
@@ -214,16 +216,16 @@ class _Connection:
         else:
             raise RuntimeError(f"a frame of kind {kind}: {payload!r}")
 
-    def _send_what_is_taken(self) -> None:
-        while self._unsent:
-            message = self._unsent[0].message
+    def _send_pending(self) -> None:
+        while self._pending:
+            message = self._pending[0].message
             data = _PREFIX.pack(0, len(message)) + message
             if len(data) > self._window:
                 return
             self._window -= len(data)
             stream = self._next_stream
             self._next_stream += 2
-            self._calls[stream] = self._unsent.popleft()
+            self._calls[stream] = self._pending.popleft()
             self.socket.sendall(
                 _frame(_HEADERS, _END_HEADERS, stream, self._headers)
                 + _frame(_DATA, _END_STREAM, stream, data)
@@ -238,13 +240,13 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     )
 
 
-def _permit(num_bytes: int) -> bytes:
-    """Makes a frame that lets the server send so much more."""
+def _window_update(num_bytes: int) -> bytes:
+    """Makes a frame that lets the server send so many more bytes."""
     return _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", num_bytes))
 
 
-def _encode_headers(address: str, method: str) -> bytes:
-    # Names and values as they are, but for what HPACK has a number for.
+def _make_headers(address: str, method: str) -> bytes:
+    # Literal names and values, except for those in HPACK's static table.
     post, http, literal = b"\x83", b"\x86", b"\0"
     headers = {
         ":path": method,

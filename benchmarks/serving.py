@@ -1,18 +1,18 @@
-"""Measures how fast the local server answers, over loopback.
+"""Measures latency and throughput of the local server, over loopback.
 
     python -m benchmarks.serving [--num_items 17768] [--seconds 5] [...]
 
 A model of the paper's size with random weights is exported and served by
-processes of `serving.local_server`. Measured are: one user's recommendations
-from the model itself, in Python's and in TensorFlow Serving's C++ loader, with
-and without pauses, and of many users at once; over REST at low rates; and over
-gRPC with as many callers as saturate the server: without the model (its status
-is asked), and, in turns, with and without batching. The same requests then go
-to the same server with `keras.Model.predict` in the place of the exported
-model. Prints JSON lines: one a measurement, with milliseconds or answers per
-second and the server's memory, and what follows from them last.
+processes of `serving.local_server`. It measures one user's recommendations from
+the model itself, in Python's and in TensorFlow Serving's C++ loader, with and
+without pauses, and those of many users at once; requests over REST at low
+rates; and gRPC with enough callers to saturate the server: without the model
+(its status), and, in turns, with and without batching. Then the same requests
+go to the same server with `keras.Model.predict` instead of the exported model.
+Prints JSON lines: one per measurement, in milliseconds or answers per second,
+with the server's memory, and a summary last.
 
-With a large catalogue (--num_items 1000000) --nosaturate measures the latency
+With a large catalog (--num_items 1000000) --nosaturate measures the latency
 and the memory only.
 """
 
@@ -45,23 +45,28 @@ from export.cpp_loader import CppSavedModel
 from export.signatures.signatures import Signatures
 from serving import protocol
 from serving.local_server import __main__ as local_server
-from serving.local_server import model_manager as versions
+from serving.local_server import model_manager
 from serving.local_server.model import Arrays, ModelVersion
 from trainer.autoencoder import AutoEncoder
 
-_NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")
+_NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _SECONDS = flags.DEFINE_float(
-    "seconds", 5, "How long each measurement takes.", lower_bound=1
+    "seconds", 5, "Seconds per measurement.", lower_bound=1
 )
 _RATES = flags.DEFINE_multi_float(
     "rate", [25, 100], "Requests per second at low load.", upper_bound=1000
 )
 _CALLERS = flags.DEFINE_integer(
-    "callers", 256, "Callers at once that saturate.", upper_bound=1000
+    "callers",
+    256,
+    "Concurrent callers that saturate the server.",
+    upper_bound=1000,
 )
-_SATURATE = flags.DEFINE_boolean("saturate", True, "Whether to saturate.")
+_SATURATE = flags.DEFINE_boolean(
+    "saturate", True, "Whether to saturate the server."
+)
 _PREDICT_MODEL = flags.DEFINE_string(
-    "predict_model", None, "Used by the benchmark itself: a model to serve."
+    "predict_model", None, "Internal: the Keras model to serve."
 )
 
 _HIDDEN_UNITS = (512, 512, 1024)
@@ -69,7 +74,7 @@ _NUM_RATED = 100
 _TOP_K = 100
 _MODEL = "recommender"
 _BATCH_SIZE = 64
-# As between a hundred requests a second: others use the caches meanwhile.
+# As between a hundred requests per second, while others use the caches.
 _PAUSE_SECONDS = 0.01
 _ROUNDS = 5
 _BATCHING = f"""
@@ -82,7 +87,7 @@ _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
 def main(arguments: list[str]) -> None:
-    """Measures one thing after the other."""
+    """Exports the model and measures everything."""
     if _PREDICT_MODEL.value:
         _serve_keras_model(_PREDICT_MODEL.value, arguments[1:])
         return
@@ -144,7 +149,7 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
                 for _ in range(_ROUNDS)
             ]
         with _run_server(predict_server, base_path) as address:
-            # So slow that a few callers saturate it.
+            # It is so slow that a few callers saturate it.
             predict_rate = _measure_grpc(
                 "keras predict", address, num_callers=8
             )
@@ -195,7 +200,7 @@ def _item_ids() -> list[str]:
 
 
 def _make_inputs(count: int) -> list[Arrays]:
-    """Makes users who rated items at random."""
+    """Returns the inputs of users who rated random items."""
     generator = np.random.default_rng(2017)
     item_ids = np.array(_item_ids(), object)
     inputs: list[Arrays] = []
@@ -212,7 +217,7 @@ def _make_inputs(count: int) -> list[Arrays]:
 
 
 def _serve_keras_model(keras_path: str, arguments: Sequence[str]) -> None:
-    """Is the local server, with `predict` in the place of the SavedModel."""
+    """Runs the local server with `keras.Model.predict` for the SavedModel."""
     keras_model = keras.models.load_model(keras_path)
     index_of_id = {
         item_id.encode(): index for index, item_id in enumerate(_item_ids())
@@ -257,8 +262,8 @@ def _serve_keras_model(keras_path: str, arguments: Sequence[str]) -> None:
             }
             return {name: outputs[name] for name in output_names}
 
-    # Everything else is the server as it is.
-    versions.ModelVersion = PredictVersion
+    # Nothing else of the server changes.
+    model_manager.ModelVersion = PredictVersion
     local_server.main(arguments)
 
 
@@ -272,7 +277,7 @@ class _Server(NamedTuple):
 
 
 def _measure_python_loader(path: str) -> dict[str, float]:
-    """Measures the model alone, as the server runs it."""
+    """Measures the model alone, as the local server runs it."""
     version = ModelVersion(path)
     names = sorted(version.signature_defs[protocol.RECOMMEND].outputs)
 
@@ -318,7 +323,7 @@ def _measure_cpp_loader(path: str) -> None:
 def _measure_users(
     name: str, run: Callable[[Arrays], None], users: Sequence[Arrays]
 ) -> dict[str, float]:
-    """Measures one user at a time, after pauses and without."""
+    """Measures one user at a time, with and without pauses."""
     _report_latencies(
         "model alone",
         f"{name}, after pauses",
@@ -345,7 +350,7 @@ def _time_calls(
 def _measure_rest(
     name: str, server: _Server, requests_per_second: float
 ) -> dict[str, float]:
-    """Asks over REST, one request at a time, at a steady rate."""
+    """Sends REST requests one at a time, at a steady rate."""
     bodies = [
         json.dumps(
             {
@@ -394,17 +399,17 @@ def _measure_grpc(
     method: str = _PREDICT,
     num_callers: int | None = None,
 ) -> float:
-    """Asks over gRPC, as fast as the server answers.
+    """Sends gRPC requests as fast as the server answers.
 
     Returns:
-        Answers a second.
+        Answers per second.
     """
     num_callers = num_callers or _CALLERS.value
     requests = []
     for each in _make_inputs(200):
         request = predict_pb2.PredictRequest()
         request.model_spec.name = _MODEL
-        # A request for the status begins the same; the rest is not looked at.
+        # A status request begins the same; unknown fields are ignored.
         for key, array in each.items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
         requests.append(request.SerializeToString())
@@ -416,7 +421,7 @@ def _measure_grpc(
         check=_check if method == _PREDICT else lambda answer: None,
     )
     with contextlib.closing(callers):
-        # Once without being counted.
+        # A warm-up that is not counted.
         callers.call(0)
         cpu_before = _cpu_seconds(server.process_id)
         seconds, elapsed, own_cpu = callers.call(_SECONDS.value)

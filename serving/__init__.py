@@ -1,1 +1,1 @@
-"""The protocol of the served model: client, local server."""
+"""Serving of exported models: protocol, client, local server, demo page."""

@@ -1,4 +1,4 @@
-"""How the commands of this package read their flags and fail."""
+"""The command-line parser of the serving commands, and their errors."""
 
 import argparse
 import sys
@@ -7,17 +7,17 @@ from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
-    """Reads flags that take `-` and `_` alike, and fails in one line.
+    """A parser of flags that take `-` and `_` alike, with errors of one line.
 
-    Flags are to be defined with `_`. An abbreviated or unknown flag is an
-    error: exit code 2.
+    Define flags with `_`. An abbreviated or unknown flag is an error, with
+    exit code 2.
     """
 
     def __init__(self, **kwargs: Any):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def parse(self, arguments: Sequence[str] | None) -> argparse.Namespace:
-        """Reads `arguments`, or the command line if they are None."""
+        """Parses `arguments`, or the command line for None."""
         if arguments is None:
             arguments = sys.argv[1:]
         return self.parse_args([_with_underscores(each) for each in arguments])
@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def port_number(text: str) -> int:
-    """Reads the number of a port, as the `type` of a flag."""
+    """Parses the number of a port, as the `type` of a flag."""
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(
             f"must be a number from 0 to 65535. Received: {text!r}"
@@ -36,7 +36,7 @@ def port_number(text: str) -> int:
 
 
 def fail(message: str, exit_code: int) -> NoReturn:
-    """Ends the command with one line on the standard error."""
+    """Ends the command with one line on standard error."""
     sys.stdout.flush()
     sys.stderr.write(f"error: {' '.join(message.split())}\n")
     sys.exit(exit_code)

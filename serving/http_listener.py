@@ -1,4 +1,4 @@
-"""How the commands listen for HTTP: a socket, and uvicorn on it."""
+"""Listens for HTTP: a bound socket, and the configuration of uvicorn."""
 
 import socket
 from typing import Any
@@ -7,16 +7,20 @@ import uvicorn
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes an address, port 0 for a free one.
+    """Returns a socket bound to an address.
 
-    Connections are refused until somebody listens.
+    Connections are refused until `listen` is called, by uvicorn or before.
+
+    Args:
+        host: the name or the IP address.
+        port: the port; 0 for a free one.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: if the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off, which would cost every answer 40 ms,
-    # only where the protocol is given.
+    # asyncio disables Nagle's algorithm, which would delay answers by 40 ms,
+    # only on a socket whose protocol is given.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind((host, port))
@@ -24,22 +28,22 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def find_address(listener: socket.socket) -> tuple[str, int]:
-    """Returns host, as URLs have it, and port of a socket."""
+    """Returns the host of a bound socket, as in URLs, and its port."""
     host, port = listener.getsockname()[:2]
     return f"[{host}]" if ":" in host else host, port
 
 
 def configure(app: Any, **settings: Any) -> uvicorn.Config:
-    """Returns how uvicorn serves an ASGI application."""
+    """Returns the configuration of uvicorn for an ASGI application."""
     return uvicorn.Config(
         app,
-        # Not what happens to be installed.
+        # Independent of what happens to be installed.
         loop="asyncio",
         http="h11",
         ws="none",
         lifespan="off",
         log_config=None,
-        # Malformed requests are the business of those who send them.
+        # A malformed request is the client's error, not the server's.
         log_level="error",
         access_log=False,
         **settings,

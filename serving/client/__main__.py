@@ -1,4 +1,11 @@
-"""The command line of the client."""
+"""Asks a served model, and prints its answer as a table or as JSON.
+
+    python -m serving.client recommend \
+        --url http://localhost:8501/v1/models/recommender \
+        --rating "Toy Story (1995)=5" --rating "Heat (1995)=3.5"
+
+It needs what `serving.client` needs.
+"""
 
 import argparse
 import json
@@ -7,7 +14,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from serving.client.client import Client, ServingError
+from serving.client.client import Client
+from serving.client.errors import ServingError
 from serving.client.rating_files import read_ratings
 from serving.command_line import Parser, fail
 
@@ -15,16 +23,14 @@ _Pairs = list[tuple[str, float]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Asks once and prints the answer."""
+    """Runs one command."""
     parser = _make_parser()
     flags = parser.parse(arguments)
     try:
-        if flags.command == "status":
-            ratings: _Pairs = []
-        else:
-            ratings = [
-                pair for path in flags.ratings for pair in read_ratings(path)
-            ]
+        ratings: _Pairs = []
+        if flags.command in _USER_COMMANDS:
+            for path in flags.ratings:
+                ratings += read_ratings(path)
             ratings += flags.rating
         client = Client(flags.url, flags.timeout_seconds)
     except ValueError as error:
@@ -43,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.stdout.write(f"{text}\n")
 
 
-# ---- The commands: what to print as JSON, and the lines of a table ----
+# ---- The commands: each returns the JSON and the lines of the table ----
 
 _Output = tuple[dict[str, Any], list[str]]
 
@@ -93,9 +99,7 @@ def _explain(
     given = dict(ratings)
     lines = ["contribution  rating  item"]
     for item in answer.items:
-        lines.append(
-            f"{item.item_id}:{'' if item.known else ' unknown to the model'}"
-        )
+        lines.append(_heading(item.item_id, item.known))
         lines += [
             f"{reason.contribution:+12.3f}"
             f"  {given.get(reason.item_id, math.nan):6g}  {reason.item_id}"
@@ -115,6 +119,26 @@ def _explain(
         },
         lines,
     )
+
+
+def _similar(
+    client: Client, ratings: _Pairs, flags: argparse.Namespace
+) -> _Output:
+    answer = client.similar(flags.item)
+    document = []
+    lines = ["similarity  item"]
+    for item_id, known, similar_items in answer.items:
+        items = similar_items[: flags.num_items]
+        document.append(
+            {
+                "item_id": item_id,
+                "known": known,
+                "items": [item._asdict() for item in items],
+            }
+        )
+        lines.append(_heading(item_id, known))
+        lines += [f"{item.similarity:10.3f}  {item.item_id}" for item in items]
+    return {"items": document}, lines
 
 
 def _encode(
@@ -140,12 +164,22 @@ def _status(
 ) -> _Output:
     versions = client.status()
     return (
-        {"versions": [version._asdict() for version in versions]},
+        {
+            "versions": [
+                {
+                    "version": each.version,
+                    "state": each.state,
+                    "error_message": each.error_message,
+                }
+                for each in versions
+            ]
+        },
         [
             "version  state      error",
             *(
-                f"{version:7}  {state:9}  {error_message}".rstrip()
-                for version, state, error_message in versions
+                f"{each.version:7}  {each.state:9}"
+                f"  {each.error_message}".rstrip()
+                for each in versions
             ),
         ],
     )
@@ -155,9 +189,16 @@ _COMMANDS = {
     "recommend": _recommend,
     "predict": _predict,
     "explain": _explain,
+    "similar": _similar,
     "encode": _encode,
     "status": _status,
 }
+# The commands that take the ratings of a user.
+_USER_COMMANDS = ("recommend", "predict", "explain", "encode")
+
+
+def _heading(item_id: str, known: bool) -> str:
+    return f"{item_id}:{'' if known else ' unknown to the model'}"
 
 
 def _output(
@@ -189,7 +230,10 @@ def _output(
 def _make_parser() -> Parser:
     parser = Parser(
         prog="python -m serving.client",
-        description="Asks a served model about a user, given his ratings.",
+        description=(
+            "Asks a served model about a user, given their ratings, or about"
+            " items."
+        ),
     )
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True
@@ -200,7 +244,12 @@ def _make_parser() -> Parser:
             ("recommend", "prints the items that the user would like best"),
             ("predict", "prints the ratings that the user would give to items"),
             ("explain", "prints the ratings that moved predictions most"),
-            ("encode", "prints the user's code"),
+            (
+                "similar",
+                "prints the items most similar to items, by the cosine of the"
+                " model's own item vectors, the rows of its output kernel",
+            ),
+            ("encode", "prints the user's code, the output of the encoder"),
             ("status", "prints which versions of the model are served"),
         )
     }
@@ -208,30 +257,33 @@ def _make_parser() -> Parser:
         command.add_argument(
             "--url",
             required=True,
-            help="the model's, e.g. http://localhost:8501/v1/models/recommender"
+            help="the URL of the model, such as"
+            " http://localhost:8501/v1/models/recommender"
             " or grpc://localhost:8500/recommender",
         )
         command.add_argument(
             "--timeout_seconds",
             type=_parse_seconds,
             default=10.0,
-            help="how long to wait, retries included (default: 10)",
+            help="the most time to wait, retries included (default: 10)",
         )
         command.add_argument(
             "--json", action="store_true", help="print JSON, not a table"
         )
-        if name != "status":
+        if name in _USER_COMMANDS:
             _add_rating_flags(command)
-    parsers["recommend"].add_argument(
-        "--num_items",
-        type=_parse_num_items,
-        default=10,
-        help="how many items to print at most (default: 10)",
-    )
+    for name, help_text in (
+        ("recommend", "the most items to print (default: 10)"),
+        ("similar", "the most items to print per item (default: 10)"),
+    ):
+        parsers[name].add_argument(
+            "--num_items", type=_parse_num_items, default=10, help=help_text
+        )
     for name, flag, help_text in (
         ("recommend", "--candidate", "an item to choose from"),
         ("predict", "--candidate", "an item whose rating to predict"),
         ("explain", "--target", "an item whose predicted rating to explain"),
+        ("similar", "--item", "an item to compare with all others"),
     ):
         parsers[name].add_argument(
             flag,

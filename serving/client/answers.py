@@ -1,21 +1,25 @@
-"""What a client answers with."""
+"""What a client returns.
+
+Everywhere, `known` tells whether the model knows an item, and
+`num_known_items` counts the items that the user rated and the model knows.
+Ratings and predictions are on the rating scale of the model.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Recommendation(NamedTuple):
-    """An item and the rating that the user would give it."""
+    """An item, and the rating that the user is predicted to give it."""
 
     item_id: str
     predicted_rating: float
 
 
 class Prediction(NamedTuple):
-    """The rating that the user would give an item.
+    """The rating that the user is predicted to give an item.
 
-    What is predicted for an item that is not `known` to the model says nothing
-    about that item.
+    For an item that is not `known` the prediction says nothing about the item.
     """
 
     item_id: str
@@ -24,17 +28,20 @@ class Prediction(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """A rating of the user's, and how far it moved a predicted rating."""
+    """A rated item, and how far its rating moved a prediction.
+
+    `contribution` is in units of a rating: the prediction minus what it would
+    be without that rating.
+    """
 
     item_id: str
     contribution: float
 
 
 class Explanation(NamedTuple):
-    """The ratings that moved the prediction for an item most.
+    """The ratings that moved the prediction for an item most, largest first.
 
-    What moved it most comes first. For an item that is not `known` to the
-    model there are no reasons.
+    An item that is not `known` has no reasons.
     """
 
     item_id: str
@@ -42,12 +49,31 @@ class Explanation(NamedTuple):
     reasons: list[Reason]
 
 
+class SimilarItem(NamedTuple):
+    """An item, and its similarity to another one.
+
+    `similarity` is the cosine of the two items' rows of the model's output
+    kernel, from -1 to 1.
+    """
+
+    item_id: str
+    similarity: float
+
+
+class SimilarItems(NamedTuple):
+    """The items most similar to an item, the most similar first.
+
+    An item that is not `known` has no similar ones.
+    """
+
+    item_id: str
+    known: bool
+    items: list[SimilarItem]
+
+
 @dataclass(frozen=True)
 class Recommendations:
-    """What the user would like best, best first, without what he rated.
-
-    `num_known_items` counts the rated items that the model knows.
-    """
+    """The items that the user would like best and did not rate, best first."""
 
     items: list[Recommendation]
     num_known_items: int
@@ -55,10 +81,7 @@ class Recommendations:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A prediction for each candidate, in the order of the candidates.
-
-    `num_known_items` counts the rated items that the model knows.
-    """
+    """A prediction for each candidate, in the order of the candidates."""
 
     items: list[Prediction]
     num_known_items: int
@@ -66,21 +89,22 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Explanations:
-    """An explanation for each target, in the order of the targets.
-
-    `num_known_items` counts the rated items that the model knows.
-    """
+    """An explanation for each target, in the order of the targets."""
 
     items: list[Explanation]
     num_known_items: int
 
 
 @dataclass(frozen=True)
-class Encoding:
-    """The user as the model sees him.
+class Similarities:
+    """The similar items of each item asked about, in that order."""
 
-    `num_known_items` counts the rated items that the model knows.
-    """
+    items: list[SimilarItems]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The code of the user, `code_units` numbers: the encoder's output."""
 
     code: list[float]
     num_known_items: int

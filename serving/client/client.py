@@ -1,19 +1,11 @@
-"""Asks a served model for recommendations, predictions and reasons.
-
-    python -m serving.client recommend \
-        --url http://localhost:8501/v1/models/recommender \
-        --rating "Toy Story (1995)=5" --rating "Heat (1995)=3.5"
-
-Over REST it needs the standard library only; over gRPC, the packages grpcio
-and protobuf.
-"""
+"""The client: one method per signature of the served model."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from serving import protocol
-from serving.client import rest_transport as rest_client
+from serving.client import rest_transport
 from serving.client.answers import (
     Encoding,
     Explanation,
@@ -23,58 +15,49 @@ from serving.client.answers import (
     Reason,
     Recommendation,
     Recommendations,
+    SimilarItem,
+    SimilarItems,
+    Similarities,
 )
 from serving.client.errors import ServingError
 from serving.client.retries import Deadline, call_with_retries
-from serving.client.transport import Answer, Row, Transport, VersionStatus
-from serving.protocol import Code
-
-__all__ = [
-    "Client",
-    "Encoding",
-    "Explanation",
-    "Explanations",
-    "Prediction",
-    "Predictions",
-    "Reason",
-    "Recommendation",
-    "Recommendations",
-    "ServingError",
-    "VersionStatus",
-]
+from serving.client.transport import Answer, Row, Transport
+from serving.protocol import Code, VersionStatus
 
 Ratings = Mapping[str, float] | Iterable[tuple[str, float]]
 _Result = TypeVar("_Result")
 
-# Targets cost more than candidates: their lists are padded to less.
+# The length that targets are padded to. A target costs more than a candidate,
+# so it is less than that of histories.
 _TARGETS_LENGTH = 16
 
-# What servers answer to a request that they understood and do not like, such
-# as one for a signature that the model does not have.
+# The statuses of a request that was understood and refused, such as one for a
+# signature that the model does not have.
 _REFUSED = (400, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION)
 
 
 class Client:
-    """Talks to one model over REST or gRPC.
+    """Asks one served model, over REST or gRPC.
 
-    Requests that a server may not have looked at are sent again (REST 429 and
-    503, gRPC UNAVAILABLE and RESOURCE_EXHAUSTED, refused connections), after
-    pauses that grow. Threads may share a client.
+    A request that the server did not process is sent again after a growing
+    pause: REST 429 and 503, gRPC UNAVAILABLE and RESOURCE_EXHAUSTED, refused
+    connections. Connections are kept for later calls; threads may share a
+    client.
 
     Args:
-        url: the model's, `http://localhost:8501/v1/models/recommender` (or
-            https) or `grpc://localhost:8500/recommender`. With `/versions/3`
-            or `/labels/stable` at its end that version answers, otherwise the
-            newest.
-        timeout_seconds: how long a call may take, retries included.
-        max_retries: how often a request is sent again at most.
-        pads: whether histories are padded to the length that the model
-            publishes, for which the first call asks it. A server that puts
-            requests together in batches fails those of different lengths.
+        url: the URL of the model, `http://localhost:8501/v1/models/recommender`
+            (or https) or `grpc://localhost:8500/recommender`. A suffix
+            `/versions/3` or `/labels/stable` chooses a version, otherwise the
+            newest one answers.
+        timeout_seconds: the most time of a call, retries included.
+        max_retries: the most retries of a call.
+        pads: whether to pad histories to the length that the model publishes,
+            which the first call asks for. A server that batches requests fails
+            those of different lengths.
 
     Raises:
-        ValueError: if `url` is not that of a model.
-        ServingError: if `url` is one for gRPC and that is not installed.
+        ValueError: if `url` is not the URL of a model.
+        ServingError: if `url` is one for gRPC, which is not installed.
 
     Example:
         >>> client = Client("http://localhost:8501/v1/models/recommender")
@@ -94,7 +77,7 @@ class Client:
         self._transport = _make_transport(url)
         self._timeout_seconds = timeout_seconds
         self._max_retries = max_retries
-        # 0: lists are sent as they are; None: to be found out.
+        # None until the model was asked; 0 to send lists as they are.
         self._history_length = None if pads else 0
 
     def recommend(
@@ -102,12 +85,16 @@ class Client:
         ratings: Ratings,
         candidate_item_ids: Sequence[str] | None = None,
     ) -> Recommendations:
-        """Returns the items that a user would like best.
+        """Returns the items that a user would like best and did not rate.
 
         Args:
-            ratings: the user's ratings by item id, or pairs of the two.
-                Unknown items are ignored; no rating at all is fine.
+            ratings: the user's ratings by item id, or pairs of item id and
+                rating. Unknown items are ignored, and of an item named twice
+                the last rating counts; it may be empty.
             candidate_item_ids: the items to choose from; None for all.
+
+        Returns:
+            As many items as the model recommends, or fewer if fewer are left.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
@@ -127,23 +114,21 @@ class Client:
             protocol.PREDICTED_RATINGS, float, len(item_ids)
         )
         return Recommendations(
-            items=[
-                Recommendation(*pair)
-                for pair in zip(item_ids, predicted_ratings, strict=True)
-                # What fills the list of a user who rated nearly everything.
-                if pair[0] != ""
-            ],
+            items=_pairs(Recommendation, item_ids, predicted_ratings),
             num_known_items=outputs.num_known_items,
         )
 
     def predict(
         self, ratings: Ratings, candidate_item_ids: Sequence[str]
     ) -> Predictions:
-        """Returns the ratings that a user would give to some items.
+        """Predicts the ratings that a user would give to some items.
 
         Args:
             ratings: as for `recommend`.
             candidate_item_ids: the items whose ratings to predict.
+
+        Returns:
+            A prediction for each candidate, in their order.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
@@ -174,11 +159,14 @@ class Client:
     def explain(
         self, ratings: Ratings, target_item_ids: Sequence[str]
     ) -> Explanations:
-        """Returns which of a user's ratings moved predictions most.
+        """Returns the ratings of a user that moved predictions most.
 
         Args:
             ratings: as for `recommend`.
             target_item_ids: the items whose predicted ratings to explain.
+
+        Returns:
+            An explanation for each target, in their order.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
@@ -196,28 +184,57 @@ class Client:
         contributions = outputs.lists(protocol.CONTRIBUTIONS, float, length)
         return Explanations(
             items=[
-                Explanation(
-                    item_id,
-                    item_known,
-                    [
-                        Reason(*pair)
-                        for pair in zip(names, values, strict=False)
-                        if pair[0] != ""
-                    ],
-                )
+                Explanation(item_id, item_known, _pairs(Reason, *lists))
                 # Not strict: the targets may have been padded.
-                for item_id, item_known, names, values in zip(
+                for item_id, item_known, *lists in zip(
                     target_item_ids, known, reasons, contributions, strict=False
                 )
             ],
             num_known_items=outputs.num_known_items,
         )
 
+    def similar(self, item_ids: Sequence[str]) -> Similarities:
+        """Returns the items most similar to each of some items.
+
+        The similarity of two items is the cosine of their rows of the model's
+        output kernel: the vectors that the model predicts their ratings with.
+
+        Args:
+            item_ids: the items to compare with all others.
+
+        Returns:
+            The similar items of each item, in the order of `item_ids`.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one.
+            TypeError: if an item id is not a string.
+            ValueError: if an item id is empty.
+        """
+        outputs = self._ask(
+            protocol.SIMILAR, None, {protocol.TARGET_ITEM_IDS: item_ids}
+        )
+        length = outputs.sent_length(protocol.TARGET_ITEM_IDS)
+        known = outputs.values(protocol.TARGET_KNOWN, bool, length)
+        similar = outputs.lists(protocol.SIMILAR_ITEM_IDS, str, length)
+        similarities = outputs.lists(protocol.SIMILARITIES, float, length)
+        return Similarities(
+            items=[
+                SimilarItems(item_id, item_known, _pairs(SimilarItem, *lists))
+                # Not strict: the items may have been padded.
+                for item_id, item_known, *lists in zip(
+                    item_ids, known, similar, similarities, strict=False
+                )
+            ]
+        )
+
     def encode(self, ratings: Ratings) -> Encoding:
-        """Returns the code of a user.
+        """Returns the code of a user: the encoder's output.
 
         Args:
             ratings: as for `recommend`.
+
+        Returns:
+            A code of as many numbers as the encoder's last layer has units.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
@@ -231,7 +248,7 @@ class Client:
         )
 
     def status(self) -> list[VersionStatus]:
-        """Returns what the server says of the versions of the model.
+        """Returns the status of each version of the model, newest first.
 
         Raises:
             ServingError: if there is no answer or not the expected one.
@@ -239,7 +256,7 @@ class Client:
         return self._call(self._transport.read_status, self._new_deadline())
 
     def close(self) -> None:
-        """Frees the connection, if there is one."""
+        """Closes the connections."""
         self._transport.close()
 
     def __enter__(self) -> "Client":
@@ -251,11 +268,11 @@ class Client:
     def _ask(
         self,
         signature_name: str,
-        ratings: Ratings,
+        ratings: Ratings | None,
         lists: Mapping[str, Sequence[str]] | None = None,
     ) -> "_Outputs":
-        """Runs a signature on a history and other lists of items."""
-        row = _read_history(ratings)
+        """Runs a signature on a history, if it takes one, and lists of ids."""
+        row = {} if ratings is None else _read_history(ratings)
         for name, item_ids in (lists or {}).items():
             row[name] = [_checked_item_id(item_id) for item_id in item_ids]
         deadline = self._new_deadline()
@@ -264,13 +281,13 @@ class Client:
             answer = self._predict(signature_name, padded, deadline)
         except ServingError as error:
             if error.status in _REFUSED and self._history_length:
-                # A newer version may have come, with another length.
+                # A new version may have replaced it, with another length.
                 self._history_length = None
             raise
         return _Outputs(answer, self._url, padded)
 
     def _find_history_length(self, deadline: Deadline) -> int:
-        """Asks the model what to pad histories to, once."""
+        """Returns the length to pad histories to; asks the model once."""
         if self._history_length is None:
             row = {protocol.ITEM_IDS: [""]}
             try:
@@ -306,7 +323,13 @@ class Client:
 
 
 class _Outputs(NamedTuple):
-    """An answer, whose form is yet to be checked, and what it answers."""
+    """An answer, checked as it is read.
+
+    Attributes:
+        answer: the outputs of a signature.
+        url: the URL of the model.
+        sent: the inputs, padded.
+    """
 
     answer: Answer
     url: str
@@ -355,18 +378,18 @@ class _Outputs(NamedTuple):
 
 
 def _make_transport(url: str) -> Transport:
-    if rest_client.URL.fullmatch(url):
-        return rest_client.RestTransport(url)
+    if rest_transport.URL.fullmatch(url):
+        return rest_transport.RestTransport(url)
     if url.startswith("grpc://"):
         try:
-            from serving.client import grpc_transport as grpc_client
+            from serving.client import grpc_transport
         except ImportError as error:
             raise ServingError(
                 "A grpc:// URL needs the packages grpcio and protobuf: `pip"
                 f" install grpcio protobuf` ({error})."
             ) from error
-        if grpc_client.URL.fullmatch(url):
-            return grpc_client.GrpcTransport(url)
+        if grpc_transport.URL.fullmatch(url):
+            return grpc_transport.GrpcTransport(url)
     raise ValueError(
         "`url` must be that of a model, such as"
         " http://localhost:8501/v1/models/recommender or"
@@ -392,7 +415,7 @@ def _checked_item_id(item_id: str) -> str:
     if not isinstance(item_id, str):
         raise TypeError(f"An item id must be a string. Received: {item_id!r}")
     if not item_id:
-        # The served model takes it for padding.
+        # The served model treats it as padding.
         raise ValueError("An item id must not be empty.")
     return item_id
 
@@ -400,9 +423,9 @@ def _checked_item_id(item_id: str) -> str:
 def _pad(
     row: dict[str, list[Any]], history_length: int
 ) -> dict[str, list[Any]]:
-    """Pads lists so that nearly all requests have the same shapes.
+    """Pads lists to the next multiple of a length.
 
-    A list that is longer goes to the next multiple.
+    So nearly all requests have the same shapes, and can share a batch.
     """
     if not history_length:
         return row
@@ -417,6 +440,19 @@ def _pad(
         num_missing = max(1, -(-len(values) // length)) * length - len(values)
         padded[name] = values + [filler] * num_missing
     return padded
+
+
+def _pairs(
+    pair_type: Callable[[str, float], _Result],
+    item_ids: Iterable[str],
+    values: Iterable[float],
+) -> list[_Result]:
+    """Pairs items with their values, without the padding at the end."""
+    return [
+        pair_type(item_id, value)
+        for item_id, value in zip(item_ids, values, strict=False)
+        if item_id != ""
+    ]
 
 
 def _is_list(values: Any, kind: type) -> bool:

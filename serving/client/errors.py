@@ -1,17 +1,17 @@
-"""How a client of a served model fails."""
+"""The error of a client of a served model."""
 
 from serving.protocol import Code
 
 
 class ServingError(Exception):
-    """A model that could not be reached, refused, or answered nonsense.
+    """A request without an answer, with a refusal, or with a malformed answer.
 
     Args:
-        message: the server's text where it sent one.
-        status: the HTTP status of a REST answer, or the `Code` of a gRPC one;
-            None without an answer.
-        is_retriable: whether the same request may be answered if it is sent
-            again: the server was busy, or did not get it at all.
+        message: the server's text if it sent one.
+        status: the HTTP status of a REST answer or the `Code` of a gRPC
+            answer; None without an answer.
+        is_retriable: whether to send the same request again, because the
+            server was busy or did not get it.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""The way to a model over TensorFlow Serving's gRPC API.
+"""A connection to a model over TensorFlow Serving's gRPC API.
 
-It needs the packages grpcio and protobuf.
+Needs the packages grpcio and protobuf.
 """
 
 import math
@@ -13,8 +13,8 @@ from serving import protocol
 from serving.client import predict_messages as messages
 from serving.client.errors import ServingError
 from serving.client.retries import Deadline
-from serving.client.transport import Answer, Row, VersionStatus
-from serving.protocol import Code
+from serving.client.transport import Answer, Row
+from serving.protocol import Code, VersionStatus
 
 URL = re.compile(
     r"grpc://(?P<address>[^/?#@]+)/(?P<name>[^/:?#]+)"
@@ -25,17 +25,20 @@ _RETRIABLE = (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED)
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
-    # How soon a channel tries again to connect decides what a retry is worth.
+    # A retry is of no use before the channel has tried to connect again.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 
 
 class GrpcTransport:
-    """Talks to one model over gRPC, on one channel.
+    """Runs the signatures of one model over gRPC, on one channel.
 
     Args:
-        url: the model's, as `URL` has it.
+        url: the URL of the model, in the form of `URL`.
+
+    Raises:
+        ValueError: if `url` has another form.
     """
 
     def __init__(self, url: str):
@@ -65,11 +68,11 @@ class GrpcTransport:
         self._fill(request.model_spec)
         request.model_spec.signature_name = signature_name
         for name, values in row.items():
-            _encode(name, values, request.inputs.add(key=name).value)
+            _write_row(name, values, request.inputs.add(key=name).value)
         response = self._call(self._predict, request, deadline)
         return Answer(
             {
-                output.key: self._decode(output.key, output.value)
+                output.key: self._read_row(output.key, output.value)
                 for output in response.outputs
             },
             Code.OK,
@@ -83,6 +86,7 @@ class GrpcTransport:
             VersionStatus(
                 version.version,
                 messages.STATES.get(version.state, "UNKNOWN"),
+                Code(version.status.error_code),
                 version.status.error_message,
             )
             for version in response.model_version_status
@@ -113,8 +117,8 @@ class GrpcTransport:
                 message, code, is_retriable=code in _RETRIABLE
             ) from error
 
-    def _decode(self, name: str, tensor: Any) -> Any:
-        """Takes the only row out of a tensor."""
+    def _read_row(self, name: str, tensor: Any) -> Any:
+        """Returns the only row of an output, as nested lists."""
         shape = [dimension.size for dimension in tensor.tensor_shape.dim]
         field = messages.FIELD_OF_DTYPE.get(tensor.dtype)
         values = list(getattr(tensor, field)) if field else []
@@ -129,8 +133,8 @@ class GrpcTransport:
         return _nest(values, shape[1:])
 
 
-def _encode(name: str, values: list[Any], tensor: Any) -> None:
-    """Writes one row of an input into a tensor."""
+def _write_row(name: str, values: list[Any], tensor: Any) -> None:
+    """Writes an input as a tensor of one row."""
     for size in (1, len(values)):
         tensor.tensor_shape.dim.add(size=size)
     if name == protocol.RATINGS:
@@ -142,6 +146,7 @@ def _encode(name: str, values: list[Any], tensor: Any) -> None:
 
 
 def _nest(values: list[Any], shape: list[int]) -> Any:
+    """Reshapes a flat list to nested lists, and to a value for no shape."""
     if not shape:
         return values[0]
     size = math.prod(shape[1:])

@@ -1,7 +1,9 @@
-"""The messages of TensorFlow Serving that a client sends and receives.
+"""TensorFlow Serving's messages, in the fields that the client uses.
 
-They are those of the package tensorflow-serving-api, in what a client of this
-package uses of them. That package needs all of TensorFlow.
+The package tensorflow-serving-api has them all, and needs all of TensorFlow.
+
+Source: tensorflow_serving/apis/{predict,model,get_model_status}.proto of
+https://github.com/tensorflow/serving.
 """
 
 from typing import Any
@@ -12,7 +14,7 @@ from google.protobuf import (  # type: ignore[import-untyped]
     message_factory,
 )
 
-# DataType, in what the signatures use of it.
+# The members of DataType that the signatures use.
 FLOAT, INT32, STRING, BOOL = 1, 3, 7, 10
 
 # The field of a tensor that holds its values.
@@ -69,7 +71,7 @@ _MESSAGES = {
     },
     "PredictResponse": {"outputs": (1, "*NamedTensor")},
     "GetModelStatusRequest": {"model_spec": (1, "ModelSpec")},
-    "Status": {"error_message": (2, "string")},
+    "Status": {"error_code": (1, "int32"), "error_message": (2, "string")},
     "ModelVersionStatus": {
         "version": (1, "int64"),
         "state": (2, "int32"),
@@ -101,7 +103,7 @@ def _make_messages() -> dict[str, Any]:
                 field.type_name = f".serving.{element}"
             else:
                 field.type = getattr(field, _TYPES[element])
-    # A pool of its own: nothing else in the process is meant to see these.
+    # A pool of its own, hidden from the rest of the process.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return {

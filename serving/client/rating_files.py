@@ -12,27 +12,27 @@ _ITEM_ID, _RATING = "item_id", "rating"
 
 
 def read_ratings(path: str) -> list[tuple[str, float]]:
-    r"""Reads ratings.
+    """Reads the ratings of a user.
 
     JSON is an object of ratings by item id, or a list of pairs
     `["Heat (1995)", 3.5]` or objects `{"item_id": ..., "rating": ...}`; any
-    other text is CSV. Its first line may name the columns; without the names
-    `item_id` and `rating` the first two columns are taken.
+    other text is CSV. If its first line names the columns `item_id` and
+    `rating`, these are read, otherwise the first two columns.
 
     Args:
         path: the file; `-` for the standard input.
 
     Returns:
-        Pairs of item id and rating, as they stand in the file.
+        Pairs of item id and rating, in the order of the file.
 
     Raises:
-        ValueError: if the file cannot be read; the message says where.
+        ValueError: if the file cannot be read; the message names the line.
     """
     try:
         if path == "-":
             text = sys.stdin.read()
         else:
-            # utf-8-sig: spreadsheets write a mark of the byte order.
+            # utf-8-sig, because spreadsheets write a byte order mark.
             with open(path, encoding="utf-8-sig", newline="") as file:
                 text = file.read()
     except OSError as error:

@@ -1,38 +1,48 @@
-"""The way to a model over TensorFlow Serving's REST API.
+"""A connection to a model over TensorFlow Serving's REST API.
 
-It needs the standard library only.
+Needs the standard library only.
 """
 
+import contextlib
 import http.client
 import io
 import json
+import os
 import re
+import select
 import socket
 import urllib.parse
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 from serving.client.errors import ServingError
 from serving.client.retries import Deadline
-from serving.client.transport import Answer, Row, VersionStatus
+from serving.client.transport import Answer, Row
+from serving.protocol import Code, VersionStatus
 
 URL = re.compile(
     r"(https?://[^/?#]+(?:/[^?#]*)?/v1/models/[^/:?#]+)"
     r"(?:/versions/[0-9]+|/labels/[^/:?#]+)?"
 )
 
-# Too many requests, and not available: the request was not looked at.
+# Too Many Requests and Service Unavailable: the request was not processed.
 _RETRIABLE = (429, 503)
+
+# How a connection that the other side has closed fails.
+_CLOSED = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 
 class RestTransport:
-    """Talks to one model over REST; every call opens a connection of its own.
+    """Runs the signatures of one model over REST, on kept connections.
 
     Args:
-        url: the model's, as `URL` has it.
+        url: the URL of the model, in the form of `URL`.
     """
 
     def __init__(self, url: str):
         self._url = url
+        self._connections = _ConnectionPool(urllib.parse.urlsplit(url))
 
     def predict(
         self, signature_name: str, row: Row, deadline: Deadline
@@ -53,6 +63,7 @@ class RestTransport:
                 VersionStatus(
                     int(version["version"]),
                     str(version["state"]),
+                    Code[version["status"]["error_code"]],
                     str(version["status"]["error_message"]),
                 )
                 for version in document["model_version_status"]
@@ -63,12 +74,12 @@ class RestTransport:
             ) from error
 
     def close(self) -> None:
-        pass
+        self._connections.close()
 
     def _exchange(
         self, method: str, verb: str, body: bytes | None, deadline: Deadline
     ) -> tuple[int, Any]:
-        """Sends a request and reads the JSON of the answer."""
+        """Sends a request and parses the JSON of the answer."""
         status, answer = self._send(method, verb, body, deadline)
         try:
             document = json.loads(answer)
@@ -90,29 +101,26 @@ class RestTransport:
     def _send(
         self, method: str, verb: str, body: bytes | None, deadline: Deadline
     ) -> tuple[int, bytes]:
-        url = urllib.parse.urlsplit(self._url + verb)
-        connection_type = (
-            http.client.HTTPSConnection
-            if url.scheme == "https"
-            else http.client.HTTPConnection
+        target = urllib.parse.quote(
+            urllib.parse.urlsplit(self._url + verb).path, safe="/:%"
         )
-        connection = connection_type(
-            url.netloc.rpartition("@")[2], timeout=_timeout(deadline)
-        )
-        connection.response_class = _response_before(deadline)
         waiting_for = "a connection to"
+        was_kept = False
         try:
-            connection.connect()
-            waiting_for = "an answer from"
-            connection.sock.settimeout(_timeout(deadline))
-            connection.request(
-                method,
-                urllib.parse.quote(url.path, safe="/:%"),
-                body,
-                {"Content-Type": "application/json"},
-            )
-            response = connection.getresponse()
-            return response.status, response.read()
+            with self._connections.borrow() as connection:
+                if connection.sock is None:
+                    connection.timeout = _timeout(deadline)
+                    connection.connect()
+                else:
+                    was_kept = True
+                waiting_for = "an answer from"
+                connection.sock.settimeout(_timeout(deadline))
+                connection.response_class = _response_before(deadline)
+                connection.request(
+                    method, target, body, {"Content-Type": "application/json"}
+                )
+                response = connection.getresponse()
+                return response.status, response.read()
         except TimeoutError as error:
             raise ServingError(
                 f"Timed out after {deadline.seconds:g} seconds of waiting for"
@@ -125,10 +133,10 @@ class RestTransport:
             ) from error
         except (OSError, http.client.HTTPException) as error:
             raise ServingError(
-                f"Cannot talk to {self._url}: {error or repr(error)}"
+                f"Cannot talk to {self._url}: {error or repr(error)}",
+                # A server may close an idle connection at any moment.
+                is_retriable=was_kept and isinstance(error, _CLOSED),
             ) from error
-        finally:
-            connection.close()
 
     def _unexpected(
         self, expected: str, document: Any, status: int
@@ -140,13 +148,84 @@ class RestTransport:
         )
 
 
+class _ConnectionPool:
+    """Idle connections to one server. Threads may share it.
+
+    Args:
+        url: a URL of the server.
+    """
+
+    def __init__(self, url: urllib.parse.SplitResult):
+        self._connection_type = (
+            http.client.HTTPSConnection
+            if url.scheme == "https"
+            else http.client.HTTPConnection
+        )
+        self._netloc = url.netloc.rpartition("@")[2]
+        # Threads share it: `append` and `pop` are atomic.
+        self._idle: list[http.client.HTTPConnection] = []
+        self._process_id = os.getpid()
+        # Also where nobody calls `close`.
+        weakref.finalize(self, _close_all, self._idle)
+
+    @contextlib.contextmanager
+    def borrow(self) -> Iterator[http.client.HTTPConnection]:
+        """Yields a connection: an idle one, or a new one to be connected.
+
+        It is kept afterwards, unless the block fails or the server closed it.
+        """
+        connection = self._take()
+        try:
+            yield connection
+        except BaseException:
+            # The rest of this answer must not be read as the next one.
+            connection.close()
+            raise
+        if connection.sock is not None:
+            self._idle.append(connection)
+
+    def close(self) -> None:
+        """Closes the idle connections."""
+        _close_all(self._idle)
+
+    def _take(self) -> http.client.HTTPConnection:
+        if self._process_id != os.getpid():
+            # After a fork these are the parent's connections, too.
+            self.close()
+            self._process_id = os.getpid()
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return self._connection_type(self._netloc)
+            if not _is_readable(connection.sock):
+                return connection
+            # The server closed it, or sent something unasked.
+            connection.close()
+
+
+def _close_all(connections: list[http.client.HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Whether a socket has data or was closed by the other side."""
+    if hasattr(select, "poll"):
+        # Unlike `select`, it takes file descriptors beyond 1024.
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([sock], [], [], 0)[0])
+
+
 def _timeout(deadline: Deadline) -> float:
-    # A timeout of 0 would mean not to wait at all.
+    # A timeout of 0 would make the socket non-blocking.
     return max(deadline.remaining_seconds(), 1e-3)
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads from a socket until a deadline, however slowly bytes come in."""
+    """Reads from a socket until a deadline, however slowly bytes arrive."""
 
     def __init__(self, sock: socket.socket, deadline: Deadline):
         self._socket = sock

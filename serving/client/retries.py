@@ -1,4 +1,4 @@
-"""Asking again, and when to stop."""
+"""Retries with exponential backoff, and their deadline."""
 
 import itertools
 import random
@@ -16,10 +16,10 @@ _LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Deadline:
-    """A moment in the future.
+    """The time by which a call must end.
 
     Args:
-        seconds: how far.
+        seconds: the time from now.
     """
 
     def __init__(self, seconds: float):
@@ -27,24 +27,26 @@ class Deadline:
         self._time = time.monotonic() + seconds
 
     def remaining_seconds(self) -> float:
-        """Returns how far it still is; negative when it is over."""
+        """Returns the time left, negative after the deadline."""
         return self._time - time.monotonic()
 
 
 def call_with_retries(
     call: Callable[[], Result], deadline: Deadline, max_retries: int
 ) -> Result:
-    """Calls until there is an answer or an error that no retry helps.
+    """Calls until there is a result or an error that no retry would change.
 
-    Pauses double from one attempt to the next, and each is a random part of
-    that, so that clients that were refused together do not come back together
+    The longest pause doubles with each attempt, and the pause is a random part
+    of it, so that clients that were refused together do not return together
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
 
     Args:
-        call: raises a `ServingError` if it fails.
-        deadline: when there is no more time for a pause, the last error is
-            raised.
-        max_retries: how many attempts may follow the first.
+        call: the function to call.
+        deadline: no pause goes beyond it.
+        max_retries: the most attempts after the first.
+
+    Raises:
+        ServingError: the last one that `call` raised.
     """
     for attempt in itertools.count():
         try:

@@ -1,11 +1,13 @@
-"""What a client needs of the way to a server."""
+"""The interface of a connection to one model, over any protocol."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from serving.client.retries import Deadline
+from serving.protocol import Code, VersionStatus
 
-#: The inputs of a signature for one user, by name: strings or floats.
+#: The inputs of a signature for one user, by name: lists of strings or floats,
+#: the tensors of `serving.protocol` without the batch dimension.
 Row = Mapping[str, list[Any]]
 
 
@@ -13,46 +15,33 @@ class Answer(NamedTuple):
     """The outputs of a signature for one user.
 
     Attributes:
-        row: values and nested lists of values by name.
-        status: the status that it came with.
+        row: the tensors by name, without the batch dimension, as values and
+            nested lists of values.
+        status: the status that they came with: HTTP's, or gRPC's `Code`.
     """
 
     row: Mapping[str, Any]
-    status: int
-
-
-class VersionStatus(NamedTuple):
-    """What a server says of a version of a model.
-
-    Attributes:
-        version: its number.
-        state: AVAILABLE when it answers; START, LOADING, UNLOADING, END.
-        error_message: why it ended, if it failed.
-    """
-
-    version: int
-    state: str
-    error_message: str
+    status: int | Code
 
 
 class Transport(Protocol):
-    """The way to one model. Threads may share it."""
+    """A connection to one model. Threads may share it."""
 
     def predict(
         self, signature_name: str, row: Row, deadline: Deadline
     ) -> Answer:
-        """Runs a signature once.
+        """Runs a signature for one user, once.
 
         Raises:
-            ServingError: there is no answer, or not one for one user.
+            ServingError: if there is no answer, or not one for one user.
         """
 
     def read_status(self, deadline: Deadline) -> list[VersionStatus]:
-        """Asks for the versions of the model, newest first.
+        """Reads the status of the model's versions, newest first.
 
         Raises:
-            ServingError: there is no answer, or not the expected one.
+            ServingError: if there is no answer, or not the expected one.
         """
 
     def close(self) -> None:
-        """Frees what the transport holds."""
+        """Closes the connections."""

@@ -1,10 +1,10 @@
-"""Shows a trained model on a page: rate titles, see what it recommends.
+"""Serves a web page that demonstrates a trained model.
 
     python -m serving.demo --job_dir runs/quickstart
 
-It serves the newest version that the job exported, or asks the server that
-`--url` names, TensorFlow Serving or `serving.local_server`. It stops on SIGTERM
-or Ctrl-C.
+People rate titles on it and see what the model recommends, and why. The model
+is the newest version that the job exported, or the one at `--url`, served by
+TensorFlow Serving or `serving.local_server`. SIGTERM and Ctrl-C stop it.
 """
 
 import contextlib
@@ -16,29 +16,29 @@ from collections.abc import Iterator, Sequence
 
 import uvicorn
 
-from serving import http_listener as listening
-from serving.client import rest_transport as rest_client
+from serving import http_listener
+from serving.client import rest_transport
 from serving.command_line import Parser, fail, port_number
 from serving.demo.app import DemoApp
-from serving.demo.catalog import read_catalogue
+from serving.demo.catalog import read_catalog
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serves the page until stopped."""
     parser = _make_parser()
     flags = parser.parse(arguments)
-    if flags.url and not rest_client.URL.fullmatch(flags.url):
+    if flags.url and not rest_transport.URL.fullmatch(flags.url):
         parser.error(
             "--url must be that of a model over REST, such as"
             " http://localhost:8501/v1/models/recommender. Received:"
             f" {flags.url!r}"
         )
-    # To be stopped, while loading or while serving, is no failure.
+    # Being stopped is no failure, neither while loading nor while serving.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: sys.exit(0))
     try:
-        catalogue = read_catalogue(flags.job_dir)
-        listener = listening.bind(flags.host, flags.port)
+        catalog = read_catalog(flags.job_dir)
+        listener = http_listener.bind(flags.host, flags.port)
         listener.listen()
     except ValueError as error:
         fail(str(error), exit_code=1)
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with (
         contextlib.nullcontext(flags.url)
         if flags.url
-        else _served(os.path.join(flags.job_dir, "export"))
+        else _run_local_server(os.path.join(flags.job_dir, "export"))
     ) as url:
-        server = uvicorn.Server(listening.configure(DemoApp(url, catalogue)))
-        host, port = listening.find_address(listener)
+        server = uvicorn.Server(http_listener.configure(DemoApp(url, catalog)))
+        host, port = http_listener.find_address(listener)
         sys.stdout.write(f"Asking {url}\nSee it at http://{host}:{port}/\n")
         sys.stdout.flush()
         server.run([listener])
@@ -64,18 +64,18 @@ def _make_parser() -> Parser:
     parser = Parser(
         prog="python -m serving.demo",
         description=(
-            "Shows a trained model on a page: rate titles, see what it"
-            " recommends and why."
+            "Serves a web page on which people rate titles and see what the"
+            " model recommends, and why."
         ),
     )
     parser.add_argument(
         "--job_dir",
         required=True,
-        help="the directory of a trained job, for its titles and its model",
+        help="the directory of a trained job, with its titles and its model",
     )
     parser.add_argument(
         "--url",
-        help="the model, where it is served already, such as"
+        help="the URL of the model if it is served already, such as"
         " http://localhost:8501/v1/models/recommender",
     )
     parser.add_argument(
@@ -93,8 +93,8 @@ def _make_parser() -> Parser:
 
 
 @contextlib.contextmanager
-def _served(export_dir: str) -> Iterator[str]:
-    """Yields the URL of a server of its own for an exported model."""
+def _run_local_server(export_dir: str) -> Iterator[str]:
+    """Runs a local server of an exported model, and yields its URL."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "serving.local_server"),
@@ -106,10 +106,10 @@ def _served(export_dir: str) -> Iterator[str]:
         text=True,
     )
     try:
-        # Until the end of the stream, if it ends without a greeting.
+        # Empty if the server ends without a greeting.
         greeting = process.stdout.readline() if process.stdout else ""
         if not greeting:
-            # The server has said itself what is wrong.
+            # The server has printed the error.
             sys.exit(process.wait())
         yield greeting.split()[-1]
     finally:

@@ -1,4 +1,4 @@
-"""The demo's page and what the page asks for, as an ASGI application."""
+"""The demo as an ASGI application: the page, and the API that it calls."""
 
 import asyncio
 import json
@@ -11,17 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from serving import protocol
-from serving.client.client import Client, ServingError
+from serving.client.client import Client
+from serving.client.errors import ServingError
 from serving.client.rest_transport import RestTransport
 from serving.client.retries import Deadline
-from serving.demo.catalog import Catalogue
+from serving.demo.catalog import Catalog
 
-# How many items the page shows at once.
+# Items that the page shows at once.
 _NUM_FOUND = 6
 _NUM_RECOMMENDATIONS = 10
-# A person should learn soon that the model is away.
+# People should learn soon that the model does not answer.
 _TIMEOUT_SECONDS = 5.0
-# Some ten thousand ratings.
+# About ten thousand ratings.
 _MAX_BODY_BYTES = 2**20
 
 _PAGE_DIR = Path(__file__).with_name("page")
@@ -32,8 +33,8 @@ _PAGE_FILES = {
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 _HEADERS = {
-    # The page needs nothing but itself. Should a title ever get into it as
-    # HTML, the browser would not run it.
+    # The page loads only its own files. If a title ever got into it as HTML,
+    # the browser would not run it.
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self';"
         " img-src 'self'; connect-src 'self'; base-uri 'none';"
@@ -52,25 +53,25 @@ class _Response(NamedTuple):
 
 
 class DemoApp:
-    """Serves the page, and asks the model for it.
+    """Serves the page, and asks the model on its behalf.
 
         GET  /                     the page; its files lie beside it
-        GET  /api/scale            the ratings to choose from
-        GET  /api/items?query=...  items by words of their titles
-        POST /api/recommendations  what to recommend, and why
+        GET  /api/scale            the ratings that a user can give
+        GET  /api/items?query=...  items found by words of their titles
+        POST /api/recommendations  recommendations and their reasons
 
-    The last takes `{"ratings": {ITEM_ID: RATING}}`. Answers are JSON; where
-    the model does not answer, status 502 and the reason as `error`.
+    The last takes `{"ratings": {ITEM_ID: RATING}}`. Answers are JSON. If the
+    model does not answer, the status is 502 and `error` says why.
 
     Args:
-        url: the model's, over REST.
-        catalogue: the model's items.
+        url: the URL of the model over REST.
+        catalog: the items of the model.
     """
 
-    def __init__(self, url: str, catalogue: Catalogue):
+    def __init__(self, url: str, catalog: Catalog):
         self._client = Client(url, _TIMEOUT_SECONDS)
         self._transport = RestTransport(url)
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._files = {
             path: _Response(200, content_type, (_PAGE_DIR / name).read_bytes())
             for path, (name, content_type) in _PAGE_FILES.items()
@@ -88,7 +89,7 @@ class DemoApp:
             message = await receive()
             body += message.get("body", b"")
             more_body = message.get("more_body", False)
-        # In a thread, as it waits for the model.
+        # In a thread, because it waits for the model.
         response = await asyncio.to_thread(
             self._respond,
             scope["method"],
@@ -160,7 +161,7 @@ class DemoApp:
 
     def _search(self, query_string: str) -> dict[str, Any]:
         query = urllib.parse.parse_qs(query_string).get("query", [""])[0]
-        found = self._catalogue.search(query, _NUM_FOUND)
+        found = self._catalog.search(query, _NUM_FOUND)
         return {"items": [item._asdict() for item in found]}
 
     def _recommend(self, ratings: dict[str, float]) -> dict[str, Any]:
@@ -169,7 +170,7 @@ class DemoApp:
         explanations = self._client.explain(
             ratings, [item.item_id for item in best]
         )
-        title_of = self._catalogue.title_of
+        title_of = self._catalog.title_of
         return {
             "items": [
                 {
@@ -194,15 +195,15 @@ class DemoApp:
 
 
 def rating_choices(low: float, high: float) -> list[float]:
-    """Chooses the ratings that a person can give, at most eleven.
+    """Returns the ratings to choose from, at most eleven, ascending.
 
-    They are one apart where the scale begins and ends with whole numbers, or
-    a half where it begins or ends with halves. A longer scale, or any other,
-    is cut in ten equal parts.
+    They are 1 apart on a scale between whole numbers, and 0.5 apart on one
+    between halves. A longer scale, or any other, is divided into ten equal
+    steps.
 
     Args:
         low: the lowest rating of the scale.
-        high: the highest.
+        high: the highest rating of the scale.
     """
     num_steps = 10
     for step in (1.0, 0.5):
@@ -214,11 +215,11 @@ def rating_choices(low: float, high: float) -> list[float]:
 
 
 def _parse_ratings(body: bytes) -> dict[str, float] | None:
-    """Reads a user's ratings; None if they are not in the form expected."""
+    """Parses the ratings of a user; None if the body is malformed."""
     if len(body) > _MAX_BODY_BYTES:
         return None
     try:
-        # Not as int, which may be larger than any float.
+        # A Python int may be larger than any float.
         document = json.loads(body, parse_int=float)
     except ValueError:
         return None

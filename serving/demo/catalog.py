@@ -1,4 +1,4 @@
-"""The titles that can be searched for in the demo."""
+"""The catalog of the demo: items and their titles, searched by words."""
 
 import os
 from typing import NamedTuple
@@ -10,21 +10,21 @@ import pyarrow.parquet as pq
 
 
 class Item(NamedTuple):
-    """An item and what people call it: its id, if it has no title."""
+    """An item and its title, which is the id of an item without one."""
 
     item_id: str
     title: str
 
 
-class Catalogue:
+class Catalog:
     """Finds items by words of their titles.
 
-    Case, accents and punctuation do not matter. A search looks at every
-    title, in the vectorised loops of Arrow.
+    Case, accents and punctuation do not matter. A search scans all titles, in
+    the vectorized loops of Arrow.
 
     Args:
-        item_ids: strings, the most rated item first.
-        titles: strings of the same length, null where an item has none.
+        item_ids: strings, `(num_items,)`, the most rated item first.
+        titles: strings, `(num_items,)`, null for an item without one.
     """
 
     def __init__(self, item_ids: pa.ChunkedArray, titles: pa.ChunkedArray):
@@ -36,20 +36,20 @@ class Catalogue:
         )
 
     def title_of(self, item_id: str) -> str:
-        """Returns what to call an item, in the catalogue or not."""
+        """Returns the title of an item, or its id if it has none."""
         return self._title_of_id.get(item_id, item_id)
 
     def search(self, query: str, limit: int) -> list[Item]:
-        """Finds the items whose titles hold every word of a query.
+        """Finds the items whose titles contain every word of a query.
 
-        Titles that begin with the query come first, then those where each of
-        its words begins a word, then those that hold them anywhere, as titles
-        without spaces do. Among equals the most rated comes first; so it does
-        in the answer to a query without words, which is any item.
+        Titles that begin with the query come first, then titles in which each
+        query word begins a word, then the others, such as titles without
+        spaces. Ties go to the most rated item. A query without words matches
+        every item.
 
         Args:
-            query: what a person typed, perhaps the beginning of a word.
-            limit: the largest number of items.
+            query: the text typed so far; its last word may be incomplete.
+            limit: the most items to return.
         """
         folded_query = _fold(pa.array([query]))[0].as_py().rstrip()
         words = folded_query.split()
@@ -73,14 +73,14 @@ class Catalogue:
         ]
 
 
-def read_catalogue(job_dir: str) -> Catalogue:
+def read_catalog(job_dir: str) -> Catalog:
     """Reads the items of a training job.
 
     Args:
         job_dir: its directory, which holds `vocabulary/items.parquet`.
 
     Raises:
-        ValueError: if there is no table of items.
+        ValueError: if there is no such table.
     """
     path = os.path.join(job_dir, "vocabulary", "items.parquet")
     try:
@@ -93,17 +93,17 @@ def read_catalogue(job_dir: str) -> Catalogue:
     except (OSError, pa.ArrowInvalid) as error:
         raise ValueError(f"{path} is no table of items: {error}") from error
     table = table.sort_by("index")
-    return Catalogue(table["item_id"], table["title"])
+    return Catalog(table["item_id"], table["title"])
 
 
 def _fold(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Leaves words of lower-case letters and digits, a space before each."""
+    """Normalizes texts to lower-case words, each after one space."""
     folded = pc.utf8_normalize(pc.utf8_lower(texts), form="NFKD")
-    # "Schindler's" is one word, and written without the apostrophe as well.
+    # "Schindler's" is one word, which people also type without the apostrophe.
     for pattern, replacement in (
         (r"[\pM'\x{2019}]+", ""),
         (r"[^\pL\pN]+", " "),
-        # So that the first word, too, begins after a space.
+        # The first word, too, comes after a space.
         (r"^ ?", " "),
     ):
         folded = pc.replace_substring_regex(

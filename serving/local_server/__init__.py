@@ -1,1 +1,1 @@
-"""TensorFlow Serving's protocol, served on one machine."""
+"""A server of TensorFlow Serving's protocol for one machine."""

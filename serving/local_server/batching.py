@@ -1,4 +1,4 @@
-"""Puts the requests of several clients together into one run of the model."""
+"""Batches requests: several clients' rows in one run of the model."""
 
 import asyncio
 import threading
@@ -11,17 +11,18 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.local_server.config_files import BatchingParameters
+from serving.local_server.errors import RequestError, refuse
 from serving.local_server.model import Arrays, ModelVersion
-from serving.protocol import Code, RequestError
+from serving.protocol import Code
 
 
 class _Key(NamedTuple):
-    """What requests must have in common to meet in a batch."""
+    """What the requests of one batch have in common."""
 
     version: ModelVersion
     signature_name: str
     output_names: tuple[str, ...]
-    # Input by input, without the first dimension.
+    # Of each input, without the batch dimension.
     shapes: tuple[tuple[int, ...], ...]
 
 
@@ -33,7 +34,7 @@ class _Request(NamedTuple):
 
 
 class _Queue(deque[_Request]):
-    """Requests that wait for each other, and how many rows they have."""
+    """Requests of one key that wait, and their number of rows."""
 
     num_rows = 0
 
@@ -48,18 +49,18 @@ class _Queue(deque[_Request]):
 
 
 class Batcher:
-    """Runs requests of the same signature and shape as one.
+    """Runs requests of the same signature and shape in batches.
 
-    Inputs and outputs are concatenated and split along their first dimension.
-    Requests whose lists differ in length never meet in a batch, where under
-    TensorFlow Serving they would and both fail; and when a batch fails, its
-    requests are run one by one, so that each is told of its own mistakes only.
+    Inputs are concatenated and outputs split along the batch dimension.
+    Requests of different shapes never share a batch; in TensorFlow Serving
+    they do, and both fail. When a batch fails, its requests are run one by
+    one, so that each gets only its own error.
 
-    A thread that has run a batch takes the next one by itself: the event loop
-    is busy by then, with the answers to the last one.
+    A thread that finished a batch takes the next one itself, because the event
+    loop is then busy with the answers to the last one.
 
     Args:
-        parameters: sizes and times.
+        parameters: the sizes, times and threads.
     """
 
     def __init__(self, parameters: BatchingParameters):
@@ -67,7 +68,7 @@ class Batcher:
         self._threads = ThreadPoolExecutor(
             parameters.num_batch_threads, parameters.thread_pool_name
         )
-        # Of what follows.
+        # Guards the attributes below.
         self._lock = threading.Lock()
         self._num_idle_threads = parameters.num_batch_threads
         self._queues: dict[_Key, _Queue] = {}
@@ -79,19 +80,27 @@ class Batcher:
         inputs: Arrays,
         output_names: Sequence[str],
     ) -> Arrays:
-        """Runs a signature on all of its inputs, together with others.
+        """Runs a signature in a batch with other requests.
+
+        Args:
+            version: the loaded model.
+            signature_name: a signature that it has.
+            inputs: all inputs of the signature, `(batch_size, ...)` each.
+            output_names: the outputs to return.
+
+        Returns:
+            The outputs by name, `(batch_size, ...)` each.
 
         Raises:
-            RequestError: if the request cannot be batched, too many wait, or
-                the model refuses or fails.
+            RequestError: if the request cannot be batched, the queue is full,
+                or the model refuses or fails.
         """
         num_rows = _count_rows(inputs)
         maximum = self._parameters.max_batch_size
         if num_rows > maximum:
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
+            refuse(
                 f"Task size {num_rows} is larger than maximum input batch size"
-                f" {maximum}",
+                f" {maximum}"
             )
         loop = asyncio.get_running_loop()
         key = _Key(
@@ -101,7 +110,7 @@ class Batcher:
             tuple(inputs[name].shape[1:] for name in sorted(inputs)),
         )
         if num_rows == 0:
-            # Under TensorFlow Serving it would wait for ever.
+            # In TensorFlow Serving it would wait forever.
             return await loop.run_in_executor(
                 self._threads, _run_alone, key, inputs, 0
             )
@@ -132,7 +141,7 @@ class Batcher:
             queue.put(request)
 
     def _wake_thread(self) -> None:
-        """Lets a thread run batches, if one is due and a thread has time."""
+        """Starts running batches in an idle thread, if a batch is due."""
         with self._lock:
             if not self._num_idle_threads or self._find_due_queue() is None:
                 return
@@ -140,7 +149,7 @@ class Batcher:
         self._threads.submit(self._run_batches)
 
     def _run_batches(self) -> None:
-        """Runs batches as long as one is due."""
+        """Runs batches until none is due."""
         while batch := self._take_batch():
             key, requests = batch
             results: Sequence[Arrays | BaseException]
@@ -155,7 +164,7 @@ class Batcher:
             )
 
     def _take_batch(self) -> tuple[_Key, list[_Request]] | None:
-        """Takes the next batch; without one, the thread is idle."""
+        """Takes the next batch that is due; None makes the thread idle."""
         with self._lock:
             while (key := self._find_due_queue()) is not None:
                 if requests := self._take_requests(key):
@@ -164,8 +173,8 @@ class Batcher:
             return None
 
     def _find_due_queue(self) -> _Key | None:
-        """Finds the queue whose first request waits longest, if one is due."""
-        # Timers may come a little early.
+        """Finds the due queue whose first request has waited longest."""
+        # Timers may fire a little early.
         now = time.monotonic() + 1e-3
         due = [
             (queue[0].due_at, position, key)
@@ -183,12 +192,12 @@ class Batcher:
             if num_rows + queue[0].num_rows > self._parameters.max_batch_size:
                 break
             request = queue.take()
-            # Nobody waits any more for one that was cancelled.
+            # A canceled request needs no answer.
             if not request.outputs.done():
                 requests.append(request)
                 num_rows += request.num_rows
         if not queue:
-            # It would keep a retired version of the model alive.
+            # Its key would keep a retired version of the model alive.
             del self._queues[key]
         return requests
 
@@ -212,15 +221,11 @@ def _deliver(
 
 def _count_rows(inputs: Arrays) -> int:
     if any(array.ndim == 0 for array in inputs.values()):
-        raise RequestError(
-            Code.INVALID_ARGUMENT,
-            "Batching Run() input tensors must have at least one dimension",
-        )
+        refuse("Batching Run() input tensors must have at least one dimension")
     sizes = {len(array) for array in inputs.values()}
     if len(sizes) != 1:
-        raise RequestError(
-            Code.INVALID_ARGUMENT,
-            "Batching Run() input tensors must have equal 0th-dimension size",
+        refuse(
+            "Batching Run() input tensors must have equal 0th-dimension size"
         )
     return sizes.pop()
 
@@ -228,10 +233,10 @@ def _count_rows(inputs: Arrays) -> int:
 def _run_batch(
     key: _Key, requests: Sequence[_Request], num_rows: int
 ) -> list[Arrays | BaseException]:
-    """Runs requests as one, filled up to `num_rows`.
+    """Runs requests in one batch, padded to `num_rows`.
 
     Returns:
-        The outputs or the error of each request.
+        The outputs of each request, or its error.
     """
     inputs = _concatenate([request.inputs for request in requests], num_rows)
     try:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's configuration files, in protobuf's text format."""
+"""Reads TensorFlow Serving's configuration files, protobufs in text format."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -14,8 +14,9 @@ from google.protobuf import (  # type: ignore[import-untyped]
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from tensorflow_serving.config import model_server_config_pb2
 
-# What the package tensorflow-serving-api leaves out of TensorFlow Serving's
-# messages, with the numbers and types that they have there.
+# The messages of TensorFlow Serving that the package tensorflow-serving-api
+# lacks, with their numbers and types (session_bundle_config.proto and
+# monitoring_config.proto of https://github.com/tensorflow/serving).
 _SCHEMA = """
     name: "serving/config_files.proto"
     package: "tensorflow.serving"
@@ -70,21 +71,21 @@ _SCHEMA = """
     }
 """
 
-# Where the metrics are unless the file names a path.
+# The path of the metrics unless the file names one.
 _PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
 
 class ConfigError(ValueError):
-    """A configuration file that cannot be used."""
+    """A configuration that is malformed or that this server cannot serve."""
 
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions on disk are to be served.
+    """The choice of the versions to serve among those on disk.
 
     Args:
-        num_newest: how many of the newest; None for all of them.
-        specific: if given, these and no others.
+        num_newest: serve so many of the newest; None for all.
+        specific: serve exactly these instead.
     """
 
     num_newest: int | None = 1
@@ -100,13 +101,13 @@ class VersionPolicy:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model to serve.
+    """The configuration of a model.
 
     Args:
-        name: its name in requests.
-        base_path: the directory of its numbered versions.
-        policy: which of them to serve.
-        version_labels: names of versions.
+        name: the name in requests.
+        base_path: the directory of the numbered versions.
+        policy: which versions to serve.
+        version_labels: the numbers of versions by label.
     """
 
     name: str
@@ -117,20 +118,18 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How requests are put together into batches.
-
-    The defaults are TensorFlow Serving's.
+    """The parameters of batching, with TensorFlow Serving's defaults.
 
     Args:
         max_batch_size: the most rows in a batch.
-        batch_timeout_micros: how long a request waits for others while
-            nothing else is to be done.
-        max_enqueued_batches: requests that would make a queue longer are
+        batch_timeout_micros: how long a request waits for others while a
+            thread is idle.
+        max_enqueued_batches: the longest queue; requests beyond it are
             refused.
-        num_batch_threads: how many batches run at once.
-        thread_pool_name: what their threads are called.
-        allowed_batch_sizes: if given, a batch is filled up with copies of a
-            row to the next of these sizes.
+        num_batch_threads: the most batches that run at once.
+        thread_pool_name: the name of their threads.
+        allowed_batch_sizes: pad each batch with copies of a row to the next of
+            these sizes; empty for no padding.
     """
 
     max_batch_size: int = 1000
@@ -144,25 +143,28 @@ class BatchingParameters:
 def read_models(path: str) -> list[ModelConfig]:
     """Reads a ModelServerConfig.
 
+    Args:
+        path: the file.
+
     Raises:
         ConfigError: if it is not one that this server can serve.
     """
     config = _read(path, model_server_config_pb2.ModelServerConfig())
     try:
-        return to_models(config)
+        return parse_models(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
 
-def to_models(config: Message) -> list[ModelConfig]:
-    """Takes a ModelServerConfig message apart.
+def parse_models(config: Message) -> list[ModelConfig]:
+    """Converts a ModelServerConfig message.
 
     Raises:
         ConfigError: if it is not one that this server can serve.
     """
     if config.WhichOneof("config") != "model_config_list":
         raise ConfigError("it must hold a model_config_list.")
-    models = [_to_model(each) for each in config.model_config_list.config]
+    models = [_parse_model(each) for each in config.model_config_list.config]
     names = [each.name for each in models]
     for name in names:
         if names.count(name) > 1:
@@ -172,7 +174,7 @@ def to_models(config: Message) -> list[ModelConfig]:
     return models
 
 
-def _to_model(config: Message) -> ModelConfig:
+def _parse_model(config: Message) -> ModelConfig:
     if not config.name:
         raise ConfigError("a model has no `name`.")
     if not config.base_path:
@@ -191,7 +193,7 @@ def _to_model(config: Message) -> ModelConfig:
                 specific=frozenset(policy.specific.versions)
             )
         case _:
-            # Neither no policy nor 0 means "none" to TensorFlow Serving.
+            # Without a policy, or with 0, TensorFlow Serving serves one.
             versions = VersionPolicy(num_newest=policy.latest.num_versions or 1)
     return ModelConfig(
         name=config.name,
@@ -204,8 +206,12 @@ def _to_model(config: Message) -> ModelConfig:
 def read_batching_parameters(path: str) -> BatchingParameters:
     """Reads BatchingParameters.
 
+    Args:
+        path: the file.
+
     Raises:
-        ConfigError: if the file does not hold what this server can do.
+        ConfigError: if the file is malformed or asks for something that this
+            server does not do.
     """
     message = _read(path, _new_message("BatchingParameters"))
     if message.pad_variable_length_inputs:
@@ -250,11 +256,14 @@ def _check_allowed_sizes(path: str, parameters: BatchingParameters) -> None:
 def read_prometheus_path(path: str) -> str | None:
     """Reads a MonitoringConfig.
 
+    Args:
+        path: the file.
+
     Returns:
-        The URL path of the metrics, or None if there shall be none.
+        The URL path of the metrics, or None if they are disabled.
 
     Raises:
-        ConfigError: if it is not one.
+        ConfigError: if the file is malformed.
     """
     config = _read(path, _new_message("MonitoringConfig")).prometheus_config
     if not config.enable:
@@ -279,7 +288,7 @@ def _read(path: str, message: Message) -> Message:
 
 
 def _new_message(name: str) -> Message:
-    # A pool of its own: another library may bring the same messages.
+    # A pool of its own: another library may define the same messages.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
     schema = text_format.Parse(_SCHEMA, descriptor_pb2.FileDescriptorProto())

@@ -1,4 +1,4 @@
-"""The gRPC API: TensorFlow Serving's services over the models of a server."""
+"""TensorFlow Serving's gRPC API: PredictionService and ModelService."""
 
 import asyncio
 import functools
@@ -20,13 +20,20 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.local_server import config_files, example_apis, tensor_messages
+from serving.local_server import config_files, tensor_messages
 from serving.local_server.config_files import ConfigError
+from serving.local_server.errors import RequestError, refuse
+from serving.local_server.inference import (
+    CLASSIFY,
+    REGRESS,
+    InferenceRunner,
+    call_by_size,
+    refuse_examples,
+)
 from serving.local_server.model import ModelVersion
-from serving.local_server.model_manager import Models
+from serving.local_server.model_manager import ModelManager
 from serving.local_server.monitoring import Metrics
-from serving.local_server.runner import Runner, call
-from serving.protocol import Code, RequestError
+from serving.protocol import Code
 
 _Method = TypeVar("_Method", bound=Callable[..., Awaitable[Any]])
 
@@ -37,41 +44,42 @@ _STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def create_server(
-    models: Models,
-    runner: Runner,
+    manager: ModelManager,
+    runner: InferenceRunner,
     metrics: Metrics,
     *,
     max_body_bytes: int,
     as_tensor_content: bool,
     with_healthcheck: bool,
 ) -> grpc.aio.Server:
-    """Makes a server that is neither bound nor started.
+    """Returns a server that is neither bound nor started.
 
     Args:
-        models: the models to serve.
-        runner: what runs the requests.
-        metrics: what counts them.
+        manager: the models to serve.
+        runner: runs the requests.
+        metrics: counts the requests.
         max_body_bytes: the size of the largest message, and of the largest
             tensor in memory.
-        as_tensor_content: whether answers hold numbers as bytes.
-        with_healthcheck: whether to tell gRPC's probes that it serves.
+        as_tensor_content: whether to write the numbers of answers as
+            `tensor_content`.
+        with_healthcheck: whether to answer grpc.health.v1.Health/Check.
     """
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", max_body_bytes),
             ("grpc.max_send_message_length", -1),
-            # Two servers on one port would be a riddle.
+            # A second server on the same port shall fail to start.
             ("grpc.so_reuseport", 0),
         ]
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         _PredictionService(
-            models, runner, metrics, max_body_bytes, as_tensor_content
+            manager, runner, metrics, max_body_bytes, as_tensor_content
         ),
         server,
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        _ModelService(models), server
+        _ModelService(manager), server
     )
     if with_healthcheck:
         check = grpc.unary_unary_rpc_method_handler(_check_health)
@@ -86,7 +94,7 @@ def create_server(
 
 
 def _refusing(method: _Method) -> _Method:
-    """Lets a method end its call with the status of the error it raises."""
+    """Makes a method end its call with the status of the error it raises."""
 
     @functools.wraps(method)
     async def answer(
@@ -101,7 +109,7 @@ def _refusing(method: _Method) -> _Method:
             code, message = Code.INTERNAL, repr(error)
         if len(message) > _MAX_MESSAGE_LENGTH:
             message = message[:_MAX_MESSAGE_LENGTH] + "...TRUNCATED"
-        # A request may name what is no UTF-8.
+        # A request may hold names that are not UTF-8.
         message = message.encode("utf-8", "replace").decode()
         return await context.abort(_STATUS_CODES[code.value], message)
 
@@ -111,13 +119,13 @@ def _refusing(method: _Method) -> _Method:
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(
         self,
-        models: Models,
-        runner: Runner,
+        manager: ModelManager,
+        runner: InferenceRunner,
         metrics: Metrics,
         max_body_bytes: int,
         as_tensor_content: bool,
     ):
-        self._models = models
+        self._manager = manager
         self._runner = runner
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
@@ -139,9 +147,9 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def _predict(
         self, request: predict_pb2.PredictRequest
     ) -> predict_pb2.PredictResponse:
-        number, version = _find(self._models, request)
-        signature_name, inputs, output_names = await call(
-            request.ByteSize(), version.decode, request, self._max_body_bytes
+        number, version = _find(self._manager, request)
+        signature_name, inputs, output_names = await call_by_size(
+            request.ByteSize(), version.parse, request, self._max_body_bytes
         )
         outputs = await self._runner.run(
             version, signature_name, inputs, output_names
@@ -150,9 +158,9 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         response.model_spec.name = request.model_spec.name
         response.model_spec.signature_name = signature_name
         response.model_spec.version.value = number
-        await call(
+        await call_by_size(
             sum(array.nbytes for array in outputs.values()),
-            tensor_messages.encode_outputs,
+            tensor_messages.write_outputs,
             outputs,
             response,
             self._as_tensor_content,
@@ -167,19 +175,15 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
         _require_model_spec(request)
         if not request.metadata_field:
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
+            refuse(
                 "GetModelMetadataRequest must specify at least one"
-                " metadata_field",
+                " metadata_field"
             )
         for field in request.metadata_field:
             if field != "signature_def":
-                # TensorFlow Serving does not fill its %s in either.
-                raise RequestError(
-                    Code.INVALID_ARGUMENT,
-                    f"Metadata field %s is not supported{field}",
-                )
-        number, version = _find(self._models, request)
+                # The "%s" is TensorFlow Serving's, unformatted.
+                refuse(f"Metadata field %s is not supported{field}")
+        number, version = _find(self._manager, request)
         signatures = get_model_metadata_pb2.SignatureDefMap(
             signature_def=version.signature_defs
         )
@@ -195,7 +199,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         request: classification_pb2.ClassificationRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        self._refuse(request, "Classify", example_apis.CLASSIFY)
+        self._refuse(request, "Classify", CLASSIFY)
 
     @_refusing
     async def Regress(  # noqa: N802
@@ -203,13 +207,13 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         request: regression_pb2.RegressionRequest,
         context: grpc.aio.ServicerContext,
     ) -> None:
-        self._refuse(request, "Regress", example_apis.REGRESS)
+        self._refuse(request, "Regress", REGRESS)
 
     def _refuse(self, request: Any, api: str, method_name: str) -> NoReturn:
         spec = request.model_spec
         with self._metrics.measure(spec.name, api, "GRPC"):
-            _, version = _find(self._models, request)
-            example_apis.refuse(version, method_name, spec.signature_name)
+            _, version = _find(self._manager, request)
+            refuse_examples(version, method_name, spec.signature_name)
 
     @_refusing
     async def MultiInference(  # noqa: N802
@@ -219,22 +223,22 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     ) -> None:
         tasks: Sequence[inference_pb2.InferenceTask] = request.tasks
         if not tasks:
-            _find_by_spec(self._models, model_pb2.ModelSpec())
-        _, version = _find_by_spec(self._models, tasks[0].model_spec)
+            _find_by_spec(self._manager, model_pb2.ModelSpec())
+        _, version = _find_by_spec(self._manager, tasks[0].model_spec)
         method_name = tasks[0].method_name
-        if method_name not in (example_apis.CLASSIFY, example_apis.REGRESS):
+        if method_name not in (CLASSIFY, REGRESS):
             raise RequestError(
                 Code.UNIMPLEMENTED,
                 f"Unsupported signature method_name: {method_name}",
             )
-        example_apis.refuse(
+        refuse_examples(
             version, method_name, tasks[0].model_spec.signature_name
         )
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, models: Models):
-        self._models = models
+    def __init__(self, manager: ModelManager):
+        self._manager = manager
 
     @_refusing
     async def GetModelStatus(  # noqa: N802
@@ -247,15 +251,15 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         # A label is ignored, as TensorFlow Serving does.
         version = spec.version.value if spec.HasField("version") else None
         response = get_model_status_pb2.GetModelStatusResponse()
-        for status in self._models.statuses(spec.name, version):
+        for status in self._manager.statuses(spec.name, version):
             answer = response.model_version_status.add(
                 version=status.version,
                 state=get_model_status_pb2.ModelVersionStatus.State.Value(
                     status.state
                 ),
             )
-            answer.status.error_code = status.code.value
-            answer.status.error_message = status.message
+            answer.status.error_code = status.error_code.value
+            answer.status.error_message = status.error_message
         return response
 
     @_refusing
@@ -265,39 +269,36 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
         context: grpc.aio.ServicerContext,
     ) -> model_management_pb2.ReloadConfigResponse:
         if request.config.WhichOneof("config") != "model_config_list":
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
+            refuse(
                 "ServerModelConfig type not supported by"
                 " HandleReloadConfigRequest. Only ModelConfigList is"
-                " currently supported",
+                " currently supported"
             )
         try:
-            configs = config_files.to_models(request.config)
+            configs = config_files.parse_models(request.config)
         except ConfigError as error:
             raise RequestError(Code.INVALID_ARGUMENT, str(error)) from error
-        await asyncio.to_thread(self._models.reconfigure, configs)
+        await asyncio.to_thread(self._manager.reconfigure, configs)
         return model_management_pb2.ReloadConfigResponse()
 
 
-def _find(models: Models, request: Any) -> tuple[int, ModelVersion]:
+def _find(manager: ModelManager, request: Any) -> tuple[int, ModelVersion]:
     _require_model_spec(request)
-    return _find_by_spec(models, request.model_spec)
+    return _find_by_spec(manager, request.model_spec)
 
 
 def _require_model_spec(request: Any) -> None:
     if not request.HasField("model_spec"):
-        raise RequestError(Code.INVALID_ARGUMENT, "Missing ModelSpec")
+        refuse("Missing ModelSpec")
 
 
 def _find_by_spec(
-    models: Models, spec: model_pb2.ModelSpec
+    manager: ModelManager, spec: model_pb2.ModelSpec
 ) -> tuple[int, ModelVersion]:
     if not spec.name:
-        raise RequestError(
-            Code.INVALID_ARGUMENT, "ModelSpec has no name specified."
-        )
+        refuse("ModelSpec has no name specified.")
     choice = spec.WhichOneof("version_choice")
-    return models.find(
+    return manager.find(
         spec.name,
         version=spec.version.value if choice == "version" else None,
         label=spec.version_label if choice == "version_label" else None,
@@ -307,8 +308,9 @@ def _find_by_spec(
 async def _check_health(
     request: bytes, context: grpc.aio.ServicerContext
 ) -> bytes:
-    """Answers grpc.health.v1.Health/Check, whose messages are this small."""
+    """Answers grpc.health.v1.Health/Check for the server as a whole."""
+    # An empty message asks for no service by name.
     if request:
         await context.abort(grpc.StatusCode.NOT_FOUND, "service name unknown")
-    # status: SERVING
+    # HealthCheckResponse{status: SERVING}
     return b"\x08\x01"

@@ -1,4 +1,4 @@
-"""The models of a server: which versions are loaded, served and retired."""
+"""Manages models: which of their versions are loaded, served and retired."""
 
 import dataclasses
 import gc
@@ -12,24 +12,24 @@ from collections.abc import Collection, Mapping, Sequence
 import tensorflow as tf
 
 from serving.local_server.config_files import ModelConfig
-from serving.local_server.digests import check_digests
-from serving.local_server.model import ModelLoadError, ModelVersion
-from serving.protocol import Code, RequestError, VersionStatus
+from serving.local_server.errors import ModelLoadError, RequestError
+from serving.local_server.model import ModelVersion, check_digests
+from serving.protocol import Code, VersionStatus
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
 class _Version:
-    """A version of a model, from when it is first wanted.
+    """What is known of a version since it was first chosen to be served.
 
     Attributes:
         path: its directory.
         state: LOADING, AVAILABLE or END.
-        model: what answers requests, while it is AVAILABLE.
-        error: why it could not be loaded.
-        num_attempts: how often loading was tried.
-        next_attempt_at: when it is tried next, on the monotonic clock.
+        model: the loaded model while AVAILABLE, otherwise None.
+        error: why the last attempt to load it failed.
+        num_attempts: the number of attempts to load it.
+        next_attempt_at: when to try again, in seconds of time.monotonic().
     """
 
     path: str
@@ -40,23 +40,27 @@ class _Version:
     next_attempt_at: float = 0.0
 
 
-class Models:
+class ModelManager:
     """Loads and retires versions of models as they come and go on disk.
 
-    A thread looks at the directories. What it finds is loaded, and answers the
-    warm-up requests, before anything older is retired; what cannot be loaded
-    leaves the older one in place. A request holds on to the version that it
-    began with, so that one is retired under no request.
+    A thread polls the directories. A new version is loaded and warmed up
+    before an older one is retired; if it cannot be loaded, the older one
+    stays. A request keeps the version that it began with until it is answered.
+    Threads may share the manager.
 
     Args:
         configs: the models to serve.
-        poll_wait_seconds: time between two looks; with 0 there is only one.
-        max_num_load_retries: how often a load that failed is tried again.
-        load_retry_interval_seconds: time between two tries.
+        poll_wait_seconds: time between two polls; 0 polls only once.
+        max_num_load_retries: how often a failed load is tried again.
+        load_retry_interval_seconds: time between two attempts to load.
         allow_labels_for_unavailable: whether a new label may name a version
             that is not served yet.
-        with_digests: whether a version must hold the files that its list of
-            digests names, unchanged.
+        verify_digests: whether to load only versions whose files match their
+            list of digests.
+
+    Raises:
+        RequestError: if a label names a version that is not served, with the
+            code FAILED_PRECONDITION.
     """
 
     def __init__(
@@ -66,48 +70,47 @@ class Models:
         max_num_load_retries: int = 5,
         load_retry_interval_seconds: float = 60,
         allow_labels_for_unavailable: bool = False,
-        with_digests: bool = False,
+        verify_digests: bool = False,
     ):
         self._poll_wait_seconds = poll_wait_seconds
         self._max_num_load_retries = max_num_load_retries
         self._load_retry_interval_seconds = load_retry_interval_seconds
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
-        self._with_digests = with_digests
+        self._verify_digests = verify_digests
         self._thread = threading.Thread(
-            target=self._run, name="versions", daemon=True
+            target=self._run, name="model_manager", daemon=True
         )
-        # Guards what follows and tells of changes of it. Readers only take
-        # what is there; a thread at a time changes it, without the lock only
-        # while a model is being loaded.
+        # Guards the attributes below and announces their changes. The lock is
+        # not held while a model is loaded.
         self._changed = threading.Condition()
         self._is_stopping = False
-        self._num_polls_wanted = 0
+        self._num_polls_requested = 0
         self._num_polls_done = 0
         self._configs: Mapping[str, ModelConfig] = {}
         self._labels: Mapping[str, Mapping[str, int]] = {}
         self._versions: dict[str, dict[int, _Version]] = {}
-        # What was last said of a model's directory.
-        self._complaints: dict[str, str] = {}
+        # The last warning about each model's directory.
+        self._warnings: dict[str, str] = {}
         self._adopt(configs)
 
     def start(self) -> None:
-        """Loads the models, and looks for new versions from now on.
+        """Loads the models and starts the thread that polls for versions.
 
-        A model that cannot be served at all at the start is a mistake; it is
-        not tried again.
+        A model without a single loadable version is an error at the start;
+        loading it is not retried.
 
         Raises:
             ModelLoadError: if a model has no version that can be served.
         """
         for config in self._configs.values():
-            errors = self._load_wanted(config.name, self._find_wanted(config))
+            errors = self._load(config.name, self._choose_versions(config))
             if not self._served(config.name):
                 raise errors[0] if errors else _no_version(config)
             _warn(config.name, errors)
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread; what is loaded can still be used."""
+        """Stops the thread. Loaded versions can still be used."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -116,10 +119,16 @@ class Models:
     def find(
         self, name: str, version: int | None, label: str | None
     ) -> tuple[int, ModelVersion]:
-        """Returns the version asked for, the newest if none is.
+        """Returns a served version of a model, and its number.
+
+        Args:
+            name: the name of the model.
+            version: the number of the version, or None.
+            label: a label of the version, or None. Without version and label
+                the newest version is returned.
 
         Raises:
-            RequestError: if it is not served.
+            RequestError: if no such version is served.
         """
         with self._changed:
             if label is not None:
@@ -132,13 +141,13 @@ class Models:
             served = self._served(name)
             number = max(served, default=None) if version is None else version
             if number is None or number not in served:
-                wanted = (
+                request = (
                     f"Latest({name})"
                     if version is None
                     else f"Specific({name}, {version})"
                 )
                 raise RequestError(
-                    Code.NOT_FOUND, f"Servable not found for request: {wanted}"
+                    Code.NOT_FOUND, f"Servable not found for request: {request}"
                 )
             return number, served[number]
 
@@ -147,10 +156,10 @@ class Models:
 
         Args:
             name: the name of the model.
-            version: the only version of interest, or None for all.
+            version: the number of the only version to return, or None for all.
 
         Raises:
-            RequestError: if there is none.
+            RequestError: if there is none, with the code NOT_FOUND.
         """
         with self._changed:
             versions = self._versions.get(name, {})
@@ -171,14 +180,14 @@ class Models:
             ]
 
     def served(self) -> dict[str, list[int]]:
-        """Returns the versions that answer requests, by model."""
+        """Returns the numbers of the versions served, ascending, by model."""
         with self._changed:
             return {name: sorted(self._served(name)) for name in self._versions}
 
     def reconfigure(self, configs: Sequence[ModelConfig]) -> None:
-        """Serves other models from now on, and waits until it does.
+        """Replaces the models to serve, and waits until the new ones are.
 
-        Models that are not named any more are retired.
+        Models that are not in `configs` are retired.
 
         Raises:
             RequestError: if a label names a version that is not served, or
@@ -187,11 +196,11 @@ class Models:
         names = {config.name for config in configs}
         with self._changed:
             self._adopt(configs)
-            self._num_polls_wanted += 1
-            wanted = self._num_polls_wanted
+            self._num_polls_requested += 1
+            poll = self._num_polls_requested
             self._changed.notify_all()
             self._changed.wait_for(
-                lambda: self._is_stopping or self._num_polls_done >= wanted
+                lambda: self._is_stopping or self._num_polls_done >= poll
             )
             missing = sorted(name for name in names if not self._served(name))
         if missing:
@@ -239,24 +248,25 @@ class Models:
                 self._changed.wait_for(self._has_work, self._waiting_seconds())
                 if self._is_stopping:
                     return
-                wanted = self._num_polls_wanted
+                poll = self._num_polls_requested
                 configs = dict(self._configs)
             for config in configs.values():
                 self._poll(config)
             for name in self._versions.keys() - configs.keys():
-                self._keep_trying(name, [])
+                self._cancel_retries(name, [])
                 self._retire(name, [])
             with self._changed:
-                self._num_polls_done = wanted
+                self._num_polls_done = poll
                 self._changed.notify_all()
 
     def _has_work(self) -> bool:
         return (
-            self._is_stopping or self._num_polls_wanted > self._num_polls_done
+            self._is_stopping
+            or self._num_polls_requested > self._num_polls_done
         )
 
     def _waiting_seconds(self) -> float | None:
-        """Returns how long there is nothing to do, None if for ever."""
+        """Returns the seconds until the next poll or retry, if there is one."""
         waits = [
             max(0.0, version.next_attempt_at - time.monotonic())
             for versions in self._versions.values()
@@ -270,44 +280,45 @@ class Models:
     def _poll(self, config: ModelConfig) -> None:
         name = config.name
         try:
-            wanted = self._find_wanted(config)
-            complaint = "" if wanted else str(_no_version(config))
+            chosen = self._choose_versions(config)
+            warning = "" if chosen else str(_no_version(config))
         except ModelLoadError as error:
-            wanted = {}
-            complaint = str(error)
-        # Once is enough.
-        if complaint and complaint != self._complaints.get(name):
-            _LOGGER.warning("%s", complaint)
-        self._complaints[name] = complaint
-        self._keep_trying(name, wanted)
-        _warn(name, self._load_wanted(name, wanted))
-        # Rather an old version than none.
-        if self._served(name).keys() & wanted.keys():
-            self._retire(name, wanted)
+            chosen = {}
+            warning = str(error)
+        # Not once per poll.
+        if warning and warning != self._warnings.get(name):
+            _LOGGER.warning("%s", warning)
+        self._warnings[name] = warning
+        self._cancel_retries(name, chosen)
+        _warn(name, self._load(name, chosen))
+        # An old version is better than none.
+        if self._served(name).keys() & chosen.keys():
+            self._retire(name, chosen)
 
-    def _find_wanted(self, config: ModelConfig) -> dict[int, str]:
+    def _choose_versions(self, config: ModelConfig) -> dict[int, str]:
+        """Returns the directories of the versions to serve, by number."""
         paths = list_versions(config.base_path)
         return {number: paths[number] for number in config.policy.choose(paths)}
 
-    def _keep_trying(self, name: str, wanted: Collection[int]) -> None:
-        """Gives up to load what is not wanted any more, until it is again."""
+    def _cancel_retries(self, name: str, chosen: Collection[int]) -> None:
+        """Stops retrying failed versions that are no longer chosen."""
         with self._changed:
             for number, version in self._versions.get(name, {}).items():
-                if version.error and number not in wanted:
+                if version.error and number not in chosen:
                     version.state = "END"
                     version.num_attempts = 0
 
-    def _load_wanted(
-        self, name: str, wanted: Mapping[int, str]
+    def _load(
+        self, name: str, chosen: Mapping[int, str]
     ) -> list[ModelLoadError]:
-        """Loads the versions that are due, and returns what went wrong."""
+        """Loads the chosen versions that are due; returns the failures."""
         errors = []
-        for number, path in wanted.items():
-            version = self._begin_to_load(name, number, path)
+        for number, path in chosen.items():
+            version = self._begin_load(name, number, path)
             if version is None:
                 continue
             try:
-                if self._with_digests:
+                if self._verify_digests:
                     check_digests(path)
                 model = ModelVersion(path)
             except ModelLoadError as error:
@@ -321,9 +332,8 @@ class Models:
             _LOGGER.info("Serving version %d of model '%s'.", number, name)
         return errors
 
-    def _begin_to_load(
-        self, name: str, number: int, path: str
-    ) -> _Version | None:
+    def _begin_load(self, name: str, number: int, path: str) -> _Version | None:
+        """Returns the version to load, or None if it is not due."""
         with self._changed:
             versions = self._versions.setdefault(name, {})
             version = versions.setdefault(number, _Version(path))
@@ -342,7 +352,7 @@ class Models:
     def _note_failure(self, version: _Version, error: ModelLoadError) -> None:
         with self._changed:
             version.error = error
-            # A directory may be there before all that belongs into it is.
+            # A directory may exist before all of its files do.
             is_last = version.num_attempts > self._max_num_load_retries
             version.state = "END" if is_last else "LOADING"
             version.next_attempt_at = (
@@ -350,17 +360,18 @@ class Models:
             )
             self._changed.notify_all()
 
-    def _retire(self, name: str, wanted: Collection[int]) -> None:
+    def _retire(self, name: str, chosen: Collection[int]) -> None:
+        """Unloads the served versions that are not chosen."""
         with self._changed:
             versions = self._versions[name]
             retired = [
-                number for number in self._served(name) if number not in wanted
+                number for number in self._served(name) if number not in chosen
             ]
             for number in retired:
                 versions[number] = _Version(versions[number].path, "END")
             self._changed.notify_all()
         if retired:
-            # Loaded functions refer to each other in circles.
+            # Loaded functions are reference cycles: only this frees them.
             gc.collect()
         for number in retired:
             _LOGGER.info("Retired version %d of model '%s'.", number, name)

@@ -1,4 +1,4 @@
-"""Counts requests, and tells Prometheus as TensorFlow Serving does."""
+"""Metrics of the server in the format and names of TensorFlow Serving."""
 
 import asyncio
 import bisect
@@ -7,13 +7,13 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from serving.protocol import Code, RequestError
+from serving.local_server.errors import RequestError
+from serving.protocol import Code
 
-# Upper limits of the buckets of the latency, in microseconds: up to 24
-# minutes.
+# Upper limits of the latency buckets in microseconds, up to 24 minutes.
 _LIMITS = [10 * 1.8**power for power in range(33)]
 
-# Whoever asks for names that exist nowhere makes a new series each time.
+# A client that makes up model names would add a series with each.
 _MAX_SERIES = 1000
 
 _REQUEST_COUNT = ":tensorflow:serving:request_count"
@@ -23,12 +23,11 @@ _Labels = tuple[tuple[str, str], ...]
 
 
 class Metrics:
-    """The number of requests and the latency of those that succeeded.
+    """Counts requests, and the latency of those that succeed.
 
-    The first thousand combinations of labels are counted and no others, so
-    that clients cannot fill the memory with model names that they make up.
-
-    It is used in the thread of the event loop only.
+    Only the first thousand combinations of labels are counted, so that clients
+    cannot fill the memory with made-up model names. Not safe for threads: used
+    in that of the event loop only.
     """
 
     def __init__(self) -> None:
@@ -40,11 +39,11 @@ class Metrics:
     def measure(
         self, model_name: str, api: str, entrypoint: str
     ) -> Iterator[None]:
-        """Counts the request that is answered inside.
+        """Counts the request that the `with` block answers, and times it.
 
         Args:
-            model_name: the name that it asks for.
-            api: what it asks to be done.
+            model_name: the model named in the request.
+            api: the method: "predict" over REST, "Predict" over gRPC.
             entrypoint: REST or GRPC.
         """
         start = time.perf_counter()
@@ -80,7 +79,7 @@ class Metrics:
         self._sums[labels] += microseconds
 
     def page(self) -> bytes:
-        """Writes the metrics in Prometheus' text format."""
+        """Formats the metrics as Prometheus reads them, in microseconds."""
         lines = [*self._count_lines(), *self._latency_lines()]
         return "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
 

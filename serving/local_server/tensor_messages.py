@@ -1,4 +1,4 @@
-"""Tensors in protobuf messages, read and written as TensorFlow Serving does."""
+"""Parses and writes tensors in protobuf messages as TensorFlow Serving does."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -10,7 +10,8 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from serving.protocol import Code, RequestError
+from serving.local_server.errors import RequestError, refuse
+from serving.protocol import Code
 
 _DTYPES: dict[int, np.dtype] = {
     datatype: np.dtype(tf.as_dtype(datatype).as_numpy_dtype)
@@ -33,8 +34,7 @@ _DTYPES: dict[int, np.dtype] = {
 }
 _DATATYPES = {dtype: datatype for datatype, dtype in _DTYPES.items()}
 
-# The field of a TensorProto that holds the values, where it is not that of
-# the 32-bit integers.
+# The field of a TensorProto that holds the values, where it is not `int_val`.
 _FIELDS = {
     types_pb2.DT_FLOAT: "float_val",
     types_pb2.DT_DOUBLE: "double_val",
@@ -51,18 +51,21 @@ _FIELDS = {
 _MAX_RANK = 64
 
 
-def decode_inputs(
+def parse_inputs(
     request: predict_pb2.PredictRequest,
     expected: Mapping[str, meta_graph_pb2.TensorInfo],
     max_bytes: int,
 ) -> dict[str, np.ndarray]:
-    """Reads the inputs of a request.
+    """Parses the inputs of a request.
 
     Args:
-        request: names and tensors.
-        expected: the inputs that it must have, in the order of their names.
-        max_bytes: the most memory that a tensor may take: a few bytes of a
+        request: the message.
+        expected: the inputs of the signature, in the order of their names.
+        max_bytes: the most memory that one tensor may take: a few bytes of a
             message can claim any shape.
+
+    Returns:
+        The inputs by name; strings are arrays of `bytes` objects.
 
     Raises:
         RequestError: if the request does not hold exactly these inputs.
@@ -71,15 +74,15 @@ def decode_inputs(
         _refuse_names(set(request.inputs), expected)
     tensors = {name: request.inputs[name] for name in expected}
     inputs = {
-        name: _decode_tensor(name, tensor, max_bytes)
+        name: _parse_tensor(name, tensor, max_bytes)
         for name, tensor in tensors.items()
     }
     for position, (name, tensor) in enumerate(tensors.items()):
-        wanted, got = expected[name].dtype, tensor.dtype
-        if wanted != got:
-            _refuse(
-                f"Expects arg[{position}] to be {_dtype_name(wanted)} but"
-                f" {_dtype_name(got)} is provided"
+        dtype, given = expected[name].dtype, tensor.dtype
+        if dtype != given:
+            refuse(
+                f"Expects arg[{position}] to be {dtype_name(dtype)} but"
+                f" {dtype_name(given)} is provided"
             )
     return inputs
 
@@ -89,46 +92,47 @@ def _refuse_names(
 ) -> NoReturn:
     missing = expected.keys() - given
     if len(given) != len(expected):
-        _refuse(
+        refuse(
             f"input size does not match signature: {len(given)}!="
             f"{len(expected)} len({_names(given)}) != len({_names(expected)})."
             f" Sent extra: {_names(given - expected.keys())}. Missing but"
             f" required: {_names(missing)}."
         )
     name = min(missing)
-    _refuse(
+    refuse(
         f"Signature input alias: {name}(feed name: {expected[name].name}) not"
         " found in request and no default value provided. Inputs expected to be"
         f" in the request {_names(given)}, or default input alias set: "
     )
 
 
-def check_output_filter(
+def parse_output_filter(
     request: predict_pb2.PredictRequest, outputs: Sequence[str]
 ) -> Sequence[str]:
     """Returns the names of the outputs that a request asks for.
 
     Args:
-        request: what it asks for.
-        outputs: what there is, all of it if it does not say.
+        request: the message.
+        outputs: the outputs of the signature; without a filter, all of them
+            are returned.
 
     Raises:
-        RequestError: if it asks for an output twice, or for one that the
+        RequestError: if the filter repeats a name, or names an output that the
             signature does not have.
     """
     names = list(request.output_filter)
     for position, name in enumerate(names):
         if name not in outputs:
-            _refuse(
+            refuse(
                 f"output tensor alias not found in signature: {name} Outputs"
                 f" expected to be in the set {_names(outputs)}."
             )
         if name in names[:position]:
-            _refuse(f"duplicate output tensor alias: {name}")
+            refuse(f"duplicate output tensor alias: {name}")
     return names or outputs
 
 
-def encode_outputs(
+def write_outputs(
     outputs: Mapping[str, np.ndarray],
     response: predict_pb2.PredictResponse,
     as_content: bool,
@@ -156,7 +160,7 @@ def encode_outputs(
         getattr(tensor, field).extend(values.tolist())
 
 
-def _decode_tensor(
+def _parse_tensor(
     name: str, tensor: tensor_pb2.TensorProto, max_bytes: int
 ) -> np.ndarray:
     shape = [dimension.size for dimension in tensor.tensor_shape.dim]
@@ -167,7 +171,7 @@ def _decode_tensor(
         or len(shape) > _MAX_RANK
         or any(size < 0 for size in shape)
     ):
-        _refuse(f"tensor parsing error: {name}")
+        refuse(f"tensor parsing error: {name}")
     num_values = math.prod(shape)
     if num_values * dtype.itemsize > max_bytes:
         raise RequestError(
@@ -176,27 +180,27 @@ def _decode_tensor(
             f" {max_bytes} bytes that this server allows.",
         )
     if tensor.tensor_content:
-        values = _decode_content(name, tensor.tensor_content, dtype, num_values)
+        values = _parse_content(name, tensor.tensor_content, dtype, num_values)
     else:
-        values = _decode_list(tensor, dtype, num_values)
+        values = _parse_list(tensor, dtype, num_values)
     return values.reshape(shape)
 
 
-def _decode_content(
+def _parse_content(
     name: str, content: bytes, dtype: np.dtype, num_values: int
 ) -> np.ndarray:
     if not dtype.hasobject:
         if len(content) != num_values * dtype.itemsize:
-            _refuse(f"tensor parsing error: {name}")
+            refuse(f"tensor parsing error: {name}")
         return np.frombuffer(content, dtype)
-    # The lengths of all strings, then all strings.
+    # The varint lengths of all strings, then the strings.
     lengths: list[int] = []
     position = 0
     while len(lengths) < num_values:
         length = shift = 0
         while True:
             if position == len(content) or shift > 63:
-                _refuse(f"tensor parsing error: {name}")
+                refuse(f"tensor parsing error: {name}")
             byte = content[position]
             position += 1
             length |= (byte & 127) << shift
@@ -205,7 +209,7 @@ def _decode_content(
                 break
         lengths.append(length)
     if position + sum(lengths) != len(content):
-        _refuse(f"tensor parsing error: {name}")
+        refuse(f"tensor parsing error: {name}")
     strings = np.empty(num_values, object)
     for index, length in enumerate(lengths):
         strings[index] = content[position : position + length]
@@ -213,13 +217,13 @@ def _decode_content(
     return strings
 
 
-def _decode_list(
+def _parse_list(
     tensor: tensor_pb2.TensorProto, dtype: np.dtype, num_values: int
 ) -> np.ndarray:
     field = _FIELDS.get(tensor.dtype, "int_val")
     given = getattr(tensor, field)[:num_values]
     if field == "half_val":
-        # As in C, what is too big for the type is cut off.
+        # Cut to 16 bits, as the C++ cast does.
         bits = np.array(given, np.int64).astype(np.uint16)
         given_values = bits.view(dtype)
     elif field == "int_val":
@@ -228,7 +232,7 @@ def _decode_list(
         given_values = np.fromiter(given, dtype, len(given))
     if len(given) == num_values:
         return given_values
-    # The last value stands for all that are left out, no value for zeros.
+    # The last value is repeated for the missing ones; without any they are 0.
     last = given_values[-1:] if given else _zero(dtype)
     missing = np.repeat(last, num_values - len(given))
     return np.concatenate([given_values, missing])
@@ -238,13 +242,10 @@ def _zero(dtype: np.dtype) -> np.ndarray:
     return np.array([b""], object) if dtype.hasobject else np.zeros(1, dtype)
 
 
-def _dtype_name(datatype: int) -> str:
+def dtype_name(datatype: int) -> str:
+    """Returns TensorFlow's name of a DataType, such as "float"."""
     return types_pb2.DataType.Name(datatype).removeprefix("DT_").lower()
 
 
 def _names(names: Iterable[str]) -> str:
     return "{" + ",".join(sorted(names)) + "}"
-
-
-def _refuse(message: str) -> NoReturn:
-    raise RequestError(Code.INVALID_ARGUMENT, message)

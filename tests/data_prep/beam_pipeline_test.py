@@ -1,5 +1,10 @@
-import pytest
+"""The Beam pipeline writes the bytes of the engine (`make test-beam`)."""
 
+import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data_prep import beam_pipeline
+from data_prep.beam_pipeline import prepare as prepare_on_beam
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import is_prepared
 from data_prep.engine.request import Request
@@ -8,13 +13,6 @@ from data_prep.prepare import prepare
 from data_prep.sources.catalog import make_source
 from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import read_files, run_task
-
-pytest.importorskip("apache_beam")
-
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from data_prep import beam_pipeline
-from data_prep.beam_pipeline import prepare as prepare_on_beam
 
 ARGUMENTS = ["--runner=FnApiRunner", "--direct_num_workers=2"]
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.records import list_shards, parse_users
-from serving.client.client import Client
+from serving.client import Client
 from tests.integration.commands import (
     REPOSITORY,
     SMALL_JOB,

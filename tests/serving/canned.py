@@ -1,8 +1,9 @@
-"""Servers that answer with what they are told to."""
+"""Servers that give prepared answers."""
 
 import contextlib
 import http.server
 import json
+import re
 import socket
 import threading
 from concurrent import futures
@@ -55,6 +56,54 @@ def canned_server(*answers):
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def scripted_server(*connections):
+    """Yields the URL of a model over REST, and a list of the requests read.
+
+    Each of `connections` is a list of what to send: one item after each
+    request, b"" for nothing. After the last one the server hangs up, and
+    accepts the next connection.
+    """
+    requests = []
+
+    def read_request(file):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = file.readline()
+            if not line:
+                return False
+            head += line
+        (length,) = re.findall(rb"Content-Length: (\d+)", head)
+        requests.append(json.loads(file.read(int(length))))
+        return True
+
+    def serve(listener):
+        for answers in connections:
+            connection, _ = listener.accept()
+            with (
+                connection,
+                connection.makefile("rb") as file,
+                # The client may hang up first.
+                contextlib.suppress(ConnectionError),
+            ):
+                for answer in answers:
+                    if not read_request(file):
+                        break
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        try:
+            yield (
+                f"http://127.0.0.1:{listener.getsockname()[1]}{MODEL}",
+                requests,
+            )
+        finally:
+            thread.join(30)
+            assert not thread.is_alive(), "a connection was not made"
 
 
 @contextlib.contextmanager

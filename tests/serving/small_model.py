@@ -7,13 +7,19 @@ import tensorflow as tf
 def write_model(path, bonus=0.0):
     """Writes the model, which predicts `bonus` more for every item.
 
-    The items, with what is added to the mean of the user's ratings (3 if he
-    has none) to predict his rating:
+    The items, with what is added to the mean of the user's ratings (3 without
+    any) to predict their rating:
 
         alien +1, brazil +0.5, cube -0.5, "été à 東京" 0
+
+    Cosines of the item vectors: alien and brazil 0.8, alien and cube 0.6,
+    brazil and cube 0.96; "été à 東京" is the opposite of alien.
     """
     item_ids = tf.constant(["alien", "brazil", "cube", "été à 東京"])
     offsets = tf.constant([1.0, 0.5, -0.5, 0.0]) + bonus
+    item_vectors = tf.constant(
+        [[2.0, 0.0], [4.0, 3.0], [0.3, 0.4], [-1.0, 0.0]]
+    )
     num_recommendations = 3
     index_of_item = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
@@ -68,6 +74,26 @@ def write_model(path, bonus=0.0):
             "num_known_items": num_known,
         }
 
+    def similar(target_item_ids):
+        targets = index_of_item.lookup(target_item_ids)
+        known = targets >= 0
+        directions = tf.math.l2_normalize(item_vectors, axis=1)
+        of_targets = tf.gather(directions, tf.maximum(targets, 0))
+        cosines = tf.linalg.matmul(of_targets, directions, transpose_b=True)
+        is_other = targets[..., tf.newaxis] != tf.range(4, dtype=tf.int64)
+        is_answer = known[..., tf.newaxis] & is_other
+        best, indices = tf.math.top_k(
+            tf.where(is_answer, cosines, -float("inf")), k=4
+        )
+        is_similar = best > -float("inf")
+        return {
+            "similar_item_ids": tf.where(
+                is_similar, tf.gather(item_ids, indices), ""
+            ),
+            "similarities": tf.where(is_similar, best, 0.0),
+            "target_known": known,
+        }
+
     def spec(name, dtype, rank):
         return tf.TensorSpec([None] * rank, dtype, name)
 
@@ -80,7 +106,10 @@ def write_model(path, bonus=0.0):
         predict,
         [*history, spec("candidate_item_ids", tf.string, 2)],
     )
-    # The rest is what the protocol must also cope with.
+    archive.add_endpoint(
+        "similar", similar, [spec("target_item_ids", tf.string, 2)]
+    )
+    # The others are what the protocol must also cope with.
     archive.add_endpoint(
         "half", lambda x: {"y": x / 2}, [spec("x", tf.float32, 1)]
     )

@@ -1,7 +1,7 @@
 // Search, ratings and recommendations of the demo.
 //
-// Titles and ids come from whoever made the data: they are only ever set as
-// text, never as HTML.
+// Titles and ids are untrusted data: they are only ever set as text, never as
+// HTML.
 
 const STORAGE_KEY = "deep-recommender.ratings";
 const PAUSE_MS = 200;
@@ -110,7 +110,7 @@ const recommend = makeTask(async (signal) => {
 
 function rate({ item_id, title }, rating, shownIn) {
   ratings.set(item_id, { title, rating });
-  // The other list: in this one the focus must stay where it is.
+  // Redraws the other list only: in this one the focus must stay.
   if (shownIn === byId("rated")) {
     showChoices(byId("found"));
   } else {
@@ -136,13 +136,13 @@ function saveRatings() {
   try {
     localStorage.setItem(STORAGE_KEY, JSON.stringify([...ratings]));
   } catch {
-    // Where nothing may be stored, the ratings last as long as the page.
+    // Without storage the ratings last as long as the page.
   }
 }
 
 function restoreRatings() {
   try {
-    // Those of another model may be on another scale.
+    // Stored ratings of another model may be on another scale.
     ratings = new Map(
       JSON.parse(localStorage.getItem(STORAGE_KEY) ?? "[]").filter(
         ([, { rating }]) => choices.includes(rating),
@@ -162,7 +162,7 @@ function copyOf(templateId) {
 function showProblem() {
   const [problem] = problems.values();
   const text = problem ? `${problem} Trying again …` : "";
-  // Set when it changes only, as it is read aloud.
+  // Set only when it changes, because screen readers read it aloud.
   if (byId("problem").textContent !== text) {
     byId("problem").textContent = text;
   }
@@ -265,8 +265,7 @@ function makeRecommendation(item) {
     query.focus();
     search();
   });
-  // The strongest, but for those that would be shown as 0.00; what speaks for
-  // the item first.
+  // The strongest, except those that would show as 0.00; positive ones first.
   const reasons = item.reasons
     .filter(({ contribution }) => Math.abs(contribution) >= 0.005)
     .slice(0, NUM_REASONS)

@@ -10,10 +10,10 @@ import time
 import pytest
 
 from serving.local_server.config_files import ModelConfig
-from serving.local_server.model_manager import Models
+from serving.local_server.inference import InferenceRunner
+from serving.local_server.model_manager import ModelManager
 from serving.local_server.monitoring import Metrics
-from serving.local_server.rest_api import RestApi
-from serving.local_server.runner import Runner
+from serving.local_server.rest.api import RestApi
 from tests.serving.messages import half
 
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}
@@ -384,15 +384,15 @@ def test_a_request_that_breaks_off_does_not_harm_the_others(server, ask_json):
 
 
 def test_an_answer_that_takes_too_long_is_given_up(model_base_path):
-    class SlowRunner(Runner):
+    class SlowRunner(InferenceRunner):
         async def run(self, *_):
             await asyncio.sleep(30)
 
-    models = Models([ModelConfig("recommender", str(model_base_path))])
-    models.start()
+    manager = ModelManager([ModelConfig("recommender", str(model_base_path))])
+    manager.start()
     metrics = Metrics()
     rest_api = RestApi(
-        models,
+        manager,
         SlowRunner(None, max_concurrent_requests=1),
         metrics,
         prometheus_path=None,
@@ -421,5 +421,5 @@ def test_an_answer_that_takes_too_long_is_given_up(model_base_path):
         asyncio.run(rest_api(scope, receive, send))
         assert sent[0]["status"] == 504
         assert b"Timed out" in sent[1]["body"]
-    models.stop()
+    manager.stop()
     assert b'status="DEADLINE_EXCEEDED"} 2' in metrics.page()

@@ -113,6 +113,31 @@ def test_explain_prints_json_on_request(capsys):
     }
 
 
+SIMILAR = ["similar", "--item=alien", "--item", "nobody", "--num-items=2"]
+
+
+def test_similar_prints_the_items_like_each_item(server, capsys):
+    main([*SIMILAR, "--url", server.url])
+    assert capsys.readouterr().out.splitlines() == [
+        "similarity  item",
+        "alien:",
+        "     0.800  brazil",
+        "     0.600  cube",
+        "nobody: unknown to the model",
+    ]
+
+
+def test_similar_prints_json_on_request(server, capsys):
+    main([*SIMILAR, "--json", "--url", server.url])
+    alien, nobody = json.loads(capsys.readouterr().out)["items"]
+    assert (alien["item_id"], alien["known"]) == ("alien", True)
+    assert alien["items"] == [
+        {"item_id": "brazil", "similarity": pytest.approx(0.8)},
+        {"item_id": "cube", "similarity": pytest.approx(0.6)},
+    ]
+    assert nobody == {"item_id": "nobody", "known": False, "items": []}
+
+
 def test_encode_prints_the_code(capsys):
     for flags in ([], ["--json"]):
         with canned_answer(code=[0.5, -1.25]) as (url, _):
@@ -263,6 +288,14 @@ def test_an_error_is_one_line():
             "the following arguments are required: --target",
         ),
         (
+            ["similar", "--url=x"],
+            "the following arguments are required: --item",
+        ),
+        (
+            ["similar", "--url=x", "--item=a", "--rating", "a=1"],
+            "unrecognized arguments: --rating a=1",
+        ),
+        (
             ["recommend", "--url=x", "--num_items=0"],
             "argument --num_items: must be a positive whole number. Received:"
             " '0'",
@@ -296,7 +329,15 @@ def test_a_bad_flag_is_one_line(capsys, arguments, message):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["recommend"], ["predict"], ["explain"], ["encode"], ["status"]],
+    [
+        [],
+        ["recommend"],
+        ["predict"],
+        ["explain"],
+        ["similar"],
+        ["encode"],
+        ["status"],
+    ],
 )
 def test_help_is_printed(capsys, command):
     with pytest.raises(SystemExit) as caught:

@@ -1,4 +1,4 @@
-"""Reads the files of serving/deploy as those read them who they are for."""
+"""Reads the files of serving/deploy as the programs they are for do."""
 
 import json
 import re
@@ -9,8 +9,8 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving import protocol
 from serving.local_server import config_files
+from serving.local_server.rest import requests
 from tests.serving.processes import REPOSITORY
 
 DEPLOY = REPOSITORY / "serving/deploy"
@@ -153,7 +153,7 @@ def test_probes_ask_what_the_protocol_knows():
         ("readinessProbe", "metadata"),
     ):
         request = container()[probe]["httpGet"]
-        route = protocol.parse_route("GET", request["path"])
+        route = requests.parse_route("GET", request["path"])
         assert (route.model_name, route.verb) == ("recommender", verb)
         assert ports[request["port"]] == 8501
 
@@ -194,8 +194,8 @@ def test_the_upload_to_vertex_ai_fits_together():
     )
     assert server_flags["model_base_path"] == "$(AIP_STORAGE_URI)"
     assert server_flags["rest_api_port"] == flags["container-ports"]
-    predict = protocol.parse_route("POST", flags["container-predict-route"])
-    health = protocol.parse_route("GET", flags["container-health-route"])
+    predict = requests.parse_route("POST", flags["container-predict-route"])
+    health = requests.parse_route("GET", flags["container-health-route"])
     assert (predict.verb, health.verb) == ("predict", "status")
     name = server_flags["model_name"]
     assert predict.model_name == health.model_name == name
@@ -216,8 +216,8 @@ def test_the_files_that_the_readme_names_are_there():
 def test_the_instances_are_a_request_that_a_model_reads():
     body = (DEPLOY / "vertex_ai/instances.json").read_bytes()
     assert len(body) < 1.5e6
-    request = protocol.parse_predict_request(body)
-    inputs = request.decode_inputs({"item_ids": "string", "ratings": "float"})
+    request = requests.parse_predict_request(body)
+    inputs = request.parse_inputs({"item_ids": "string", "ratings": "float"})
     assert inputs["ratings"].values == [[5.0, 3.5], [4.0, 0.0]]
 
 

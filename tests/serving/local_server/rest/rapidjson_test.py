@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from serving.local_server import rapidjson
-from serving.local_server.rapidjson import ParseError
+from serving.local_server.rest import rapidjson
+from serving.local_server.rest.rapidjson import ParseError
 
 
 # What rapidjson 1.1 says of these, which TensorFlow Serving reads JSON with.

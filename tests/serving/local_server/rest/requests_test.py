@@ -1,31 +1,23 @@
 import json
-import math
-import struct
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from serving import protocol
-from serving.protocol import Code, RequestError, Tensor, VersionStatus
+from serving.local_server.errors import RequestError
+from serving.local_server.rest import requests, responses
+from serving.protocol import Code
 
 HISTORY = {"item_ids": "string", "ratings": "float"}
 
 
-def decode(body, dtypes):
-    request = protocol.parse_predict_request(json.dumps(body).encode())
-    return request.decode_inputs(dtypes)
+def parse(body, dtypes):
+    request = requests.parse_predict_request(json.dumps(body).encode())
+    return request.parse_inputs(dtypes)
 
 
 def refusal(body, dtypes):
     with pytest.raises(RequestError) as caught:
-        decode(body, dtypes)
+        parse(body, dtypes)
     return caught.value
-
-
-def encode(outputs, key="instances"):
-    request = protocol.PredictRequest("serving_default", {key: []})
-    return request.encode_outputs(outputs).decode()
 
 
 # ---- URLs ----
@@ -62,7 +54,7 @@ def encode(outputs, key="instances"):
     ],
 )
 def test_a_target_is_read_as_a_route(method, target, route):
-    assert protocol.parse_route(method, target) == route
+    assert requests.parse_route(method, target) == route
 
 
 @pytest.mark.parametrize(
@@ -85,7 +77,7 @@ def test_a_target_is_read_as_a_route(method, target, route):
 )
 def test_any_other_target_is_malformed(method, target):
     with pytest.raises(RequestError) as caught:
-        protocol.parse_route(method, target)
+        requests.parse_route(method, target)
     assert caught.value.message == f"Malformed request: {method} {target}"
     assert caught.value.http_status == 400
 
@@ -93,13 +85,13 @@ def test_any_other_target_is_malformed(method, target):
 @pytest.mark.parametrize("target", ["/v1/models", "/v1/models/versions/3"])
 def test_a_model_must_be_named(target):
     with pytest.raises(RequestError, match=r"Missing model name in request\."):
-        protocol.parse_route("GET", target)
+        requests.parse_route("GET", target)
 
 
 def test_a_version_beyond_int64_is_refused_without_a_word():
     with pytest.raises(RequestError, match=r"^$") as caught:
-        protocol.parse_route("GET", f"/v1/models/m/versions/{2**63}")
-    assert protocol.encode_error(caught.value.message) == b""
+        requests.parse_route("GET", f"/v1/models/m/versions/{2**63}")
+    assert responses.format_error(caught.value.message) == b""
 
 
 # ---- JSON ----
@@ -107,7 +99,7 @@ def test_a_version_beyond_int64_is_refused_without_a_word():
 
 def test_the_signature_is_the_default_unless_named():
     def name_of(body):
-        return protocol.parse_predict_request(body).signature_name
+        return requests.parse_predict_request(body).signature_name
 
     assert name_of(b"{}") == "serving_default"
     assert name_of(b'{"signature_name": ""}') == "serving_default"
@@ -130,7 +122,7 @@ def test_the_signature_is_the_default_unless_named():
 )
 def test_a_body_that_is_no_request_is_refused(body, message):
     with pytest.raises(RequestError) as caught:
-        protocol.parse_predict_request(body)
+        requests.parse_predict_request(body)
     assert caught.value.message == message
     assert caught.value.code is Code.INVALID_ARGUMENT
 
@@ -145,26 +137,26 @@ def test_a_body_that_is_no_request_is_refused(body, message):
 def test_nesting_beyond_arrays_is_refused(depth, message):
     body = b'{"inputs": ' + b"[" * depth + b"]" * depth + b"}"
     with pytest.raises(RequestError, match=message):
-        protocol.parse_predict_request(body).decode_inputs({"x": "float"})
+        requests.parse_predict_request(body).parse_inputs({"x": "float"})
 
 
-def test_nesting_that_arrays_take_is_decoded():
+def test_nesting_that_arrays_take_is_parsed():
     values = []
     for _ in range(62):
         values = [values]
     for key in ("inputs", "instances"):
-        assert decode({key: values}, {"x": "float"})["x"].values == values
+        assert parse({key: values}, {"x": "float"})["x"].values == values
 
 
 # ---- Tensors of a request ----
 
 
-def test_rows_become_one_tensor_an_input():
+def test_rows_become_one_tensor_per_input():
     rows = [
         {"item_ids": ["a", "b"], "ratings": [1, 2.5]},
         {"ratings": [3, 4], "item_ids": ["é", ""]},
     ]
-    assert decode({"instances": rows}, HISTORY) == {
+    assert parse({"instances": rows}, HISTORY) == {
         "item_ids": ("string", [[b"a", b"b"], ["é".encode(), b""]]),
         "ratings": ("float", [[1.0, 2.5], [3.0, 4.0]]),
     }
@@ -172,7 +164,7 @@ def test_rows_become_one_tensor_an_input():
 
 def test_columns_keep_their_shapes_and_unknown_ones_are_ignored():
     columns = {"item_ids": [["a"], ["b"]], "ratings": 3, "other": "x"}
-    assert decode({"inputs": columns}, HISTORY) == {
+    assert parse({"inputs": columns}, HISTORY) == {
         "item_ids": ("string", [[b"a"], [b"b"]]),
         "ratings": ("float", 3.0),
     }
@@ -190,24 +182,24 @@ def test_columns_keep_their_shapes_and_unknown_ones_are_ignored():
     ],
 )
 def test_a_single_input_needs_no_name(body, values):
-    assert decode(body, {"x": "int64"}) == {"x": ("int64", values)}
+    assert parse(body, {"x": "int64"}) == {"x": ("int64", values)}
 
 
 def test_strings_may_be_given_in_base64():
-    assert decode(
+    assert parse(
         {"instances": [{"b64": "/w=="}, "b64"]}, {"text": "string"}
     ) == {"text": ("string", [b"\xff", b"b64"])}
-    assert decode({"inputs": {"b64": "YQ=="}}, {"text": "string"}) == {
+    assert parse({"inputs": {"b64": "YQ=="}}, {"text": "string"}) == {
         "text": ("string", b"a")
     }
 
 
 def test_bytes_that_are_no_utf8_travel_through():
     body = b'{"inputs": "\xff\xc3\xa9"}'
-    request = protocol.parse_predict_request(body)
-    inputs = request.decode_inputs({"text": "string"})
+    request = requests.parse_predict_request(body)
+    inputs = request.parse_inputs({"text": "string"})
     assert inputs["text"].values == b"\xff\xc3\xa9"
-    assert b'"\xff\xc3\xa9"' in request.encode_outputs(inputs)
+    assert b'"\xff\xc3\xa9"' in responses.format_outputs(inputs, by_row=False)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +216,7 @@ def test_bytes_that_are_no_utf8_travel_through():
     ],
 )
 def test_values_of_the_right_type_are_taken(dtype, value):
-    assert decode({"inputs": value}, {"x": dtype}) == {"x": (dtype, value)}
+    assert parse({"inputs": value}, {"x": dtype}) == {"x": (dtype, value)}
 
 
 @pytest.mark.parametrize(
@@ -285,9 +277,9 @@ def test_bad_base64_is_refused(value, message):
 
 
 def test_half_a_surrogate_pair_is_refused():
-    request = protocol.parse_predict_request(b'{"inputs": "\\ud800"}')
+    request = requests.parse_predict_request(b'{"inputs": "\\ud800"}')
     with pytest.raises(RequestError, match="surrogate pair in string"):
-        request.decode_inputs({"text": "string"})
+        request.parse_inputs({"text": "string"})
 
 
 ROW = "Failed to process element: "
@@ -393,155 +385,3 @@ def test_a_signature_without_inputs_cannot_be_asked():
     assert refusal({"inputs": {}}, {}).message == (
         "Failed to get input map for signature: serving_default"
     )
-
-
-# ---- Numbers ----
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0.0"),
-        (-0.0, "-0.0"),
-        (3.0, "3.0"),
-        (0.1, "0.1"),
-        (1e6, "1e+06"),
-        (9000000.0, "9e+06"),
-        (123456.0, "123456.0"),
-        (16777216.0, "16777216.0"),
-        (1 / 3, "0.333333343"),
-        (3e-05, "3e-05"),
-        (3.4028234663852886e38, "3.40282347e+38"),
-        (math.nan, "NaN"),
-        (math.inf, "Infinity"),
-        (-math.inf, "-Infinity"),
-    ],
-)
-def test_float32_is_written_as_tensorflow_serving_does(value, text):
-    (float32,) = struct.unpack("f", struct.pack("f", value))
-    assert protocol.format_float(float32, "float") == text
-
-
-def test_float64_is_written_with_more_digits():
-    assert protocol.format_float(0.1, "double") == "0.1"
-    assert protocol.format_float(1 / 3, "double") == "0.33333333333333331"
-    largest = 1.7976931348623157e308
-    assert float(protocol.format_float(largest, "double")) == largest
-
-
-@given(st.floats(width=32, allow_nan=False))
-@example(1.1754943508222875e-38)
-def test_every_float32_comes_back(value):
-    text = protocol.format_float(value, "float")
-    (read_back,) = struct.unpack("f", struct.pack("f", json.loads(text)))
-    assert read_back == value
-    assert math.isinf(value) or isinstance(json.loads(text), float)
-
-
-# ---- Answers ----
-
-
-def test_a_single_output_stands_alone():
-    outputs = {"y": Tensor("int64", [1, 2])}
-    assert json.loads(encode(outputs)) == {"predictions": [1, 2]}
-    assert json.loads(encode(outputs, "inputs")) == {"outputs": [1, 2]}
-
-
-def test_several_outputs_are_named():
-    outputs = {
-        "ids": Tensor("string", [["é".encode(), b'"'], [b"", b"\n"]]),
-        "known": Tensor("bool", [True, False]),
-    }
-    assert json.loads(encode(outputs)) == {
-        "predictions": [
-            {"ids": ["é", '"'], "known": True},
-            {"ids": ["", "\n"], "known": False},
-        ]
-    }
-    assert json.loads(encode(outputs, "inputs")) == {
-        "outputs": {"ids": [["é", '"'], ["", "\n"]], "known": [True, False]}
-    }
-
-
-def test_an_answer_without_rows_is_still_json():
-    assert json.loads(encode({"y": Tensor("float", [])})) == {"predictions": []}
-
-
-def test_outputs_named_bytes_are_written_in_base64():
-    outputs = {"y_bytes": Tensor("string", [b"\xff"])}
-    assert json.loads(encode(outputs)) == {"predictions": [{"b64": "/w=="}]}
-
-
-def test_rows_need_a_batch_dimension():
-    with pytest.raises(
-        RequestError, match=r"^Tensor name: y has no shape information $"
-    ):
-        encode({"y": Tensor("float", 1.0)})
-    assert json.loads(encode({"y": Tensor("float", 1.0)}, "inputs")) == {
-        "outputs": 1.0
-    }
-
-
-def test_rows_need_outputs_of_one_batch_size():
-    message = r"^Tensor name: b has inconsistent batch size: 1 expecting: 2$"
-    with pytest.raises(RequestError, match=message):
-        encode({"a": Tensor("int64", [1, 2]), "b": Tensor("int64", [1])})
-
-
-def test_half_precision_cannot_be_written():
-    with pytest.raises(
-        RequestError,
-        match=r"^Failed to write JSON value for tensor type: half$",
-    ):
-        encode({"y": Tensor("half", [1.0])})
-
-
-def test_an_error_is_written_byte_by_byte_as_tensorflow_serving_does():
-    assert protocol.encode_error('no "é" \udcff') == (
-        '{\n    "error": "no \\"é\\" ?"\n}'.encode()
-    )
-
-
-def test_a_status_has_a_state_and_an_error():
-    statuses = [
-        VersionStatus(10, "END", Code.DATA_LOSS, "broken"),
-        VersionStatus(9, "AVAILABLE", Code.OK, ""),
-    ]
-    answer = json.loads(protocol.encode_status(statuses))
-    assert answer["model_version_status"] == [
-        {
-            "version": "10",
-            "state": "END",
-            "status": {"error_code": "DATA_LOSS", "error_message": "broken"},
-        },
-        {
-            "version": "9",
-            "state": "AVAILABLE",
-            "status": {"error_code": "OK", "error_message": ""},
-        },
-    ]
-
-
-@pytest.mark.parametrize(
-    ("code", "status"),
-    [
-        (Code.INVALID_ARGUMENT, 400),
-        (Code.FAILED_PRECONDITION, 400),
-        (Code.OUT_OF_RANGE, 400),
-        (Code.UNAUTHENTICATED, 401),
-        (Code.PERMISSION_DENIED, 403),
-        (Code.NOT_FOUND, 404),
-        (Code.ALREADY_EXISTS, 409),
-        (Code.ABORTED, 409),
-        (Code.RESOURCE_EXHAUSTED, 429),
-        (Code.CANCELLED, 499),
-        (Code.UNIMPLEMENTED, 501),
-        (Code.UNAVAILABLE, 503),
-        (Code.DEADLINE_EXCEEDED, 504),
-        (Code.UNKNOWN, 500),
-        (Code.INTERNAL, 500),
-        (Code.DATA_LOSS, 500),
-    ],
-)
-def test_every_code_has_its_http_status(code, status):
-    assert RequestError(code, "").http_status == status

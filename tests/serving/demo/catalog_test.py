@@ -2,13 +2,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from serving.demo.catalog import Catalogue, Item, read_catalogue
+from serving.demo.catalog import Catalog, Item, read_catalog
 
 
 def search(titles, query, limit=10):
     """The titles found, where each is an id as well."""
     items = pa.chunked_array([titles], pa.string())
-    found = Catalogue(items, items).search(query, limit)
+    found = Catalog(items, items).search(query, limit)
     return [item.title for item in found]
 
 
@@ -74,28 +74,28 @@ def test_items_are_read_in_the_order_of_their_index(tmp_path):
         item_id=["b", "a", "c"],
         title=["Brazil", "Alien", None],
     )
-    catalogue = read_catalogue(str(tmp_path))
-    assert catalogue.search("", 10) == [
+    catalog = read_catalog(str(tmp_path))
+    assert catalog.search("", 10) == [
         Item("a", "Alien"),
         Item("b", "Brazil"),
         Item("c", "c"),
     ]
-    assert catalogue.title_of("b") == "Brazil"
-    assert catalogue.title_of("of another model") == "of another model"
+    assert catalog.title_of("b") == "Brazil"
+    assert catalog.title_of("of another model") == "of another model"
 
 
 def test_a_directory_without_items_is_refused_by_name(tmp_path):
     with pytest.raises(
         ValueError, match=r"items.parquet does not exist: --job_dir must be"
     ):
-        read_catalogue(str(tmp_path))
+        read_catalog(str(tmp_path))
 
 
 def test_a_file_that_is_no_table_of_items_is_refused_by_name(tmp_path):
     write_items(tmp_path, number=[1])
     with pytest.raises(ValueError, match=r"items.parquet is no table of items"):
-        read_catalogue(str(tmp_path))
+        read_catalog(str(tmp_path))
     path = tmp_path / "vocabulary" / "items.parquet"
     path.write_text("no Parquet")
     with pytest.raises(ValueError, match=r"items.parquet is no table of items"):
-        read_catalogue(str(tmp_path))
+        read_catalog(str(tmp_path))

@@ -4,8 +4,9 @@ import re
 import grpc
 import pytest
 
+from serving.local_server.errors import RequestError
 from serving.local_server.monitoring import Metrics
-from serving.protocol import Code, RequestError
+from serving.protocol import Code
 from tests.serving.messages import predict_request
 from tests.serving.processes import run_server
 

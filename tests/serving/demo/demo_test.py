@@ -20,13 +20,13 @@ from playwright.sync_api import expect, sync_playwright
 
 from serving.demo.app import rating_choices
 from tests.serving.canned import canned_server, find_closed_port
-from tests.serving.processes import REPOSITORY, run_command, run_server
-from tests.serving.tastes import (
+from tests.serving.demo.tastes import (
     HOSTILE_TITLE,
     SONG_TITLES,
     SPACE_TITLES,
     make_job,
 )
+from tests.serving.processes import REPOSITORY, run_command, run_server
 
 
 class Demo(NamedTuple):

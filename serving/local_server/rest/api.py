@@ -1,4 +1,4 @@
-"""The REST API as an ASGI application."""
+"""TensorFlow Serving's REST API as an ASGI application."""
 
 import asyncio
 import gzip
@@ -6,17 +6,24 @@ import io
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from serving import protocol
-from serving.local_server import example_apis
+from serving.local_server.errors import RequestError, refuse
+from serving.local_server.inference import (
+    CLASSIFY,
+    REGRESS,
+    InferenceRunner,
+    call_by_size,
+    refuse_examples,
+)
 from serving.local_server.model import Arrays, ModelVersion, Signature
-from serving.local_server.model_manager import Models
+from serving.local_server.model_manager import ModelManager
 from serving.local_server.monitoring import Metrics
-from serving.local_server.runner import Runner, call
-from serving.protocol import Code, PredictRequest, RequestError, Route, Tensor
+from serving.local_server.rest import requests, responses
+from serving.local_server.rest.requests import PredictRequest, Route, Tensor
+from serving.protocol import Code
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,7 +36,7 @@ _Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 
 class Response(NamedTuple):
-    """What goes back to the client."""
+    """An HTTP response: status, type and bytes of the body, more headers."""
 
     status: int
     content_type: str
@@ -40,26 +47,26 @@ class Response(NamedTuple):
 class RestApi:
     """Answers REST requests about the models of a server.
 
-    It is an ASGI application without a framework, because the protocol's
-    routes are unlike any framework's: the verb follows a colon, the query
-    string belongs to the path, no method is ever "not allowed".
+    An ASGI application without a framework, because TensorFlow Serving's
+    routes fit none: the verb follows a colon, the query string belongs to the
+    path, and no method is ever "not allowed".
 
     Args:
-        models: the models to serve.
-        runner: what runs the requests.
-        metrics: what counts them.
-        prometheus_path: the path of the metrics, or None to keep them.
-        timeout_seconds: how long a request may take, from the first byte of
-            its body to the last of its answer.
-        max_body_bytes: the size of the largest body, also once unpacked;
-            TensorFlow Serving takes any.
-        with_cors: whether web pages from elsewhere may read the answers.
+        manager: the models to serve.
+        runner: runs the requests.
+        metrics: counts the requests.
+        prometheus_path: the path of the metrics, or None not to publish them.
+        timeout_seconds: the most time of a request, from the first byte of its
+            body to the last of its answer.
+        max_body_bytes: the size of the largest body, also once decompressed;
+            TensorFlow Serving has no limit.
+        with_cors: whether web pages of other origins may read the answers.
     """
 
     def __init__(
         self,
-        models: Models,
-        runner: Runner,
+        manager: ModelManager,
+        runner: InferenceRunner,
         metrics: Metrics,
         *,
         prometheus_path: str | None,
@@ -67,7 +74,7 @@ class RestApi:
         max_body_bytes: int,
         with_cors: bool,
     ):
-        self._models = models
+        self._manager = manager
         self._runner = runner
         self._metrics = metrics
         self._prometheus_path = prometheus_path
@@ -122,23 +129,23 @@ class RestApi:
         if not target.lower().startswith("/v1/"):
             return _error_page(404, "Not Found")
         try:
-            route = protocol.parse_route(method, target)
+            route = requests.parse_route(method, target)
             if method == "POST":
                 answer = await self._answer_post(route, headers, receive)
             else:
                 answer = self._answer_get(route)
         except RequestError as error:
-            # The rest of a body that came too late would be waited for.
+            # Otherwise the server would wait for the rest of a late body.
             is_late = error.code == Code.DEADLINE_EXCEEDED
             return Response(
                 error.http_status,
                 _JSON,
-                protocol.encode_error(error.message),
+                responses.format_error(error.message),
                 ((b"connection", b"close"),) if is_late else (),
             )
         except Exception as error:
             _LOGGER.exception("%s %s failed.", method, target)
-            return Response(500, _JSON, protocol.encode_error(repr(error)))
+            return Response(500, _JSON, responses.format_error(repr(error)))
         return Response(200, _JSON, answer)
 
     def _answer_preflight(self, headers: Mapping[bytes, bytes]) -> Response:
@@ -165,12 +172,12 @@ class RestApi:
 
     def _answer_get(self, route: Route) -> bytes:
         if route.verb == "status":
-            # The label is ignored, as TensorFlow Serving does.
-            return protocol.encode_status(
-                self._models.statuses(route.model_name, route.version)
+            # TensorFlow Serving ignores the label, too.
+            return responses.format_status(
+                self._manager.statuses(route.model_name, route.version)
             )
         number, version = self._find(route)
-        return protocol.encode_metadata(
+        return responses.format_metadata(
             route.model_name, number, version.signature_defs_as_json()
         )
 
@@ -186,7 +193,7 @@ class RestApi:
                     body = await self._read_body(headers, receive)
                     if route.verb == "predict":
                         return await self._predict(route, body)
-                    return self._refuse_examples(route, body)
+                    return self._classify_or_regress(route, body)
             except TimeoutError as error:
                 raise RequestError(
                     Code.DEADLINE_EXCEEDED,
@@ -207,8 +214,8 @@ class RestApi:
             self._check_size(len(body))
         if headers.get(b"content-encoding") != b"gzip":
             return bytes(body)
-        content = await call(
-            # It grows.
+        content = await call_by_size(
+            # Decompressed, the body may be a hundred times as large.
             100 * len(body),
             _decompress,
             body,
@@ -226,57 +233,52 @@ class RestApi:
             )
 
     async def _predict(self, route: Route, body: bytes) -> bytes:
-        request, version, signature, inputs = await call(
-            len(body), self._decode, route, body
+        request, version, signature, inputs = await call_by_size(
+            len(body), self._parse, route, body
         )
         outputs = await self._runner.run(
             version, request.signature_name, inputs, sorted(signature.outputs)
         )
-        return await call(
+        return await call_by_size(
             sum(array.nbytes for array in outputs.values()),
-            _encode,
+            _format_outputs,
             request,
             signature,
             outputs,
         )
 
-    def _decode(
+    def _parse(
         self, route: Route, body: bytes
     ) -> tuple[PredictRequest, ModelVersion, Signature, Arrays]:
-        request = protocol.parse_predict_request(body)
+        request = requests.parse_predict_request(body)
         _, version = self._find(route)
         name = request.signature_name
         signature = version.signature(name)
         if signature is None:
-            raise RequestError(
-                Code.INVALID_ARGUMENT,
-                f'Serving signature name: "{name}" not found in signature def',
+            refuse(
+                f'Serving signature name: "{name}" not found in signature def'
             )
-        tensors = request.decode_inputs(signature.inputs)
+        tensors = request.parse_inputs(signature.inputs)
         inputs = {name: _to_array(tensor) for name, tensor in tensors.items()}
         return request, version, signature, inputs
 
-    def _refuse_examples(self, route: Route, body: bytes) -> bytes:
-        signature_name = protocol.parse_examples_request(body)
+    def _classify_or_regress(self, route: Route, body: bytes) -> NoReturn:
+        signature_name = requests.parse_examples_request(body)
         _, version = self._find(route)
-        method_name = (
-            example_apis.CLASSIFY
-            if route.verb == "classify"
-            else example_apis.REGRESS
-        )
-        return example_apis.refuse(version, method_name, signature_name)
+        method_name = CLASSIFY if route.verb == "classify" else REGRESS
+        refuse_examples(version, method_name, signature_name)
 
     def _find(self, route: Route) -> tuple[int, ModelVersion]:
-        return self._models.find(route.model_name, route.version, route.label)
+        return self._manager.find(route.model_name, route.version, route.label)
 
 
 def _decompress(body: bytes, max_bytes: int) -> bytes:
-    """Unpacks no more of a body than `max_bytes`."""
+    """Decompresses a body, at most `max_bytes` of it."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
             return file.read(max_bytes)
     except (OSError, EOFError, zlib.error):
-        # TensorFlow Serving takes a broken body for an empty one.
+        # TensorFlow Serving treats a broken body as an empty one.
         return b""
 
 
@@ -288,21 +290,22 @@ _NUMPY_NAMES = {
 
 
 def _to_array(tensor: Tensor) -> np.ndarray:
-    # Numbers beyond float32 become infinite.
+    # Numbers beyond float32 become infinite, without a warning.
     with np.errstate(over="ignore"):
         return np.array(
             tensor.values, _NUMPY_NAMES.get(tensor.dtype, tensor.dtype)
         )
 
 
-def _encode(
+def _format_outputs(
     request: PredictRequest, signature: Signature, outputs: Arrays
 ) -> bytes:
-    return request.encode_outputs(
+    return responses.format_outputs(
         {
             name: Tensor(signature.outputs[name], array.tolist())
             for name, array in outputs.items()
-        }
+        },
+        by_row=request.is_by_row,
     )
 
 

@@ -16,11 +16,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.local_server import model_manager as versions
+from serving.local_server import model_manager
 from serving.local_server.config_files import ModelConfig, VersionPolicy
-from serving.local_server.model import ModelLoadError, ModelVersion
-from serving.local_server.model_manager import Models
-from serving.protocol import Code, RequestError
+from serving.local_server.errors import ModelLoadError, RequestError
+from serving.local_server.model import ModelVersion
+from serving.local_server.model_manager import ModelManager
+from serving.protocol import Code
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import (
     run_command,
@@ -59,11 +60,11 @@ def publish(bonuses, tmp_path):
 
 @pytest.fixture
 def start():
-    """Starts `Models` that look at their directories all the time."""
+    """Starts a `ModelManager` that polls its directories all the time."""
     with contextlib.ExitStack() as stack:
 
-        def start_models(*configs, **options):
-            models = Models(
+        def start_manager(*configs, **options):
+            manager = ModelManager(
                 [
                     each
                     if isinstance(each, ModelConfig)
@@ -72,11 +73,11 @@ def start():
                 ],
                 **{"poll_wait_seconds": 0.02, **options},
             )
-            models.start()
-            stack.callback(models.stop)
-            return models
+            manager.start()
+            stack.callback(manager.stop)
+            return manager
 
-        yield start_models
+        yield start_manager
 
 
 def wait_until(condition):
@@ -86,8 +87,8 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
-def states(models, name="m"):
-    return {each.version: each.state for each in models.statuses(name, None)}
+def states(manager, name="m"):
+    return {each.version: each.state for each in manager.statuses(name, None)}
 
 
 def best_rating(model):
@@ -106,7 +107,7 @@ def test_a_version_is_a_directory_whose_name_is_a_number(tmp_path):
     for name in ("9", "0010", "7.bak", ".tmp-8"):
         (tmp_path / name).mkdir()
     (tmp_path / "11").write_text("A file is not a version.")
-    assert versions.list_versions(str(tmp_path)) == {
+    assert model_manager.list_versions(str(tmp_path)) == {
         9: str(tmp_path / "9"),
         10: str(tmp_path / "0010"),
     }
@@ -119,40 +120,40 @@ def test_a_directory_that_cannot_be_listed_is_reported(tmp_path, monkeypatch):
     # A mode of the directory would not stop the superuser.
     monkeypatch.setattr(tf.io.gfile, "listdir", refuse)
     with pytest.raises(ModelLoadError, match=r"cannot be listed: .*denied"):
-        versions.list_versions(str(tmp_path))
+        model_manager.list_versions(str(tmp_path))
 
 
 # ---- What is loaded and retired ----
 
 
 def test_a_new_version_takes_over_and_the_old_one_has_ended(publish, start):
-    models = start(publish(1))
-    assert states(models) == {1: "AVAILABLE"}
+    manager = start(publish(1))
+    assert states(manager) == {1: "AVAILABLE"}
     publish(2, bonus=2)
-    wait_until(lambda: states(models) == {2: "AVAILABLE", 1: "END"})
-    number, model = models.find("m", None, None)
+    wait_until(lambda: states(manager) == {2: "AVAILABLE", 1: "END"})
+    number, model = manager.find("m", None, None)
     assert (number, best_rating(model)) == (2, 6.5)
     with pytest.raises(RequestError, match=r"Specific\(m, 1\)"):
-        models.find("m", 1, None)
-    (status,) = models.statuses("m", 1)
-    assert (status.code, status.message) == (Code.OK, "")
+        manager.find("m", 1, None)
+    (status,) = manager.statuses("m", 1)
+    assert (status.error_code, status.error_message) == (Code.OK, "")
 
 
 def test_a_version_in_use_stays_usable_once_retired(publish, start):
-    models = start(publish(1))
-    _, model = models.find("m", None, None)
+    manager = start(publish(1))
+    _, model = manager.find("m", None, None)
     publish(2, bonus=2)
-    wait_until(lambda: states(models)[1] == "END")
+    wait_until(lambda: states(manager)[1] == "END")
     assert best_rating(model) == 5.5
 
 
 def test_an_older_version_comes_back_when_the_newer_is_removed(publish, start):
     base_path = publish(1)
     publish(2, bonus=2)
-    models = start(base_path)
-    assert states(models) == {2: "AVAILABLE"}
+    manager = start(base_path)
+    assert states(manager) == {2: "AVAILABLE"}
     (base_path / "2").rename(base_path / ".withdrawn")
-    wait_until(lambda: states(models) == {2: "END", 1: "AVAILABLE"})
+    wait_until(lambda: states(manager) == {2: "END", 1: "AVAILABLE"})
 
 
 @pytest.mark.parametrize("leave_directory", [True, False])
@@ -160,33 +161,33 @@ def test_the_last_version_serves_on_without_its_files(
     publish, start, leave_directory
 ):
     base_path = publish(1)
-    models = start(base_path)
+    manager = start(base_path)
     shutil.rmtree(base_path / "1" if leave_directory else base_path)
     time.sleep(0.2)
-    assert states(models) == {1: "AVAILABLE"}
+    assert states(manager) == {1: "AVAILABLE"}
     publish(2)
-    wait_until(lambda: states(models) == {2: "AVAILABLE", 1: "END"})
+    wait_until(lambda: states(manager) == {2: "AVAILABLE", 1: "END"})
 
 
 def test_a_policy_serves_several_versions(publish, start):
     base_path = publish(1)
     publish(2, bonus=2)
     policy = VersionPolicy(num_newest=2)
-    models = start(ModelConfig("m", str(base_path), policy))
-    assert models.served() == {"m": [1, 2]}
-    assert best_rating(models.find("m", 1, None)[1]) == 5.5
-    assert models.find("m", None, None)[0] == 2
+    manager = start(ModelConfig("m", str(base_path), policy))
+    assert manager.served() == {"m": [1, 2]}
+    assert best_rating(manager.find("m", 1, None)[1]) == 5.5
+    assert manager.find("m", None, None)[0] == 2
     publish(3)
     wait_until(
-        lambda: states(models) == {3: "AVAILABLE", 2: "AVAILABLE", 1: "END"}
+        lambda: states(manager) == {3: "AVAILABLE", 2: "AVAILABLE", 1: "END"}
     )
 
 
 def test_a_server_that_does_not_poll_sees_nothing_new(publish, start):
-    models = start(publish(1), poll_wait_seconds=0)
+    manager = start(publish(1), poll_wait_seconds=0)
     publish(2)
     time.sleep(0.2)
-    assert states(models) == {1: "AVAILABLE"}
+    assert states(manager) == {1: "AVAILABLE"}
 
 
 # ---- Failures ----
@@ -196,27 +197,27 @@ def test_a_broken_version_ends_with_its_error_and_the_old_serves(
     publish, start
 ):
     base_path = publish(1)
-    models = start(base_path, max_num_load_retries=0)
+    manager = start(base_path, max_num_load_retries=0)
     (base_path / "2").mkdir()
-    wait_until(lambda: states(models) == {2: "END", 1: "AVAILABLE"})
-    newest, _ = models.statuses("m", None)
-    assert newest.code == Code.NOT_FOUND
-    assert "2 does not hold a SavedModel" in newest.message
-    assert models.find("m", None, None)[0] == 1
+    wait_until(lambda: states(manager) == {2: "END", 1: "AVAILABLE"})
+    newest, _ = manager.statuses("m", None)
+    assert newest.error_code == Code.NOT_FOUND
+    assert "2 does not hold a SavedModel" in newest.error_message
+    assert manager.find("m", None, None)[0] == 1
     # A newer one is not held up.
     publish(3)
-    wait_until(lambda: states(models) == {3: "AVAILABLE", 2: "END", 1: "END"})
+    wait_until(lambda: states(manager) == {3: "AVAILABLE", 2: "END", 1: "END"})
 
 
 def test_a_version_that_arrives_in_parts_is_tried_again(
     publish, start, bonuses
 ):
     base_path = publish(1)
-    models = start(base_path, load_retry_interval_seconds=0.1)
+    manager = start(base_path, load_retry_interval_seconds=0.1)
     (base_path / "2").mkdir()
-    wait_until(lambda: states(models).get(2) == "LOADING")
+    wait_until(lambda: states(manager).get(2) == "LOADING")
     shutil.copytree(bonuses / "2", base_path / "2", dirs_exist_ok=True)
-    wait_until(lambda: states(models) == {2: "AVAILABLE", 1: "END"})
+    wait_until(lambda: states(manager) == {2: "AVAILABLE", 1: "END"})
 
 
 def test_a_broken_version_is_tried_a_number_of_times(
@@ -231,13 +232,13 @@ def test_a_broken_version_is_tried_a_number_of_times(
                 raise ModelLoadError("broken")
             super().__init__(path)
 
-    monkeypatch.setattr(versions, "ModelVersion", Broken)
+    monkeypatch.setattr(model_manager, "ModelVersion", Broken)
     base_path = publish(1)
-    models = start(
+    manager = start(
         base_path, max_num_load_retries=2, load_retry_interval_seconds=0.01
     )
     publish(2)
-    wait_until(lambda: states(models).get(2) == "END")
+    wait_until(lambda: states(manager).get(2) == "END")
     time.sleep(0.2)
     assert len(attempts) == 3
     # Removed and published again, it is new.
@@ -249,16 +250,16 @@ def test_a_broken_version_is_tried_a_number_of_times(
 
 def test_a_model_that_cannot_be_loaded_at_the_start_is_an_error(tmp_path):
     (tmp_path / "1").mkdir()
-    models = Models([ModelConfig("m", str(tmp_path))])
+    manager = ModelManager([ModelConfig("m", str(tmp_path))])
     with pytest.raises(ModelLoadError, match="1 does not hold a SavedModel"):
-        models.start()
+        manager.start()
 
 
 def test_specific_versions_that_are_not_there_are_an_error(publish):
     policy = VersionPolicy(specific=frozenset([8, 7]))
-    models = Models([ModelConfig("m", str(publish(1)), policy)])
+    manager = ModelManager([ModelConfig("m", str(publish(1)), policy)])
     with pytest.raises(ModelLoadError, match="none of the versions 7, 8"):
-        models.start()
+        manager.start()
 
 
 # ---- Warm-up ----
@@ -380,7 +381,7 @@ def write_digests(path):
 def test_a_version_with_the_files_it_lists_is_served(publish, start):
     base_path = publish(1)
     write_digests(base_path / "1")
-    assert states(start(base_path, with_digests=True)) == {1: "AVAILABLE"}
+    assert states(start(base_path, verify_digests=True)) == {1: "AVAILABLE"}
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "extra", "fingerprint.pb"])
@@ -392,17 +393,21 @@ def test_a_version_with_other_files_is_not_served(publish, name):
     else:
         with (path / name).open("ab") as file:
             file.write(b"x")
-    models = Models([ModelConfig("m", str(path.parent))], with_digests=True)
+    manager = ModelManager(
+        [ModelConfig("m", str(path.parent))], verify_digests=True
+    )
     message = f"1: {name} is not what assets.extra/SHA256SUMS says"
     with pytest.raises(ModelLoadError, match=message) as caught:
-        models.start()
+        manager.start()
     assert caught.value.code == Code.DATA_LOSS
 
 
 def test_a_version_without_a_list_cannot_be_checked(publish):
-    models = Models([ModelConfig("m", str(publish(1)))], with_digests=True)
+    manager = ModelManager(
+        [ModelConfig("m", str(publish(1)))], verify_digests=True
+    )
     with pytest.raises(ModelLoadError, match="1 cannot be checked: "):
-        models.start()
+        manager.start()
 
 
 # ---- Labels and several models ----
@@ -413,17 +418,17 @@ def test_labels_name_versions(publish, start):
     publish(2, bonus=2)
     everything = VersionPolicy(num_newest=None)
     labels = {"stable": 1, "canary": 2, "future": 9}
-    models = start(
+    manager = start(
         ModelConfig("m", str(base_path), everything, labels),
         allow_labels_for_unavailable=True,
     )
-    assert models.find("m", None, "stable")[0] == 1
-    assert models.find("m", None, "canary")[0] == 2
+    assert manager.find("m", None, "stable")[0] == 1
+    assert manager.find("m", None, "canary")[0] == 2
     with pytest.raises(RequestError, match=r"Specific\(m, 9\)") as caught:
-        models.find("m", None, "future")
+        manager.find("m", None, "future")
     assert caught.value.code == Code.NOT_FOUND
     with pytest.raises(RequestError, match="Unrecognized servable version"):
-        models.find("m", None, "other")
+        manager.find("m", None, "other")
 
 
 def test_a_label_needs_a_version_that_is_served(publish, start):
@@ -434,25 +439,25 @@ def test_a_label_needs_a_version_that_is_served(publish, start):
         " currently available for inference"
     )
     with pytest.raises(RequestError, match=message):
-        Models([config])
+        ModelManager([config])
 
-    models = start(base_path)
-    models.reconfigure([config])
-    assert models.find("m", None, "stable")[0] == 1
+    manager = start(base_path)
+    manager.reconfigure([config])
+    assert manager.find("m", None, "stable")[0] == 1
     moved = ModelConfig("m", str(base_path), version_labels={"stable": 2})
     with pytest.raises(RequestError, match="label to version 2") as caught:
-        models.reconfigure([moved])
+        manager.reconfigure([moved])
     assert caught.value.code == Code.FAILED_PRECONDITION
-    assert models.find("m", None, "stable")[0] == 1
+    assert manager.find("m", None, "stable")[0] == 1
 
 
 def test_a_known_label_moves_to_served_versions_only(publish, start):
     base_path = publish(1)
     config = ModelConfig("m", str(base_path), version_labels={"stable": 1})
-    models = start(config, allow_labels_for_unavailable=True)
+    manager = start(config, allow_labels_for_unavailable=True)
     moved = ModelConfig("m", str(base_path), version_labels={"stable": 2})
     with pytest.raises(RequestError, match="label to version 2"):
-        models.reconfigure([moved])
+        manager.reconfigure([moved])
 
 
 def test_models_come_and_go_with_the_configuration(publish, start, tmp_path):
@@ -460,18 +465,18 @@ def test_models_come_and_go_with_the_configuration(publish, start, tmp_path):
     second = ModelConfig(
         "second", str(publish(7, 2, base_path=tmp_path / "second"))
     )
-    models = start(first)
-    models.reconfigure([first, second])
-    assert models.served() == {"first": [1], "second": [7]}
-    models.reconfigure([second])
-    assert models.served() == {"first": [], "second": [7]}
-    assert states(models, "first") == {1: "END"}
+    manager = start(first)
+    manager.reconfigure([first, second])
+    assert manager.served() == {"first": [1], "second": [7]}
+    manager.reconfigure([second])
+    assert manager.served() == {"first": [], "second": [7]}
+    assert states(manager, "first") == {1: "END"}
     with pytest.raises(RequestError, match=r"Latest\(first\)"):
-        models.find("first", None, None)
+        manager.find("first", None, None)
     broken = ModelConfig("broken", str(tmp_path / "nowhere"))
     with pytest.raises(RequestError, match=r"available: \{broken\}"):
-        models.reconfigure([second, broken])
-    assert models.served()["second"] == [7]
+        manager.reconfigure([second, broken])
+    assert manager.served()["second"] == [7]
 
 
 # ---- Through the server ----

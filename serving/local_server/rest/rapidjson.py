@@ -1,9 +1,10 @@
-"""Reads JSON as rapidjson does, TensorFlow Serving's parser.
+"""Parses JSON as rapidjson does, TensorFlow Serving's parser.
 
-Of equal keys the first one counts; `NaN`, `Infinity` and `Inf` are numbers;
-what follows the value is ignored, and so is a byte order mark. Mistakes are
-told in rapidjson's words, with its offset in bytes. Python's decoder does the
-reading.
+Of duplicate keys the first one wins; `NaN`, `Infinity` and `Inf` are numbers;
+a byte order mark is ignored, and so is anything after the value. Errors have
+rapidjson's text and its offset in bytes. Python's decoder does the work.
+
+Source: error/en.h and reader.h of https://github.com/Tencent/rapidjson.
 """
 
 import json
@@ -17,18 +18,18 @@ class ParseError(ValueError):
 
 
 def parse(body: bytes) -> Any:
-    """Reads the first JSON value of a text; what follows is not looked at.
+    """Parses the first JSON value of a text and ignores the rest.
 
-    Bytes that are no UTF-8 become surrogates, as with "surrogateescape".
+    Bytes that are not UTF-8 become surrogates, as with "surrogateescape".
 
     Raises:
-        ParseError: if the text does not begin with one.
+        ParseError: if the text does not begin with a JSON value.
     """
     text = body.decode("utf-8", "surrogateescape")
     if not text:
         raise ParseError("The document is empty")
     start = len(text) - len(text.removeprefix("\ufeff").lstrip(" \t\r\n"))
-    # No value begins with these, and with the end of the text neither.
+    # No value begins with these; the slice is "" at the end of the text.
     if text[start : start + 1] in ",:]}":
         raise _error(text, "The document is empty.", start)
     try:
@@ -37,10 +38,10 @@ def parse(body: bytes) -> Any:
         except json.JSONDecodeError as error:
             if not _INF.match(text, error.pos):
                 raise
-            text = _spell_infinities_out(text)
+            text = _spell_out_infinities(text)
             document, _ = _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        raise _error(text, *_as_rapidjson_says(text, error)) from error
+        raise _error(text, *_rapidjson_error(text, error)) from error
     except _NumberTooBigError as error:
         raise _error(
             text,
@@ -53,7 +54,7 @@ def parse(body: bytes) -> Any:
 
 
 def _error(text: str, reason: str, position: int) -> ParseError:
-    before = text[:position].replace(_SPELT_OUT, "Inf")
+    before = text[:position].replace(_SPELLED_OUT, "Inf")
     offset = len(before.encode("utf-8", "surrogateescape"))
     return ParseError(f"{reason} at offset: {offset}")
 
@@ -64,10 +65,8 @@ _NUMBER_AT_END = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?$")
 _STRING_OR_BRACKET = re.compile(_STRING + r"|[][{}]", re.DOTALL)
 
 
-def _as_rapidjson_says(
-    text: str, error: json.JSONDecodeError
-) -> tuple[str, int]:
-    """Returns what rapidjson says of a mistake in JSON, and its position."""
+def _rapidjson_error(text: str, error: json.JSONDecodeError) -> tuple[str, int]:
+    """Translates an error of Python's decoder: rapidjson's text, position."""
     position = error.pos
     match error.msg.split()[:2]:
         case ["Expecting", "value"]:
@@ -84,7 +83,7 @@ def _as_rapidjson_says(
                 return "Invalid value.", position
             return "Missing a name for object member.", position
         case ["Expecting", "','"]:
-            return _where_a_comma_is_missing(text, position)
+            return _missing_comma_error(text, position)
         case ["Unterminated", _]:
             return "Missing a closing quotation mark in string.", len(text)
         case ["Invalid", "\\uXXXX"]:
@@ -95,7 +94,7 @@ def _as_rapidjson_says(
 
 
 def _end_of_word(text: str, start: int) -> int:
-    """Returns how far the word that begins at `start` is as it should be."""
+    """Returns where the word that begins at `start` stops being a literal."""
     end = start
     while end < len(text) and any(
         word.startswith(text[start : end + 1]) for word in _WORDS
@@ -104,8 +103,8 @@ def _end_of_word(text: str, start: int) -> int:
     return end
 
 
-def _where_a_comma_is_missing(text: str, position: int) -> tuple[str, int]:
-    # Python's decoder stops before what rapidjson takes for part of a number.
+def _missing_comma_error(text: str, position: int) -> tuple[str, int]:
+    # Python's decoder stops before what rapidjson parses as part of a number.
     number = _NUMBER_AT_END.search(text[max(0, position - 400) : position])
     if number and not number[2]:
         if text.startswith(".", position) and not number[1]:
@@ -124,16 +123,16 @@ def _where_a_comma_is_missing(text: str, position: int) -> tuple[str, int]:
     return "Missing a comma or ']' after an array element.", position
 
 
-# rapidjson also knows infinity by a short name. Python's decoder does not: it
-# is given the long one, with white space behind that tells it from others.
+# rapidjson also has a short name for infinity. Python's decoder gets the long
+# one, marked by the white space after it, so that offsets can be corrected.
 _INF = re.compile(r"-?Inf(?!i)")
 _STRING_OR_INF = re.compile(_STRING + r"|Inf(?!i)", re.DOTALL)
-_SPELT_OUT = "Infinity\r\t"
+_SPELLED_OUT = "Infinity\r\t"
 
 
-def _spell_infinities_out(text: str) -> str:
+def _spell_out_infinities(text: str) -> str:
     return _STRING_OR_INF.sub(
-        lambda match: _SPELT_OUT if match[0] == "Inf" else match[0], text
+        lambda match: _SPELLED_OUT if match[0] == "Inf" else match[0], text
     )
 
 
@@ -156,7 +155,7 @@ _STRING_OR_NUMBER = re.compile(
 
 
 def _before(text: str, number: str) -> str:
-    """Returns what precedes a number in a JSON document."""
+    """Returns the text before the first such number of a JSON document."""
     tokens = _STRING_OR_NUMBER.finditer(text)
     return text[: next(each.start() for each in tokens if each[0] == number)]
 

@@ -9,7 +9,6 @@ from data_prep.sources.catalog import make_source
 from data_prep.splits.catalog import make_split
 from tests.data_prep.helpers import InMemorySource
 
-
 # Apache Beam needs older packages than TensorFlow: an environment of its own.
 if importlib.util.find_spec("apache_beam") is None:
     collect_ignore = ["beam_pipeline_test.py"]

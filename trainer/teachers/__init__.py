@@ -1,0 +1,1 @@
+"""Teachers: models fitted in closed form or by sampling, to learn from."""

@@ -1,1 +1,1 @@
-"""Teachers: models fitted in closed form or by sampling, to learn from."""
+"""Teachers: models fitted to the ratings in closed form or by sampling."""

@@ -1,29 +1,37 @@
-"""Compiled loops of the Gibbs sampler: all that passes over every rating.
+"""Compiled loops of the Gibbs sampler: everything that visits every rating.
 
-Ratings are in compressed rows (`starts`, `items`). What may run in parallel
-is cut into `blocks` of users whose number does not depend on the machine, so
-that sums are added in the same order everywhere.
+Ratings come in compressed rows, as in `TrainingRatings`. Loops that several
+threads can share work on the users from `first` to `end`, and release the
+interpreter's lock.
 """
 
 import math
+from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
 
 _SQRT_HALF = math.sqrt(0.5)
 _DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 
-#: Least probability that is told from 0.
-_TINY = 1e-12
 
+@numba.njit(cache=True)
+def group_by_item(
+    starts: Array, items: Array, num_items: int
+) -> tuple[Array, Array]:
+    """Lists the users of each item, in order.
 
-@numba.njit(cache=True, parallel=True)
-def group_by_item(starts, items, num_items):
-    """Inverts compressed rows: the users of each item, in order.
+    Args:
+        starts: int64 `(num_users + 1,)`.
+        items: int32 `(num_ratings,)`.
+        num_items: size of the catalogue.
 
     Returns:
-        `(item_starts, users)`, int64 `(num_items + 1,)` and int32
-        `(num_ratings,)`.
+        The starts of the items, int64 `(num_items + 1,)`, and the users,
+        int32 `(num_ratings,)`.
     """
     item_starts = np.zeros(num_items + 1, np.int64)
     for item in items:
@@ -39,183 +47,250 @@ def group_by_item(starts, items, num_items):
     return item_starts, users
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def predict_all(starts, items, user_factors, item_factors, out):
-    """Computes the prediction of each rating.
+@numba.njit(cache=True, nogil=True)
+def sum_members(starts: Array, members: Array, values: Array) -> Array:
+    """Sums in each row the values of its members, float32 `(num_rows,)`."""
+    sums = np.empty(len(starts) - 1, np.float32)
+    for row in range(len(sums)):
+        total = 0.0
+        for k in range(starts[row], starts[row + 1]):
+            total += values[members[k]]
+        sums[row] = total
+    return sums
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def predict(
+    first: int,
+    end: int,
+    starts: Array,
+    items: Array,
+    user_factors: Array,
+    item_factors: Array,
+    predictions: Array,
+) -> None:
+    """Computes the latent rating that the factors predict for each rating.
 
     Args:
-        starts: see the module.
-        items: see the module.
+        first: first user.
+        end: the user after the last.
+        starts: int64 `(num_users + 1,)`.
+        items: int32 `(num_ratings,)`.
         user_factors: float32 `(num_users, 1 + rank)`, the bias first.
         item_factors: float32 `(num_items, 1 + rank)`, the bias first.
-        out: float32 `(num_ratings,)`, written.
+        predictions: float32 `(num_ratings,)`, written.
     """
-    for user in numba.prange(len(starts) - 1):
-        z = user_factors[user]
+    for user in range(first, end):
+        u = user_factors[user]
         for k in range(starts[user], starts[user + 1]):
-            s = item_factors[items[k]]
-            x = z[0] + s[0]
-            for f in range(1, len(z)):
-                x += z[f] * s[f]
-            out[k] = x
+            i = item_factors[items[k]]
+            total = u[0] + i[0]
+            for f in range(1, len(u)):
+                total += u[f] * i[f]
+            predictions[k] = total
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def collect_by_user(
-    blocks, starts, items, residuals, z, item_deltas, s, precisions, slopes
-):
-    """Settles the last change of the items, then sums what the users need.
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def sum_by_user(
+    first: int,
+    end: int,
+    starts: Array,
+    items: Array,
+    residuals: Array,
+    last_user_factors: Array,
+    last_item_changes: Array,
+    item_factors: Array,
+    sums: Array,
+) -> None:
+    """Sums for each user what the draw of one of their factors depends on.
 
-    Takes `z[user] * item_deltas[item]` off the residuals and computes for
-    each user the sums of `s^2` and of `residual * s` over their ratings.
+    On the way it takes the last change of the items,
+    `last_user_factors[user] * last_item_changes[item]`, off the residuals.
+
+    Args:
+        first: first user.
+        end: the user after the last.
+        starts: int64 `(num_users + 1,)`.
+        items: int32 `(num_ratings,)`.
+        residuals: float32 `(num_ratings,)`, updated.
+        last_user_factors: float32 `(num_users,)`.
+        last_item_changes: float32 `(num_items,)`.
+        item_factors: float32 `(num_items,)`, the dimension to draw.
+        sums: of `item_factor^2` and of `residual * item_factor`, float64
+            `(num_users, 2)`, written.
     """
-    for block in numba.prange(len(blocks) - 1):
-        for user in range(blocks[block], blocks[block + 1]):
-            zu = z[user]
-            a = 0.0
-            c = 0.0
-            for k in range(starts[user], starts[user + 1]):
-                item = items[k]
-                x = residuals[k] - zu * item_deltas[item]
-                residuals[k] = x
-                q = s[item]
-                a += q * q
-                c += x * q
-            precisions[user] = a
-            slopes[user] = c
+    for user in range(first, end):
+        last = last_user_factors[user]
+        squares = 0.0
+        products = 0.0
+        for k in range(starts[user], starts[user + 1]):
+            residual = residuals[k] - last * last_item_changes[items[k]]
+            residuals[k] = residual
+            factor = item_factors[items[k]]
+            squares += factor * factor
+            products += residual * factor
+        sums[user, 0] = squares
+        sums[user, 1] = products
 
 
-@numba.njit(cache=True, parallel=True, fastmath=True)
-def collect_by_item(
-    blocks, starts, items, residuals, s, user_deltas, z, precisions, slopes
-):
-    """Settles the last change of the users, then sums what the items need.
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def sum_by_item(
+    first: int,
+    end: int,
+    starts: Array,
+    items: Array,
+    residuals: Array,
+    item_factors: Array,
+    user_changes: Array,
+    user_factors: Array,
+    sums: Array,
+) -> None:
+    """Sums for each item what the draw of one of its factors depends on.
 
-    The counterpart of `collect_by_user`, in the same order of the ratings.
+    On the way it takes the last change of the users,
+    `user_changes[user] * item_factors[item]`, off the residuals.
+
+    Args:
+        first: first user.
+        end: the user after the last.
+        starts: int64 `(num_users + 1,)`.
+        items: int32 `(num_ratings,)`.
+        residuals: float32 `(num_ratings,)`, updated.
+        item_factors: float32 `(num_items,)`.
+        user_changes: float32 `(num_users,)`.
+        user_factors: float32 `(num_users,)`, the dimension to draw.
+        sums: of `user_factor^2` and of `residual * user_factor` over the
+            users from `first` to `end`, float64 `(num_items, 2)`, written.
     """
-    num_blocks = len(blocks) - 1
-    num_items = len(s)
-    sums = np.zeros((num_blocks, num_items, 2))
-    for block in numba.prange(num_blocks):
-        own = sums[block]
-        for user in range(blocks[block], blocks[block + 1]):
-            delta = user_deltas[user]
-            zu = z[user]
-            zz = zu * zu
-            for k in range(starts[user], starts[user + 1]):
-                item = items[k]
-                x = residuals[k] - delta * s[item]
-                residuals[k] = x
-                own[item, 0] += zz
-                own[item, 1] += x * zu
-    for item in range(num_items):
-        a = 0.0
-        c = 0.0
-        for block in range(num_blocks):
-            a += sums[block, item, 0]
-            c += sums[block, item, 1]
-        precisions[item] = a
-        slopes[item] = c
+    sums[:] = 0
+    for user in range(first, end):
+        change = user_changes[user]
+        factor = user_factors[user]
+        square = factor * factor
+        for k in range(starts[user], starts[user + 1]):
+            item = items[k]
+            residual = residuals[k] - change * item_factors[item]
+            residuals[k] = residual
+            sums[item, 0] += square
+            sums[item, 1] += residual * factor
 
 
 @numba.njit(cache=True, fastmath=True)
-def draw_factors(
-    precisions,
-    slopes,
-    alpha,
-    own,
-    own_mean,
-    own_precision,
-    own_noise,
-    weights,
-    member_starts,
-    members,
-    implicit,
-    implicit_mean,
-    implicit_precision,
-    implicit_noise,
-):
-    """Draws one dimension of one side: own factors, then implicit ones.
+def draw_own(
+    sums: Array,
+    noise_precision: float,
+    prior_mean: float,
+    prior_precision: float,
+    normals: Array,
+    own: Array,
+) -> Array:
+    """Draws one dimension of the own factors of all users, or of all items.
 
-    Call a side's rows entities (users, say) and the other side's features
-    (items). An entity's factor is its own one plus `weights[entity]` times
-    the sum of the implicit factors of its features. Given everything else,
-    each of these numbers is Gaussian; they are drawn one after the other.
+    Given everything else they are independent Gaussians.
 
     Args:
-        precisions: float64 `(num_entities,)`, sums of squares of the other
-            side's factors over an entity's ratings.
-        slopes: float64 `(num_entities,)`, sums of residual times the other
-            side's factor.
-        alpha: precision of the noise.
-        own: float32 `(num_entities,)`, updated.
-        own_mean: mean of their prior.
-        own_precision: its precision.
-        own_noise: `(num_entities,)`, standard normal.
-        weights: float32 `(num_entities,)`.
-        member_starts: starts of each feature's entities in `members`.
-        members: the entities of each feature.
-        implicit: float32 `(num_features,)`, updated.
-        implicit_mean: mean of their prior.
-        implicit_precision: its precision.
-        implicit_noise: `(num_features,)`, standard normal.
+        sums: float64 `(num_rows, 2)`, of `sum_by_user` or `sum_by_item`;
+            the products are updated to the residuals after the draw.
+        noise_precision: precision of the latent ratings' noise.
+        prior_mean: mean of the factors' prior.
+        prior_precision: its precision.
+        normals: standard normal numbers, float32 `(num_rows,)`.
+        own: the factors, float32 `(num_rows,)`, replaced.
 
     Returns:
-        The changes of the entities' factors, float32 `(num_entities,)`.
+        Their changes, float32 `(num_rows,)`.
     """
-    num_entities = len(own)
-    deltas = np.empty(num_entities, np.float32)
-    # What the loop over members reads and writes lies in one cache line:
-    # weighted precision, weighted slope, sum of the implicit changes.
-    sums = np.zeros((num_entities, 4), np.float32)
-    for n in range(num_entities):
-        a = alpha * precisions[n]
-        c = alpha * slopes[n]
-        total = own_precision + a
-        new = (own_precision * own_mean + c + own[n] * a) / total
-        new += own_noise[n] / math.sqrt(total)
-        delta = np.float32(new) - own[n]
-        own[n] += delta
-        deltas[n] = delta
-        sums[n, 0] = weights[n] * weights[n] * a
-        sums[n, 1] = weights[n] * (c - delta * a)
-    for j in range(len(implicit)):
-        a = 0.0
-        c = 0.0
-        for k in range(member_starts[j], member_starts[j + 1]):
-            row = sums[members[k]]
-            a += row[0]
-            c += row[1]
-        total = implicit_precision + a
-        new = implicit_precision * implicit_mean + c + implicit[j] * a
-        new = new / total + implicit_noise[j] / math.sqrt(total)
-        delta = np.float32(new) - implicit[j]
-        implicit[j] += delta
-        for k in range(member_starts[j], member_starts[j + 1]):
-            row = sums[members[k]]
-            row[1] -= delta * row[0]
-            row[2] += delta
-    for n in range(num_entities):
-        deltas[n] += weights[n] * sums[n, 2]
-    return deltas
+    changes = np.empty_like(own)
+    for row in range(len(own)):
+        data_precision = noise_precision * sums[row, 0]
+        precision = prior_precision + data_precision
+        mean = prior_precision * prior_mean + data_precision * own[row]
+        mean = (mean + noise_precision * sums[row, 1]) / precision
+        new = np.float32(mean + normals[row] / math.sqrt(precision))
+        changes[row] = new - own[row]
+        sums[row, 1] -= changes[row] * sums[row, 0]
+        own[row] = new
+    return changes
+
+
+@numba.njit(cache=True, fastmath=True)
+def draw_implicit(
+    sums: Array,
+    noise_precision: float,
+    prior_mean: float,
+    prior_precision: float,
+    normals: Array,
+    weights: Array,
+    starts: Array,
+    rows: Array,
+    implicit: Array,
+) -> Array:
+    """Draws one dimension of the implicit factors, one after the other.
+
+    An implicit factor of an item moves the composite factors of all users who
+    rated it, each by the user's weight (and the other way round). Given
+    everything else it is Gaussian.
+
+    Args:
+        sums: float64 `(num_rows, 2)`, as `draw_own` left them.
+        noise_precision: precision of the latent ratings' noise.
+        prior_mean: mean of the implicit factors' prior.
+        prior_precision: its precision.
+        normals: standard normal numbers, float32 `(num_features,)`.
+        weights: of the implicit factors in a row, float32 `(num_rows,)`.
+        starts: starts of the features in `rows`, int64 `(num_features + 1,)`.
+        rows: the rows that have each feature, int32 `(num_ratings,)`.
+        implicit: the factors, float32 `(num_features,)`, replaced.
+
+    Returns:
+        The changes of the composite factors, float32 `(num_rows,)`.
+    """
+    # What the inner loops use of a row lies in one cache line: precision and
+    # slope that it adds, and the sum of the changes.
+    state = np.zeros((len(weights), 4), np.float32)
+    for row in range(len(weights)):
+        weight = noise_precision * weights[row]
+        state[row, 0] = weight * weights[row] * sums[row, 0]
+        state[row, 1] = weight * sums[row, 1]
+    for feature in range(len(implicit)):
+        data_precision = 0.0
+        slope = 0.0
+        for k in range(starts[feature], starts[feature + 1]):
+            row = rows[k]
+            data_precision += state[row, 0]
+            slope += state[row, 1]
+        precision = prior_precision + data_precision
+        mean = prior_precision * prior_mean + data_precision * implicit[feature]
+        mean = (mean + slope) / precision
+        new = np.float32(mean + normals[feature] / math.sqrt(precision))
+        change = new - implicit[feature]
+        implicit[feature] = new
+        for k in range(starts[feature], starts[feature + 1]):
+            row = rows[k]
+            state[row, 1] -= change * state[row, 0]
+            state[row, 2] += change
+    return weights * state[:, 2]
 
 
 @numba.njit(cache=True)
-def _normal_cdf(x):
+def normal_cdf(x: float) -> float:
+    """Computes the distribution function of the standard normal."""
     return 0.5 * math.erfc(-x * _SQRT_HALF)
 
 
 @numba.njit(cache=True)
-def _normal_quantile(p):
-    """Computes the inverse of the normal CDF, to a relative 1.2e-9.
+def normal_quantile(p: float) -> float:
+    """Computes the inverse of `normal_cdf`, to 1e-8; 7 at the most.
 
     Reference:
-        Acklam's rational approximation, as in
-        https://en.wikipedia.org/wiki/Normal_distribution (2003).
+        P. J. Acklam, 2003, "An algorithm for computing the inverse normal
+        cumulative distribution function": rational approximations of the
+        middle and of the tails.
     """
-    p = min(max(p, _TINY), 1.0 - _TINY)
-    if p < 0.02425 or p > 1.0 - 0.02425:
-        q = math.sqrt(-2.0 * math.log(min(p, 1.0 - p)))
+    p = min(max(p, 1e-12), 1.0 - 1e-12)
+    tail = min(p, 1.0 - p)
+    if tail < 0.02425:
+        q = math.sqrt(-2.0 * math.log(tail))
         x = -7.784894002430293e-03
         x = x * q - 3.223964580411365e-01
         x = x * q - 2.400758277161838e00
@@ -244,47 +319,68 @@ def _normal_quantile(p):
     return x * q / (y * r + 1.0)
 
 
-@numba.njit(cache=True, parallel=True)
-def draw_latents(classes, thresholds, uniforms, predictions):
-    """Draws the latent value of each rating, given its class.
+@numba.njit(cache=True, nogil=True)
+def draw_latent_residuals(
+    first: int,
+    end: int,
+    classes: Array,
+    bounds: Array,
+    predictions: Array,
+    uniforms: Array,
+) -> None:
+    """Draws latent ratings between the bounds of their class.
+
+    Args:
+        first: first rating.
+        end: the rating after the last.
+        classes: uint8 `(num_ratings,)`.
+        bounds: float64 `(num_classes + 1,)`, from -infinity to infinity.
+        predictions: means of the latent ratings, float32 `(num_ratings,)`;
+            replaced by the latent ratings less their means.
+        uniforms: uniform numbers in [0, 1), float32 `(num_ratings,)`.
+    """
+    for k in range(first, end):
+        low = normal_cdf(bounds[classes[k]] - predictions[k])
+        high = normal_cdf(bounds[classes[k] + 1] - predictions[k])
+        predictions[k] = normal_quantile(low + uniforms[k] * (high - low))
+
+
+@numba.njit(cache=True, nogil=True)
+def differentiate_thresholds(
+    classes: Array,
+    bounds: Array,
+    predictions: Array,
+    step: int,
+) -> tuple[Array, Array]:
+    """Differentiates the log likelihood of the classes by the bounds.
 
     Args:
         classes: uint8 `(num_ratings,)`.
-        thresholds: float64 `(num_classes - 1,)`, ascending.
-        uniforms: float32 `(num_ratings,)`, in [0, 1).
-        predictions: float32 `(num_ratings,)`, replaced by what is left of the
-            latent values when the prediction is taken off.
+        bounds: float64 `(num_classes + 1,)`, from -infinity to infinity.
+        predictions: means of the latent ratings, float32 `(num_ratings,)`.
+        step: every `step`-th rating counts.
 
     Returns:
-        For each threshold the slope and the curvature of the log likelihood,
-        summed over the ratings, float64 `(num_classes - 1, 2)`. The curvature
-        leaves out the products of neighbors.
+        Gradient `(num_classes + 1,)` and negative Hessian `(num_classes + 1,
+        num_classes + 1)`, float64; 0 for the infinite bounds.
     """
-    num_blocks = 16
-    num_thresholds = len(thresholds)
-    size = (len(classes) + num_blocks - 1) // num_blocks
-    sums = np.zeros((num_blocks, num_thresholds, 2))
-    for block in numba.prange(num_blocks):
-        own = sums[block]
-        for k in range(block * size, min((block + 1) * size, len(classes))):
-            p = predictions[k]
-            c = classes[k]
-            low = 0.0
-            high = 1.0
-            if c > 0:
-                low = _normal_cdf(thresholds[c - 1] - p)
-            if c < num_thresholds:
-                high = _normal_cdf(thresholds[c] - p)
-            mass = max(high - low, 1e-9)
-            if c < num_thresholds:
-                x = thresholds[c] - p
-                y = _DENSITY_AT_0 * math.exp(-0.5 * x * x) / mass
-                own[c, 0] += y
-                own[c, 1] += y * y + x * y
-            if c > 0:
-                x = thresholds[c - 1] - p
-                y = _DENSITY_AT_0 * math.exp(-0.5 * x * x) / mass
-                own[c - 1, 0] -= y
-                own[c - 1, 1] += y * y - x * y
-            predictions[k] = _normal_quantile(low + uniforms[k] * mass)
-    return sums.sum(axis=0)
+    size = len(bounds)
+    gradient = np.zeros(size)
+    hessian = np.zeros((size, size))
+    for k in range(0, len(classes), step):
+        c = classes[k]
+        low = bounds[c] - predictions[k]
+        high = bounds[c + 1] - predictions[k]
+        mass = max(normal_cdf(high) - normal_cdf(low), 1e-9)
+        # Densities are 0 at infinity.
+        at_low = _DENSITY_AT_0 * math.exp(-0.5 * low * low) / mass
+        at_high = _DENSITY_AT_0 * math.exp(-0.5 * high * high) / mass
+        if c > 0:
+            gradient[c] -= at_low
+            hessian[c, c] += at_low * (at_low - low)
+        if c + 2 < size:
+            gradient[c + 1] += at_high
+            hessian[c + 1, c + 1] += at_high * (at_high + high)
+        hessian[c, c + 1] -= at_low * at_high
+        hessian[c + 1, c] -= at_low * at_high
+    return gradient, hessian

@@ -201,7 +201,7 @@ def _save(
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
-        file.write(buffer.getbuffer())
+        file.write(buffer.getvalue())
     tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
 
 

@@ -71,17 +71,22 @@ class _Side:
     ) -> Floats:
         """Draws a dimension; returns the changes of the factors."""
         own, implicit = self.own[dimension], self.implicit[dimension]
+        (own_mean, own_precision), (implicit_mean, implicit_precision) = (
+            self.prior[:, :, dimension]
+        )
         changes = gibbs_kernels.draw_own(
             sums,
             noise_precision,
-            *self.prior[0, :, dimension],
+            own_mean,
+            own_precision,
             rng.standard_normal(len(own), np.float32),
             own,
         )
         changes += gibbs_kernels.draw_implicit(
             sums,
             noise_precision,
-            *self.prior[1, :, dimension],
+            implicit_mean,
+            implicit_precision,
             rng.standard_normal(len(implicit), np.float32),
             self.weights,
             self.starts,

@@ -302,5 +302,11 @@ def _truncated_mean(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
     def density(x: tf.Tensor) -> tf.Tensor:
         return tf.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
 
-    mass = _normal_cdf(high) - _normal_cdf(low)
-    return (density(low) - density(high)) / tf.maximum(mass, 1e-6)
+    # In the left half, where small probabilities keep their digits.
+    sign = tf.where(low + high > 0, -1.0, 1.0)
+    left = tf.minimum(sign * low, sign * high)
+    right = tf.maximum(sign * low, sign * high)
+    mass = tf.maximum(_normal_cdf(right) - _normal_cdf(left), 1e-30)
+    # Where the mass vanishes, the mean is at the nearer bound.
+    mean = sign * (density(left) - density(right)) / mass
+    return tf.clip_by_value(mean, low, high)

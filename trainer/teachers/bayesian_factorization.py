@@ -105,7 +105,7 @@ def fit(
 ) -> Posterior:
     """Samples the posterior of a factorization of the ratings.
 
-    Takes some 20 bytes per rating, and 12 per user and dimension.
+    Takes some 21 bytes per rating, and 12 per user and dimension.
 
     Args:
         ratings: the training ratings.
@@ -118,7 +118,8 @@ def fit(
         The samples.
 
     Raises:
-        UserError: when the checkpoint is of other ratings or settings.
+        UserError: when the checkpoint is of other ratings or settings, or
+            cannot be written.
     """
     sampler = GibbsSampler(ratings, config.rank, config.damping, config.seed)
     samples: list[dict[str, Floats]] = []
@@ -200,9 +201,15 @@ def _save(
     arrays["fingerprint"] = np.array(_fingerprint(ratings, config))
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
-        file.write(buffer.getvalue())
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    try:
+        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+            file.write(buffer.getvalue())
+        tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"cannot write the checkpoint {path}: {error.message}. Make room"
+            " and start again: the chain goes on from the checkpoint before."
+        ) from error
 
 
 def _restore(

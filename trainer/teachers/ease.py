@@ -15,7 +15,8 @@ from trainer.sparse_products import multiply_sparse
 from trainer.teachers.blocks import run_in_blocks
 from trainer.teachers.training_ratings import TrainingRatings
 
-#: Largest catalogue: its matrix takes 1.6 GB, and solving it 3 times as much.
+#: Largest catalogue: a matrix of its items takes 1.6 GB, and the fit needs
+#: three of them at a time.
 MAX_ITEMS = 20_000
 
 #: Columns of the inverse computed at the same time.
@@ -108,11 +109,10 @@ def fit(ratings: TrainingRatings, penalty: float = 300.0) -> Ease:
             " `--min-item-ratings`."
         )
     threshold = find_liked_threshold(ratings)
-    gram = _count_pairs(ratings, threshold)
-    gram[np.diag_indices(num_items)] += penalty
+    weights = _solve(_count_pairs(ratings, threshold), penalty)
     model = Ease(num_items)
     model.threshold.assign(threshold)
-    model.item_weights.assign(_solve(gram))
+    model.item_weights.assign(weights)
     return model
 
 
@@ -157,9 +157,15 @@ def _add_pairs(
                     row[items[other]] += 1.0
 
 
-def _solve(gram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Computes `I - P / diag(P)`, where `P` is the inverse of `gram`."""
+def _solve(
+    gram: npt.NDArray[np.float32], penalty: float
+) -> npt.NDArray[np.float32]:
+    """Computes `I - P / diag(P)`, with `P` the inverse of `gram + penalty I`.
+
+    Adds the penalty in place.
+    """
     num_items = len(gram)
+    gram[np.diag_indices(num_items)] += penalty
     logging.info("EASE: inverts a matrix of %d items", num_items)
     cholesky = tf.linalg.cholesky(gram)
     weights = np.empty_like(gram)

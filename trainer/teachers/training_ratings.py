@@ -17,7 +17,8 @@ _BATCH_SIZE = 2048
 class TrainingRatings:
     """Ratings in compressed rows: those of a user lie together.
 
-    The ratings of user `u` are at `starts[u]:starts[u + 1]`.
+    The ratings of user `u` are at `starts[u]:starts[u + 1]`, each of another
+    item.
 
     Args:
         starts: int64 `(num_users + 1,)`.
@@ -40,7 +41,7 @@ class TrainingRatings:
 def read_training_ratings(data_dir: str) -> TrainingRatings:
     """Reads the group `train` of every user, and no other group.
 
-    Takes 8 bytes per rating and user.
+    Takes 8 bytes per rating, and 8 per user.
 
     Raises:
         UserError: when `data_dir` is not prepared data, or lost a shard.

@@ -149,8 +149,7 @@ def test_composite_factors_are_own_and_weighted_implicit_ones():
         )
 
 
-def test_a_sweep_leaves_the_residuals_of_its_factors(monkeypatch):
-    """What is kept up to date is what prediction from scratch gives."""
+def test_the_prediction_of_a_rating_is_biases_and_product_of_factors():
     ratings, _ = generate(40, 15, lengths=(3, 9))
     sampler = GibbsSampler(ratings, rank=2, damping=5.0, seed=1)
     sampler.sweep()

@@ -1,0 +1,94 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from data_prep.errors import UserError
+from tests.trainer.teachers.synthetic_ratings import generate, to_sparse
+from trainer.teachers import ease
+
+
+def make_ratings():
+    ratings, _ = generate(60, 20, lengths=(5, 10), levels=[-2, -1, 0, 1])
+    return ratings
+
+
+def to_dense(ratings):
+    """Ratings as rows, and which items the users liked."""
+    dense = np.zeros((ratings.num_users, ratings.num_items))
+    users = np.repeat(np.arange(ratings.num_users), np.diff(ratings.starts))
+    dense[users, ratings.items] = ratings.values
+    return dense, (dense >= np.median(ratings.values)).astype(float)
+
+
+def test_scores_are_those_of_the_closed_form():
+    ratings = make_ratings()
+    _, liked = to_dense(ratings)
+    inverse = np.linalg.inv(liked.T @ liked + 30 * np.eye(20))
+    weights = -inverse / np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    np.testing.assert_allclose(
+        ease.fit(ratings, penalty=30.0)(to_sparse(ratings)),
+        liked @ weights,
+        atol=1e-5,
+    )
+
+
+def test_an_item_weighs_nothing_in_its_own_score():
+    model = ease.fit(make_ratings())
+    assert not np.any(np.diag(model.item_weights))
+
+
+def test_some_items_have_the_scores_of_the_catalogue():
+    ratings = make_ratings()
+    model = ease.fit(ratings)
+    history = to_sparse(ratings)
+    np.testing.assert_allclose(
+        model(history, np.array([4, 0])),
+        model(history).numpy()[:, [4, 0]],
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold"),
+    [
+        ([1, 2, 3, 3, 4, 4, 4, 5, 5], 4),
+        ([20, 40, 60, 60, 80, 80, 80, 100, 100], 80),
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1], 1),
+        ([1, 1, 2, 2, 3, 9, 40, 500, 350_000], 3),
+    ],
+    ids=["stars", "percent", "clicks", "plays"],
+)
+def test_the_upper_half_of_the_ratings_is_liked(values, threshold):
+    ratings = dataclasses.replace(
+        make_ratings(), values=np.array(values, np.float32)
+    )
+    assert ease.find_liked_threshold(ratings) == threshold
+
+
+def test_a_scale_of_the_ratings_does_not_matter():
+    ratings = make_ratings()
+    scaled = dataclasses.replace(ratings, values=ratings.values * 20)
+    np.testing.assert_array_equal(
+        ease.fit(scaled)(to_sparse(scaled)),
+        ease.fit(ratings)(to_sparse(ratings)),
+    )
+
+
+def test_a_catalogue_that_is_too_large_is_refused():
+    ratings = dataclasses.replace(make_ratings(), num_items=ease.MAX_ITEMS + 1)
+    with pytest.raises(UserError, match="Received: 20001 items"):
+        ease.fit(ratings)
+
+
+def test_a_file_gives_the_model_back(tmp_path):
+    ratings = make_ratings()
+    model = ease.fit(ratings)
+    path = str(tmp_path / "model.keras")
+    model.save(path)
+    np.testing.assert_array_equal(
+        keras.saving.load_model(path)(to_sparse(ratings)),
+        model(to_sparse(ratings)),
+    )

@@ -1,0 +1,181 @@
+import statistics
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.baselines import Biases
+from trainer.teachers.bayesian_factorization import Posterior
+from trainer.teachers.ridge_encoders import RidgeEncoders
+
+NORMAL = statistics.NormalDist()
+NUM_ITEMS, NUM_SAMPLES, RANK = 9, 3, 2
+VALUES = np.array([1.0, 2.0, 4.0, 5.0])
+COUNTS = np.arange(1, NUM_ITEMS + 1)
+MEANS = np.linspace(2, 4, NUM_ITEMS)
+
+#: The last user rated nothing, and so did one in between.
+RATINGS = tf.SparseTensor(
+    [[0, 0], [0, 3], [0, 4], [1, 8], [3, 1], [3, 2], [3, 6], [3, 7]],
+    [5.0, 1.0, 2.0, 4.0, 2.0, 4.0, 5.0, 1.0],
+    [5, NUM_ITEMS],
+)
+
+
+def make_posterior(is_ordinal):
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.normal(size=shape).astype(np.float32)
+
+    num_thresholds = len(VALUES) - 1 if is_ordinal else 0
+    return Posterior(
+        item_factors=draw(NUM_SAMPLES, NUM_ITEMS, 1 + RANK),
+        implicit=draw(NUM_SAMPLES, NUM_ITEMS, 1 + RANK),
+        prior_mean=draw(NUM_SAMPLES, 1 + RANK),
+        prior_precision=1 + draw(NUM_SAMPLES, 1 + RANK) ** 2,
+        noise_precision=np.full(NUM_SAMPLES, 1.0 if is_ordinal else 1.7),
+        thresholds=np.sort(draw(NUM_SAMPLES, num_thresholds)),
+        values=VALUES if is_ordinal else np.array([3.2, 1.3]),
+        is_ordinal=is_ordinal,
+        damping=4.0,
+    )
+
+
+def make_model(is_ordinal):
+    return RidgeEncoders.from_posterior(
+        make_posterior(is_ordinal), COUNTS, MEANS
+    )
+
+
+def predict_one(posterior, sample, items, values):
+    """One user's answer of one sample, in float64."""
+    offsets = posterior.item_factors[sample, :, 0].astype(float)
+    factors = posterior.item_factors[sample].astype(float)
+    factors[:, 0] = 1
+    implicit = posterior.implicit[sample, items].sum(axis=0)
+    prior_mean = posterior.prior_mean[sample] + implicit / np.sqrt(
+        len(items) + posterior.damping
+    )
+    prior_precision = np.diag(posterior.prior_precision[sample].astype(float))
+    noise_precision = posterior.noise_precision[sample]
+    rated = factors[items]
+    precision = noise_precision * rated.T @ rated + prior_precision
+
+    def regress(latents):
+        return np.linalg.solve(
+            precision,
+            prior_precision @ prior_mean
+            + noise_precision * rated.T @ (latents - offsets[items]),
+        )
+
+    if not posterior.is_ordinal:
+        mean, scale = posterior.values
+        code = regress((values - mean) / scale)
+        return mean + scale * (offsets + factors @ code)
+    bounds = np.array([-np.inf, *posterior.thresholds[sample], np.inf])
+    classes = np.searchsorted(VALUES, values)
+    code = prior_mean
+    for _ in range(2):
+        latents = []
+        for mean, c in zip(offsets[items] + rated @ code, classes, strict=True):
+            low, high = bounds[c] - mean, bounds[c + 1] - mean
+            mass = NORMAL.cdf(high) - NORMAL.cdf(low)
+            latents.append(mean + (NORMAL.pdf(low) - NORMAL.pdf(high)) / mass)
+        code = regress(np.array(latents))
+    probabilities = np.diff(
+        [
+            [NORMAL.cdf(bound - latent) for bound in bounds]
+            for latent in offsets + factors @ code
+        ]
+    )
+    return probabilities @ VALUES
+
+
+@pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
+def test_the_answer_is_that_of_numpy(is_ordinal):
+    posterior = make_posterior(is_ordinal)
+    answers = make_model(is_ordinal)(RATINGS).numpy()
+    biases = Biases(COUNTS, MEANS, "user_item")(RATINGS).numpy()
+    indices, values = RATINGS.indices.numpy(), RATINGS.values.numpy()
+    for user in range(5):
+        own = indices[:, 0] == user
+        samples = np.mean(
+            [
+                predict_one(posterior, s, indices[own, 1], values[own])
+                for s in range(NUM_SAMPLES)
+            ],
+            axis=0,
+        )
+        share = own.sum() / (own.sum() + 2)
+        np.testing.assert_allclose(
+            answers[user],
+            biases[user] + share * (samples - biases[user]),
+            rtol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
+def test_an_empty_history_has_the_answer_of_the_biases(is_ordinal):
+    nothing = tf.sparse.from_dense(tf.zeros([2, NUM_ITEMS]))
+    np.testing.assert_array_equal(
+        make_model(is_ordinal)(nothing),
+        Biases(COUNTS, MEANS, "user_item")(nothing),
+    )
+
+
+@pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
+def test_some_items_have_the_answers_of_the_catalogue(is_ordinal):
+    model = make_model(is_ordinal)
+    np.testing.assert_allclose(
+        model(RATINGS, tf.constant([7, 0, 7], tf.int64)),
+        model(RATINGS).numpy()[:, [7, 0, 7]],
+        rtol=1e-5,
+    )
+
+
+def test_a_rating_off_the_scale_counts_as_the_nearest_on_it():
+    model = make_model(is_ordinal=True)
+    off = RATINGS.with_values(RATINGS.values + 0.2)
+    np.testing.assert_array_equal(model.encode(off), model.encode(RATINGS))
+
+
+@pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
+def test_a_saved_model_answers_alike(tmp_path, is_ordinal):
+    model = make_model(is_ordinal)
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+
+    def predict(indices, values, dense_shape):
+        return model(tf.SparseTensor(indices, values, dense_shape))
+
+    archive.add_endpoint(
+        "predict",
+        predict,
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.int64),
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([2], tf.int64),
+        ],
+    )
+    archive.write_out(str(tmp_path), verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path))
+    for ratings in (RATINGS, tf.sparse.slice(RATINGS, [1, 0], [1, NUM_ITEMS])):
+        np.testing.assert_allclose(
+            loaded.predict(
+                ratings.indices, ratings.values, ratings.dense_shape
+            ),
+            model(ratings),
+            rtol=1e-5,
+        )
+
+
+@pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
+def test_a_file_gives_the_model_back(tmp_path, is_ordinal):
+    model = make_model(is_ordinal)
+    path = str(tmp_path / "model.keras")
+    model.save(path)
+    np.testing.assert_array_equal(
+        keras.saving.load_model(path)(RATINGS), model(RATINGS)
+    )

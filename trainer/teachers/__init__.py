@@ -1,0 +1,1 @@
+"""Teachers: models fitted to the ratings in closed form or by sampling."""

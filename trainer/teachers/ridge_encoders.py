@@ -1,0 +1,312 @@
+"""Encoders in closed form: a user's code is a ridge regression."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainer.layers import PACKAGE, RatingCentring
+from trainer.rating_model import RatingModel
+from trainer.teachers.bayesian_factorization import Posterior
+
+#: Rounds of expectation and regression on an ordinal scale.
+_NUM_ROUNDS = 2
+
+#: Number of ratings in whose place the biases stand.
+_BIASES_WEIGHT = 2.0
+
+#: Users encoded at the same time.
+_PARALLEL_USERS = 4
+
+#: A latent rating that no threshold comes near.
+_FAR = 30.0
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RidgeEncoders(RatingModel):
+    """Predicts the mean rating over samples of a Bayesian factorization.
+
+    A sample says of a user's latent rating `t` of item `i`
+
+        t = offset[i] + [1, factors[i]] @ code + noise
+        code ~ Normal(mean + sum of implicit[j] / sqrt(n + damping), variance)
+
+    where the sum is over the `n` items `j` that the user rated. Given item
+    factors and ratings, the mean of the code is one ridge regression: the
+    sample is an encoder in closed form. It knows no user ids, and answers
+    users whom training never saw like all others.
+
+    On a continuous scale `t` is the standardized rating. On an ordinal scale
+    the rating is the number of thresholds below `t`: `t` is replaced by its
+    expectation, given the rating and the code so far, and the regression
+    repeated. The answer is the expected rating.
+
+    What a sample says of nearly empty histories, it extrapolates. So the
+    answer is a mean of biases and samples, in which the biases weigh as much
+    as `_BIASES_WEIGHT` ratings and the samples as much as the user's `n`.
+
+    Args:
+        num_items: size of the catalogue.
+        num_samples: number of samples.
+        rank: number of factors beside the bias.
+        num_classes: number of ratings of an ordinal scale; 0 if the scale is
+            continuous.
+        damping: see `GibbsSampler`.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        num_samples: int,
+        rank: int,
+        num_classes: int,
+        damping: float,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.num_samples = num_samples
+        self.rank = rank
+        self.num_classes = num_classes
+        self.damping = damping
+        self.centring = RatingCentring("user_item")
+        self.centring.build((None, num_items))
+        size = 1 + rank
+
+        def add(name: str, *shape: int) -> Any:
+            return self.add_weight(
+                name=name,
+                shape=shape,
+                initializer="zeros",
+                dtype="float32",
+                trainable=False,
+            )
+
+        # An item's numbers of all samples lie together: a user reads those of
+        # the items that they rated.
+        self.item_factors = add("item_factors", num_items, num_samples, size)
+        self.implicit = add("implicit", num_items, num_samples, size)
+        self.prior_mean = add("prior_mean", num_samples, size)
+        self.prior_precision = add("prior_precision", num_samples, size)
+        self.noise_precision = add("noise_precision", num_samples)
+        self.thresholds = add(
+            "thresholds", num_samples, max(num_classes - 1, 0)
+        )
+        self.values = add("values", num_classes or 2)
+        self.built = True
+
+    @classmethod
+    def from_posterior(
+        cls, posterior: Posterior, counts: np.ndarray, means: np.ndarray
+    ) -> "RidgeEncoders":
+        """Makes the encoders of some samples.
+
+        Args:
+            posterior: the samples.
+            counts: `(num_items,)`, the number of training ratings of each.
+            means: `(num_items,)`, their mean; anything where the count is 0.
+        """
+        num_samples, num_items, size = posterior.item_factors.shape
+        model = cls(
+            num_items,
+            num_samples,
+            size - 1,
+            len(posterior.values) if posterior.is_ordinal else 0,
+            posterior.damping,
+        )
+        model.centring.set_statistics(counts, means)
+        model.item_factors.assign(posterior.item_factors.transpose(1, 0, 2))
+        model.implicit.assign(posterior.implicit.transpose(1, 0, 2))
+        model.prior_mean.assign(posterior.prior_mean)
+        model.prior_precision.assign(posterior.prior_precision)
+        model.noise_precision.assign(posterior.noise_precision)
+        model.thresholds.assign(posterior.thresholds)
+        model.values.assign(posterior.values)
+        return model
+
+    def call(
+        self,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        factors = tf.convert_to_tensor(self.item_factors)
+        if items is not None:
+            factors = tf.gather(factors, items)
+        samples = self._decode(self.encode(ratings), factors)
+        _, user_offsets = self.centring(ratings)
+        biases = self.centring.restore(
+            tf.zeros_like(samples), user_offsets, items
+        )
+        counts = tf.math.bincount(
+            tf.cast(ratings.indices[:, 0], tf.int32),
+            minlength=tf.cast(ratings.dense_shape[0], tf.int32),
+            dtype=tf.float32,
+        )[:, tf.newaxis]
+        return biases + (samples - biases) * counts / (counts + _BIASES_WEIGHT)
+
+    def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
+        """Computes the users' codes, one for each sample.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`, float32.
+
+        Returns:
+            `(batch_size, num_samples, 1 + rank)`, the user's bias first.
+        """
+        users = tf.range(ratings.dense_shape[0] + 1)
+        starts = tf.searchsorted(ratings.indices[:, 0], users)
+        item_factors = tf.convert_to_tensor(self.item_factors)
+        implicit = tf.convert_to_tensor(self.implicit)
+
+        def encode_user(user: tf.Tensor) -> tf.Tensor:
+            own = slice(starts[user], starts[user + 1])
+            items = ratings.indices[own, 1]
+            # (num_samples, num_rated, 1 + rank)
+            factors = tf.transpose(tf.gather(item_factors, items), [1, 0, 2])
+            return self._regress(
+                ratings.values[own],
+                factors[..., 0],
+                _with_ones(factors),
+                tf.reduce_sum(tf.gather(implicit, items), axis=0),
+            )
+
+        return tf.map_fn(
+            encode_user,
+            users[:-1],
+            parallel_iterations=_PARALLEL_USERS,
+            fn_output_signature=tf.TensorSpec(self.prior_mean.shape),
+        )
+
+    def _regress(
+        self,
+        ratings: tf.Tensor,
+        offsets: tf.Tensor,
+        features: tf.Tensor,
+        implicit: tf.Tensor,
+    ) -> tf.Tensor:
+        """Computes the codes of one user, `(num_samples, 1 + rank)`.
+
+        Args:
+            ratings: `(num_rated,)`.
+            offsets: `(num_samples, num_rated)`.
+            features: `(num_samples, num_rated, 1 + rank)`.
+            implicit: sums over the rated items, `(num_samples, 1 + rank)`.
+        """
+        noise_precision = self.noise_precision[:, tf.newaxis]
+        count = tf.cast(tf.size(ratings), tf.float32)
+        prior_mean = self.prior_mean + implicit * tf.math.rsqrt(
+            tf.maximum(count + self.damping, 1.0)
+        )
+        cholesky = tf.linalg.cholesky(
+            noise_precision[..., tf.newaxis]
+            * tf.matmul(features, features, transpose_a=True)
+            + tf.linalg.diag(self.prior_precision)
+        )
+
+        def solve(latents: tf.Tensor) -> tf.Tensor:
+            slopes = tf.linalg.matvec(
+                features, latents - offsets, transpose_a=True
+            )
+            right = self.prior_precision * prior_mean + noise_precision * slopes
+            return tf.linalg.cholesky_solve(cholesky, right[..., tf.newaxis])[
+                ..., 0
+            ]
+
+        if not self.num_classes:
+            return solve((ratings - self.values[0]) / self.values[1])
+        low, high = self._class_bounds(ratings)
+        code = prior_mean
+        for _ in range(_NUM_ROUNDS):
+            means = offsets + tf.linalg.matvec(features, code)
+            code = solve(means + _truncated_mean(low - means, high - means))
+        return code
+
+    def _class_bounds(self, ratings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the thresholds around ratings, `(num_samples, num_rated)`."""
+        # The nearest rating of the scale, for one that is not on it.
+        classes = tf.searchsorted(
+            (self.values[1:] + self.values[:-1]) / 2, ratings
+        )
+        edge = tf.fill([self.num_samples, 1], _FAR)
+        bounds = tf.concat([-edge, self.thresholds, edge], axis=1)
+        return (
+            tf.gather(bounds, classes, axis=1),
+            tf.gather(bounds, classes + 1, axis=1),
+        )
+
+    def _decode(self, codes: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+        """Computes the mean over the samples of the expected ratings.
+
+        Args:
+            codes: `(batch_size, num_samples, 1 + rank)`.
+            factors: `(num_asked, num_samples, 1 + rank)`.
+
+        Returns:
+            `(batch_size, num_asked)`.
+        """
+        # One product per sample: [bias, code] @ [1, factors] and an offset.
+        offsets = factors[..., 0]
+        factors = _with_ones(factors)
+        if not self.num_classes:
+            latents = tf.matmul(
+                _flatten(codes), _flatten(factors), transpose_b=True
+            ) + tf.reduce_sum(offsets, axis=1)
+            return self.values[0] + self.values[1] * latents / self.num_samples
+        steps = (self.values[1:] - self.values[:-1]) / self.num_samples
+        answers = tf.fill(
+            [tf.shape(codes)[0], tf.shape(factors)[0]], self.values[0]
+        )
+        for sample in range(self.num_samples):
+            latents = offsets[:, sample] + tf.matmul(
+                codes[:, sample], factors[:, sample], transpose_b=True
+            )
+            for threshold in range(self.num_classes - 1):
+                answers += steps[threshold] * _normal_cdf(
+                    latents - self.thresholds[sample, threshold]
+                )
+        return answers
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "num_samples": self.num_samples,
+            "rank": self.rank,
+            "num_classes": self.num_classes,
+            "damping": self.damping,
+        }
+
+
+def _with_ones(factors: tf.Tensor) -> tf.Tensor:
+    """Puts the factor of the user's bias in the place of the item's offset."""
+    return tf.concat([tf.ones_like(factors[..., :1]), factors[..., 1:]], -1)
+
+
+def _flatten(samples: tf.Tensor) -> tf.Tensor:
+    """Reshapes `(rows, num_samples, size)` to `(rows, num_samples * size)`."""
+    return tf.reshape(
+        samples, [tf.shape(samples)[0], samples.shape[1] * samples.shape[2]]
+    )
+
+
+def _normal_cdf(x: tf.Tensor) -> tf.Tensor:
+    return 0.5 * tf.math.erfc(x * -math.sqrt(0.5))
+
+
+def _truncated_mean(low: tf.Tensor, high: tf.Tensor) -> tf.Tensor:
+    """Computes the mean of a standard normal variable between two bounds."""
+
+    def density(x: tf.Tensor) -> tf.Tensor:
+        return tf.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+    # In the left half, where small probabilities keep their digits.
+    sign = tf.where(low + high > 0, -1.0, 1.0)
+    left = tf.minimum(sign * low, sign * high)
+    right = tf.maximum(sign * low, sign * high)
+    mass = tf.maximum(_normal_cdf(right) - _normal_cdf(left), 1e-30)
+    # Where the mass vanishes, the mean is at the nearer bound.
+    mean = sign * (density(left) - density(right)) / mass
+    return tf.clip_by_value(mean, low, high)

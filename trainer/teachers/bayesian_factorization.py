@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.teachers.gibbs_sampler import GibbsSampler
 from trainer.teachers.likelihoods import OrdinalLikelihood
 from trainer.teachers.training_ratings import TrainingRatings

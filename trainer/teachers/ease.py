@@ -9,13 +9,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from trainer.layers import PACKAGE
 from trainer.sparse_products import multiply_sparse
 from trainer.teachers.blocks import run_in_blocks
 from trainer.teachers.training_ratings import TrainingRatings
 
-#: Largest catalogue: a matrix of its items takes 1.6 GB, and the fit needs
+#: Largest catalog: a matrix of its items takes 1.6 GB, and the fit needs
 #: three of them at a time.
 MAX_ITEMS = 20_000
 
@@ -38,12 +38,12 @@ class Ease(keras.Model):
         section 3 (https://arxiv.org/abs/1905.03375).
 
     Args:
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
 
     Call arguments:
         ratings: SparseTensor `(batch_size, num_items)`, float32.
         items: `(num_asked,)`, int64, the items to score, by default the
-            catalogue in order.
+            catalog in order.
 
     Output shape:
         `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.

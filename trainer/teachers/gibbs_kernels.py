@@ -27,7 +27,7 @@ def group_by_item(
     Args:
         starts: int64 `(num_users + 1,)`.
         items: int32 `(num_ratings,)`.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
 
     Returns:
         The starts of the items, int64 `(num_items + 1,)`, and the users,

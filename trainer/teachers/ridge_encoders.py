@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import PACKAGE, RatingCentring
+from trainer.layers import PACKAGE, RatingCentering
 from trainer.rating_model import RatingModel
 from trainer.teachers.bayesian_factorization import Posterior
 
@@ -48,7 +48,7 @@ class RidgeEncoders(RatingModel):
     as `_BIASES_WEIGHT` ratings and the samples as much as the user's `n`.
 
     Args:
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         num_samples: number of samples.
         rank: number of factors beside the bias.
         num_classes: number of ratings of an ordinal scale; 0 if the scale is
@@ -71,8 +71,8 @@ class RidgeEncoders(RatingModel):
         self.rank = rank
         self.num_classes = num_classes
         self.damping = damping
-        self.centring = RatingCentring("user_item")
-        self.centring.build((None, num_items))
+        self.centering = RatingCentering("user_item")
+        self.centering.build((None, num_items))
         size = 1 + rank
 
         def add(name: str, *shape: int) -> Any:
@@ -116,7 +116,7 @@ class RidgeEncoders(RatingModel):
             len(posterior.values) if posterior.is_ordinal else 0,
             posterior.damping,
         )
-        model.centring.set_statistics(counts, means)
+        model.centering.set_statistics(counts, means)
         model.item_factors.assign(posterior.item_factors.transpose(1, 0, 2))
         model.implicit.assign(posterior.implicit.transpose(1, 0, 2))
         model.prior_mean.assign(posterior.prior_mean)
@@ -136,8 +136,8 @@ class RidgeEncoders(RatingModel):
         if items is not None:
             factors = tf.gather(factors, items)
         samples = self._decode(self.encode(ratings), factors)
-        _, user_offsets = self.centring(ratings)
-        biases = self.centring.restore(
+        _, user_offsets = self.centering(ratings)
+        biases = self.centering.restore(
             tf.zeros_like(samples), user_offsets, items
         )
         counts = tf.math.bincount(

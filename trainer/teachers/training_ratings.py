@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from data_prep.manifest import read_manifest
-from data_prep.records import list_shards, parse_users
+from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.records import list_shards, parse_users
 
 #: Users parsed together.
 _BATCH_SIZE = 2048
@@ -24,7 +24,7 @@ class TrainingRatings:
         starts: int64 `(num_users + 1,)`.
         items: index of the item of each rating, int32 `(num_ratings,)`.
         values: the ratings, float32 `(num_ratings,)`.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
     """
 
     starts: npt.NDArray[np.int64]

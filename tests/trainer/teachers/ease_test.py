@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from data_prep.errors import UserError
+from data_prep.dataset.errors import UserError
 from tests.trainer.teachers.synthetic_ratings import generate, to_sparse
 from trainer.teachers import ease
 
@@ -40,7 +40,7 @@ def test_an_item_weighs_nothing_in_its_own_score():
     assert not np.any(np.diag(model.item_weights))
 
 
-def test_some_items_have_the_scores_of_the_catalogue():
+def test_some_items_have_the_scores_of_the_catalog():
     ratings = make_ratings()
     model = ease.fit(ratings)
     history = to_sparse(ratings)
@@ -77,7 +77,7 @@ def test_a_scale_of_the_ratings_does_not_matter():
     )
 
 
-def test_a_catalogue_that_is_too_large_is_refused():
+def test_a_catalog_that_is_too_large_is_refused():
     ratings = dataclasses.replace(make_ratings(), num_items=ease.MAX_ITEMS + 1)
     with pytest.raises(UserError, match="Received: 20001 items"):
         ease.fit(ratings)

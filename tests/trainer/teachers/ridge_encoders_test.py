@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from trainer.baselines import Biases
+
 from trainer.teachers.bayesian_factorization import Posterior
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
@@ -126,7 +126,7 @@ def test_an_empty_history_has_the_answer_of_the_biases(is_ordinal):
 
 
 @pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
-def test_some_items_have_the_answers_of_the_catalogue(is_ordinal):
+def test_some_items_have_the_answers_of_the_catalog(is_ordinal):
     model = make_model(is_ordinal)
     np.testing.assert_allclose(
         model(RATINGS, tf.constant([7, 0, 7], tf.int64)),

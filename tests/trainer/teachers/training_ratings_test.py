@@ -4,10 +4,10 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from data_prep.groups import GROUPS
-from data_prep.manifest import read_manifest
-from data_prep.records import list_shards
-from data_prep.vocabulary import read_items
+from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.records import list_shards
+from data_prep.dataset.schema import SUBSETS
 from trainer.teachers.training_ratings import read_training_ratings
 
 
@@ -48,7 +48,7 @@ def test_held_out_ratings_are_not_read(synthetic_data, tmp_path):
             for serialized in users:
                 example = tf.train.Example.FromString(serialized)
                 for group in ("validation", "test"):
-                    for key in GROUPS[group]:
+                    for key in SUBSETS[group]:
                         del example.features.feature[key]
                 writer.write(example.SerializeToString())
     whole, rest = map(read_training_ratings, (synthetic_data, stripped))

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.trainer.taught_autoencoder_test import (
+    low_rank_data,
+    taught_model,
+    to_sparse,
+)
+from trainer.blend_weights import (
+    RATING_WEIGHTS,
+    choose_network_weight,
+    choose_rating_weight,
+)
+from trainer.evaluation.ranking import RankingMetrics, rank_unrated
+
+
+@pytest.fixture
+def data():
+    """Ratings, training mask, validation mask, teacher."""
+    ratings, rated, teacher = low_rank_data(num_users=60)
+    held_out = rated & (np.random.default_rng(1).random(rated.shape) < 0.3)
+    noise = np.random.default_rng(2).normal(0, 1, ratings.shape)
+    return ratings + noise, rated & ~held_out, held_out, teacher
+
+
+def to_batches(ratings, rated, held_out):
+    """Two batches of training and held-out ratings."""
+    return [
+        (
+            to_sparse(ratings[users], rated[users]),
+            to_sparse(ratings[users], held_out[users]),
+        )
+        for users in (slice(0, 40), slice(40, 60))
+    ]
+
+
+def test_the_network_weight_is_the_one_of_least_squared_error(data):
+    ratings, rated, held_out, teacher = data
+    model = taught_model(ratings, rated, teacher)
+    # A network that errs by as much as its teacher, elsewhere.
+    model.rating_layer.reverse_bias.assign(
+        tf.random.normal(model.rating_layer.reverse_bias.shape)
+    )
+    inputs = to_sparse(ratings, rated)
+    network = model(inputs).numpy()[held_out]
+    taught = teacher(inputs).numpy()[held_out]
+    expected = np.linalg.lstsq(
+        (network - taught)[:, np.newaxis],
+        ratings[held_out] - taught,
+        rcond=None,
+    )[0]
+    weight = choose_network_weight(model, to_batches(ratings, rated, held_out))
+    assert weight == pytest.approx(np.clip(expected[0], 0, 1), rel=1e-3)
+    assert 0 < weight < 1
+    assert float(model.network_weight) == pytest.approx(weight)
+
+
+def test_a_network_that_only_errs_gets_no_weight(data):
+    ratings, rated, held_out, teacher = data
+    model = taught_model(ratings, rated, teacher)
+    model.centering.mean.assign(1000.0)
+    weight = choose_network_weight(model, to_batches(ratings, rated, held_out))
+    assert weight == pytest.approx(0, abs=1e-2)
+
+
+def test_the_rating_weight_is_the_one_of_the_highest_ndcg(data):
+    ratings, rated, held_out, teacher = data
+    model = taught_model(ratings, rated, teacher)
+    counts = rated.sum(axis=0)
+    weight = choose_rating_weight(
+        model, to_batches(ratings, rated, held_out), counts, liked_from=3.0
+    )
+    inputs, answers = to_sparse(ratings, rated), to_sparse(ratings, held_out)
+    gains = {}
+    for rating_weight in RATING_WEIGHTS:
+        model.rating_weight.assign(rating_weight)
+        metrics = RankingMetrics(counts, liked_from=3.0)
+        metrics.update(
+            rank_unrated(model.scores(inputs), inputs).numpy(),
+            answers.indices.numpy(),
+            answers.values.numpy(),
+        )
+        gains[rating_weight] = metrics.result()["liked/ndcg@10"]
+    assert gains[weight] == max(gains.values())
+    assert len(set(gains.values())) > 1

@@ -1,0 +1,402 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data_prep.dataset.errors import UserError
+from tests.reference import ACTIVATIONS
+from trainer.optimizers import Momentum
+from trainer.rating_model import RatingModel
+from trainer.taught_autoencoder import TaughtAutoEncoder
+
+LEARNING_RATE = 0.01
+INPUT_SCALE = 10.0
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class RidgeTeacher(RatingModel):
+    """Knows the item factors; a user's factors are a ridge regression.
+
+    Args:
+        factors: `(num_items, rank)`.
+        mean: rating of an item that factors say nothing of.
+        unit: what a unit of the factors' products is worth in ratings.
+    """
+
+    def __init__(self, factors, mean=0.0, unit=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factors = np.array(factors, np.float32)
+        self.mean = mean
+        self.unit = unit
+        self.built = True
+
+    def call(self, ratings, items=None, training=False):
+        rated = tf.sparse.to_dense(
+            ratings.with_values(tf.ones_like(ratings.values))
+        )
+        centered = tf.sparse.to_dense(
+            ratings.with_values((ratings.values - self.mean) / self.unit)
+        )
+        rank = self.factors.shape[1]
+        squares = tf.einsum("ui,ik,il->ukl", rated, self.factors, self.factors)
+        codes = tf.linalg.solve(
+            squares + 0.01 * tf.eye(rank), (centered @ self.factors)[..., None]
+        )[..., 0]
+        factors = self.factors if items is None else self.factors[items]
+        return self.mean + self.unit * (codes @ factors.T)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "factors": self.factors.tolist(),
+            "mean": self.mean,
+            "unit": self.unit,
+        }
+
+
+def to_sparse(ratings, rated):
+    return tf.SparseTensor(
+        np.argwhere(rated), ratings[rated].astype(np.float32), ratings.shape
+    )
+
+
+def low_rank_data(num_users=300, num_items=24, unit=1.0, mean=3.0):
+    """Makes ratings, what is rated, and the teacher that knows the factors."""
+    rng = np.random.default_rng(0)
+    factors = rng.choice([-1.0, 1.0], (num_items, 2))
+    ratings = mean + unit * (rng.normal(size=(num_users, 2)) @ factors.T)
+    rated = rng.random(ratings.shape) < 0.5
+    return ratings, rated, RidgeTeacher(factors, mean, unit)
+
+
+def set_statistics(model, ratings, rated):
+    counts = rated.sum(axis=0)
+    sums = np.where(rated, ratings, 0).sum(axis=0)
+    model.set_statistics(
+        counts, sums / np.maximum(counts, 1), ratings[rated].std()
+    )
+
+
+def taught_model(ratings, rated, teacher, num_epochs=0, **arguments):
+    """Trains a small model on batches of 50 users."""
+    keras.utils.set_random_seed(1)
+    model = TaughtAutoEncoder(
+        ratings.shape[1],
+        teacher,
+        teacher,
+        **{"hidden_units": (32, 16), "dropout_rate": 0.0, "seed": 1}
+        | arguments,
+    )
+    set_statistics(model, ratings, rated)
+    model.compile(keras.optimizers.Adam(0.003))
+    step = tf.function(model.train_step)
+    for _ in range(num_epochs):
+        for first in range(0, len(ratings), 50):
+            users = slice(first, first + 50)
+            step(to_sparse(ratings[users], rated[users]))
+    return model
+
+
+@pytest.fixture(scope="module")
+def student():
+    """A model of 250 users, trained."""
+    ratings, rated, teacher = low_rank_data()
+    return taught_model(ratings[:250], rated[:250], teacher, num_epochs=40)
+
+
+@pytest.mark.parametrize(
+    "users", [slice(0, 250), slice(250, 300)], ids=["seen", "unseen"]
+)
+def test_the_student_of_a_perfect_teacher_converges_to_it(student, users):
+    ratings, rated, teacher = low_rank_data()
+    inputs = to_sparse(ratings[users], rated[users])
+    _, user_offsets = student.centering(inputs)
+    answers = teacher(inputs)
+    biases = student.centering.restore(tf.zeros_like(answers), user_offsets)
+    of_student = np.mean((student(inputs) - answers) ** 2)
+    of_biases = np.mean((biases - answers) ** 2)
+    assert of_student < 0.1 * of_biases
+
+
+def test_the_student_ranks_as_its_interest_teacher_does(student):
+    ratings, rated, teacher = low_rank_data()
+    inputs = to_sparse(ratings, rated)
+    logits, scores = student.interest(inputs).numpy(), teacher(inputs).numpy()
+    correlations = [
+        np.corrcoef(*pair)[0, 1] for pair in zip(logits, scores, strict=True)
+    ]
+    assert np.median(correlations) > 0.9
+
+
+def test_parts_of_histories_teach_what_to_say_of_short_ones(student):
+    ratings, rated, teacher = low_rank_data()
+    few = to_sparse(ratings, rated & (np.cumsum(rated, axis=1) <= 3))
+    by_wholes = taught_model(
+        ratings[:250], rated[:250], teacher, 40, whole_history_rate=1.0
+    )
+    distances = [
+        np.mean((model(few) - teacher(few)) ** 2)
+        for model in (student, by_wholes)
+    ]
+    assert distances[0] < 0.8 * distances[1]
+
+
+@pytest.mark.parametrize("unit", [20.0, 0.2])
+def test_the_scale_of_the_ratings_does_not_matter(unit):
+    ratings, rated, teacher = low_rank_data(unit=1.0, mean=3.0)
+    scaled, _, scaled_teacher = low_rank_data(unit=unit, mean=3.0 * unit)
+    inputs = to_sparse(ratings, rated), to_sparse(scaled, rated)
+    models = (
+        taught_model(ratings, rated, teacher, num_epochs=3),
+        taught_model(scaled, rated, scaled_teacher, num_epochs=3),
+    )
+    # Rounding grows with the updates.
+    np.testing.assert_allclose(
+        models[1](inputs[1]) / unit, models[0](inputs[0]), atol=0.01
+    )
+    np.testing.assert_allclose(
+        models[1].interest(inputs[1]), models[0].interest(inputs[0]), atol=0.01
+    )
+
+
+class ReferenceStudent:
+    """The losses of both updates in NumPy and float64.
+
+    Args:
+        model: whose weights and statistics to start from.
+    """
+
+    def __init__(self, model):
+        self.weights = [w.numpy().astype(float) for w in variables(model)]
+        self.mean = float(model.centering.mean)
+        self.item_offsets = model.centering.item_offsets.numpy().astype(float)
+        self.deviation = float(model.deviation)
+        self.interest_weight = model.interest_weight
+        self.sharpness = model.sharpness
+        self.activation = ACTIVATIONS[model.activation][0]
+
+    def outputs(self, values, mask):
+        kernel, bias, reverse_kernel, reverse_bias = self.weights[:4]
+        kernel2, bias2, reverse_kernel2, reverse_bias2 = self.weights[4:8]
+        kernel3, bias3, reverse_kernel3, reverse_bias3 = self.weights[8:]
+        act = self.activation
+        hidden = act(values @ kernel + bias + mask @ kernel2 + bias2)
+        code = act(hidden @ kernel3 + bias3)
+        hidden = act(code @ reverse_kernel3.T + reverse_bias3)
+        return (
+            hidden @ reverse_kernel.T + reverse_bias,
+            hidden @ reverse_kernel2.T + reverse_bias2,
+        )
+
+    def center(self, ratings, rated):
+        residuals = (ratings - self.mean - self.item_offsets) * rated
+        counts = rated.sum(axis=1, keepdims=True)
+        user_offsets = residuals.sum(axis=1, keepdims=True) / (counts + 10)
+        return (residuals - user_offsets) * rated, user_offsets
+
+    def predict(self, ratings, rated):
+        centered, user_offsets = self.center(ratings, rated)
+        scale = INPUT_SCALE / np.sqrt(rated.sum(axis=1, keepdims=True) + 1)
+        outputs, logits = self.outputs(
+            centered / self.deviation * scale, rated * scale
+        )
+        biases = self.mean + self.item_offsets + user_offsets
+        return outputs, logits, biases
+
+    def taught_loss(self, ratings, rated, answers):
+        outputs, logits, biases = self.predict(ratings, rated)
+        targets = (answers - biases) / self.deviation
+        scores = answers / answers.std(axis=1, keepdims=True)
+        interest = softmax(self.sharpness * scores)
+        entropy = -np.sum(interest * np.log(softmax(logits)), axis=1)
+        return (
+            np.mean((outputs - targets) ** 2)
+            + self.interest_weight * entropy.mean()
+        )
+
+    def untaught_loss(self, ratings, rated):
+        outputs, logits, biases = self.predict(ratings, rated)
+        errors = (outputs - (ratings - biases) / self.deviation)[rated]
+        interest = rated / rated.sum(axis=1, keepdims=True)
+        entropy = -np.sum(interest * np.log(softmax(logits)), axis=1)
+        return np.mean(errors**2) + self.interest_weight * entropy.mean()
+
+    def refeed_loss(self, refed):
+        scale = INPUT_SCALE / np.sqrt(refed.shape[1] + 1)
+        outputs, _ = self.outputs(refed * scale, np.full(refed.shape, scale))
+        return np.mean((outputs - refed) ** 2)
+
+    def descend(self, loss, step_size=1e-6):
+        """Moves the weights against the gradient, by central differences."""
+        gradients = [np.zeros_like(w) for w in self.weights]
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            for place in np.ndindex(weight.shape):
+                value = weight[place]
+                weight[place] = value + step_size
+                above = loss()
+                weight[place] = value - step_size
+                gradient[place] = (above - loss()) / (2 * step_size)
+                weight[place] = value
+        self.weights = [
+            weight - LEARNING_RATE * gradient
+            for weight, gradient in zip(self.weights, gradients, strict=True)
+        ]
+
+
+def variables(model):
+    return [
+        weight
+        for layer in (
+            model.rating_layer,
+            model.interest_layer,
+            *model.hidden_layers,
+        )
+        for weight in (
+            layer.kernel,
+            layer.bias,
+            layer.reverse_kernel,
+            layer.reverse_bias,
+        )
+    ]
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("num_refeeds", [0, 1, 2])
+@pytest.mark.parametrize("is_taught", [True, False], ids=["taught", "untaught"])
+def test_updates_equal_the_reference(is_taught, num_refeeds):
+    ratings, rated, teacher = low_rank_data(num_users=5, num_items=6)
+    model = TaughtAutoEncoder(
+        6,
+        teacher if is_taught else None,
+        teacher if is_taught else None,
+        hidden_units=(4, 3),
+        dropout_rate=0.0,
+        whole_history_rate=1.0,
+        num_refeeds=num_refeeds,
+        interest_weight=0.5,
+    )
+    set_statistics(model, ratings, rated)
+    model.compile(Momentum(LEARNING_RATE, momentum=0.0))
+    reference = ReferenceStudent(model)
+    inputs = to_sparse(ratings, rated)
+    answers = teacher(inputs).numpy().astype(float)
+
+    metrics = model.train_step(inputs)
+
+    def loss():
+        if is_taught:
+            return reference.taught_loss(ratings, rated, answers)
+        return reference.untaught_loss(ratings, rated)
+
+    assert float(
+        metrics["loss"] + model.interest_weight * metrics["interest_loss"]
+    ) == pytest.approx(loss(), rel=1e-5)
+    outputs, _, _ = reference.predict(ratings, rated)
+    reference.descend(loss)
+    for _ in range(num_refeeds):
+        refed = outputs
+        scale = INPUT_SCALE / np.sqrt(7)
+        outputs, _ = reference.outputs(
+            refed * scale, np.full(refed.shape, scale)
+        )
+        reference.descend(lambda refed=refed: reference.refeed_loss(refed))
+    for actual, expected in zip(
+        variables(model), reference.weights, strict=True
+    ):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_training_leaves_teachers_and_statistics_alone():
+    ratings, rated, teacher = low_rank_data()
+    model = taught_model(ratings, rated, teacher)
+    before = [w.numpy() for w in model.non_trainable_variables]
+    model.train_step(to_sparse(ratings, rated))
+    names = ("deviation", "mean", "item_offsets", "weight")
+    kept = [
+        (w.numpy(), b)
+        for w, b in zip(model.non_trainable_variables, before, strict=True)
+        if w.name.endswith(names)
+    ]
+    assert len(kept) == 5
+    for after, earlier in kept:
+        np.testing.assert_array_equal(after, earlier)
+
+
+def test_predicted_ratings_are_a_mean_of_network_and_teacher():
+    ratings, rated, teacher = low_rank_data()
+    model = taught_model(ratings, rated, teacher)
+    inputs = to_sparse(ratings, rated)
+    network = model(inputs)
+    model.network_weight.assign(0.25)
+    np.testing.assert_allclose(
+        model(inputs), 0.25 * network + 0.75 * teacher(inputs), atol=1e-4
+    )
+
+
+def test_scores_are_interest_and_some_deviations_of_the_rating():
+    ratings, rated, teacher = low_rank_data()
+    model = taught_model(ratings, rated, teacher)
+    inputs = to_sparse(ratings, rated)
+    np.testing.assert_allclose(model.scores(inputs), model.interest(inputs))
+    model.rating_weight.assign(0.5)
+    np.testing.assert_allclose(
+        model.scores(inputs),
+        model.interest(inputs) + 0.5 * model(inputs) / ratings[rated].std(),
+        atol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("method", ["__call__", "interest", "scores"])
+def test_asked_items_are_columns_of_the_catalog(method):
+    ratings, rated, teacher = low_rank_data()
+    model = taught_model(ratings, rated, teacher)
+    inputs = to_sparse(ratings, rated)
+    answer = getattr(model, method)
+    items = tf.constant([7, 3, 7], tf.int64)
+    np.testing.assert_allclose(
+        answer(inputs, items),
+        tf.gather(answer(inputs), items, axis=1),
+        atol=1e-5,
+    )
+
+
+def test_an_empty_history_has_finite_answers_and_updates():
+    ratings, rated, teacher = low_rank_data()
+    rated[:2] = False
+    model = taught_model(ratings, rated, teacher, num_epochs=1)
+    inputs = to_sparse(ratings[:3], rated[:3])
+    for answer in (model(inputs), model.interest(inputs), model.scores(inputs)):
+        assert np.all(np.isfinite(answer))
+
+
+def test_the_config_makes_the_same_model_again():
+    ratings, rated, teacher = low_rank_data()
+    model = taught_model(ratings, rated, teacher, num_epochs=1, num_refeeds=2)
+    model.network_weight.assign(0.5)
+    copy = TaughtAutoEncoder.from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    copy.set_weights(model.get_weights())
+    inputs = to_sparse(ratings, rated)
+    np.testing.assert_array_equal(copy.scores(inputs), model.scores(inputs))
+    np.testing.assert_array_equal(copy(inputs), model(inputs))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"hidden_units": ()}, "`hidden_units` must be one or more"),
+        ({"activation": "relu7"}, "`activation` must be one of"),
+        ({"dropout_rate": 80}, "`dropout_rate` must be in .*percentage"),
+        ({"whole_history_rate": 30}, "`whole_history_rate` must be in"),
+        ({"num_refeeds": -1}, "`num_refeeds` must be 0 or more"),
+        ({"interest_weight": float("nan")}, "`interest_weight` must be"),
+        ({"sharpness": -1.0}, "`sharpness` must be a finite number"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments, message):
+    with pytest.raises(UserError, match=message):
+        TaughtAutoEncoder(3, **arguments)

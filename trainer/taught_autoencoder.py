@@ -1,0 +1,562 @@
+"""The deep autoencoder that learns from teachers: ratings and interest."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from data_prep.dataset.errors import UserError
+from trainer import losses
+from trainer.activations import ACTIVATIONS
+from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
+from trainer.rating_model import RatingModel
+
+#: Factor on the input, which is a vector of about unit length: with it, the
+#: first hidden layer starts at the scale where SELU bends.
+_INPUT_SCALE = 10.0
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class TaughtAutoEncoder(RatingModel):
+    """Predicts ratings and interest, as teachers do, from ratings.
+
+    The network reads values and mask and has two outputs of one code. With
+    `c` the centered ratings of a user, in standard deviations, and `n` their
+    number:
+
+        hidden = activation(V' (c / sqrt(n)) + M' (rated / sqrt(n)))
+        code = encoder(hidden)
+        f(x), i(x) = R decoder(code), I decoder(code)
+
+    `f(x)` is the centered rating of every item, `i(x)` the logit of the
+    interest in it: how likely the user is to choose it.
+
+    A training step updates the weights twice:
+
+    1. On a random part of each history, `f(x)` moves towards what the rating
+       teacher answers to this part, for all items, and `i(x)` towards the
+       softmax of the interest teacher's scores. So the network learns what
+       little can be said of short histories, and cannot learn users by heart.
+    2. Dense re-feeding: `f(f(x))` moves towards `f(x)`, taken for the ratings
+       of a user who rated everything, as in the paper.
+
+    The ratings themselves are not a target beside the rating teacher: they
+    are noisy where its answers are not. Without one, update 1 is about the
+    rated entries of the whole history; without an interest teacher, it is the
+    multinomial likelihood of these items.
+
+    The teachers are part of the model, and frozen. Ratings are served as a
+    mean of network and rating teacher, items ranked by the interest plus some
+    of the rating; both weights are chosen on validation ratings.
+
+    Reference:
+        Kuchaiev and Ginsburg, 2017, "Training Deep AutoEncoders for
+        Collaborative Filtering" (https://arxiv.org/abs/1708.01715): layers,
+        dropout of the code, re-feeding. Hinton, Vinyals and Dean, 2015,
+        "Distilling the Knowledge in a Neural Network"
+        (https://arxiv.org/abs/1503.02531): a softmax as target. Liang et al.,
+        2018, "Variational Autoencoders for Collaborative Filtering"
+        (https://arxiv.org/abs/1802.05814): the multinomial likelihood.
+
+    Args:
+        num_items: size of the catalog.
+        rating_teacher: maps ratings to a rating of every item.
+        interest_teacher: maps ratings to a score of every item.
+        hidden_units: sizes of the encoder's layers, the code last. The
+            decoder mirrors them.
+        activation: one of `activations.ACTIVATIONS`, of the hidden layers. The
+            outputs are linear.
+        dropout_rate: fraction of the code that training drops.
+        whole_history_rate: share of the users whose whole history a step
+            shows; of the others, a uniformly random share of the ratings.
+        num_refeeds: number of dense re-feeding updates per batch.
+        interest_weight: weight of the cross-entropy, in nats per user, beside
+            the squared error of the ratings, in variances per item.
+        sharpness: factor on the interest teacher's scores, which are brought
+            to unit standard deviation for each user, before the softmax.
+        seed: seed of dropout and parts.
+
+    Call arguments:
+        ratings: SparseTensor `(batch_size, num_items)`, float32. Its indices,
+            in the order of the users, say what is rated.
+        items: `(num_asked,)`, int64, the items to predict, by default the
+            catalog in order.
+        training: whether to drop.
+
+    Output shape:
+        `(batch_size, num_items)` or `(batch_size, num_asked)`, float32, not
+        clipped to the rating scale.
+    """
+
+    def __init__(
+        self,
+        num_items: int,
+        rating_teacher: RatingModel | None = None,
+        interest_teacher: keras.Model | None = None,
+        hidden_units: Sequence[int] = (384, 192),
+        activation: str = "selu",
+        dropout_rate: float = 0.1,
+        whole_history_rate: float = 0.3,
+        num_refeeds: int = 1,
+        interest_weight: float = 0.05,
+        sharpness: float = 2.0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.check_arguments(
+            hidden_units=hidden_units,
+            activation=activation,
+            dropout_rate=dropout_rate,
+            whole_history_rate=whole_history_rate,
+            num_refeeds=num_refeeds,
+            interest_weight=interest_weight,
+            sharpness=sharpness,
+        )
+        super().__init__(**kwargs)
+        self.num_items = num_items
+        self.hidden_units = tuple(hidden_units)
+        self.activation = activation
+        self.dropout_rate = dropout_rate
+        self.whole_history_rate = whole_history_rate
+        self.num_refeeds = num_refeeds
+        self.interest_weight = interest_weight
+        self.sharpness = sharpness
+        self.seed = seed
+
+        self.rating_teacher = rating_teacher
+        self.interest_teacher = interest_teacher
+        for teacher in (rating_teacher, interest_teacher):
+            if teacher is not None:
+                teacher.trainable = False
+
+        self.centering = RatingCentering("user_item", name="centering")
+        # Values come in and ratings go out through the one, the mask comes in
+        # and interest goes out through the other: each has a row per item.
+        self.rating_layer, self.interest_layer = (
+            ReversibleDense(hidden_units[0], dtype=self.dtype_policy, name=name)
+            for name in ("rating_layer", "interest_layer")
+        )
+        self.hidden_layers = [
+            ReversibleDense(
+                units,
+                activation=ACTIVATIONS[activation],
+                reverse_activation=ACTIVATIONS[activation],
+                dtype=self.dtype_policy,
+                name=f"hidden_{depth}",
+            )
+            for depth, units in enumerate(hidden_units[1:], start=1)
+        ]
+        self.dropout = keras.layers.Dropout(
+            dropout_rate, seed=seed, dtype=self.dtype_policy
+        )
+        self.part_draws = keras.random.SeedGenerator(seed)
+
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.interest_loss = keras.metrics.Mean(name="interest_loss")
+        self.refeed_loss = keras.metrics.Mean(name="refeed_loss")
+        self.build((None, num_items))
+
+    @staticmethod
+    def check_arguments(
+        *,
+        hidden_units: Sequence[int],
+        activation: str,
+        dropout_rate: float,
+        whole_history_rate: float,
+        num_refeeds: int,
+        interest_weight: float,
+        sharpness: float,
+    ) -> None:
+        """Checks the constructor's arguments before there is a catalog.
+
+        Raises:
+            UserError: a value that no model can have.
+        """
+        if not hidden_units or min(hidden_units) < 1:
+            raise UserError(
+                "`hidden_units` must be one or more positive integers."
+                f" Received: hidden_units={hidden_units}"
+            )
+        if activation not in ACTIVATIONS:
+            raise UserError(
+                f"`activation` must be one of {', '.join(ACTIVATIONS)}."
+                f" Received: activation={activation!r}"
+            )
+        if not 0 <= dropout_rate < 1:
+            raise UserError(
+                "`dropout_rate` must be in [0, 1), a fraction, not a"
+                f" percentage. Received: dropout_rate={dropout_rate}"
+            )
+        if not 0 <= whole_history_rate <= 1:
+            raise UserError(
+                "`whole_history_rate` must be in [0, 1], a fraction, not a"
+                " percentage. Received:"
+                f" whole_history_rate={whole_history_rate}"
+            )
+        if num_refeeds < 0:
+            raise UserError(
+                "`num_refeeds` must be 0 or more."
+                f" Received: num_refeeds={num_refeeds}"
+            )
+        for name, value in (
+            ("interest_weight", interest_weight),
+            ("sharpness", sharpness),
+        ):
+            if not 0 <= value < float("inf"):
+                raise UserError(
+                    f"`{name}` must be a finite number of 0 or more."
+                    f" Received: {name}={value}"
+                )
+
+    def build(self, ratings_shape: tuple[int | None, int]) -> None:
+        self.centering.build(ratings_shape)
+        self.rating_layer.build(ratings_shape)
+        self.interest_layer.build(ratings_shape)
+        input_units = self.hidden_units[0]
+        for layer in self.hidden_layers:
+            layer.build((None, input_units))
+            input_units = layer.units
+
+        def add_scalar(name: str, value: float) -> Any:
+            return self.add_weight(
+                name=name,
+                shape=(),
+                initializer=keras.initializers.Constant(value),
+                dtype="float32",
+                trainable=False,
+            )
+
+        self.deviation = add_scalar("deviation", 1.0)
+        self.network_weight = add_scalar("network_weight", 1.0)
+        self.rating_weight = add_scalar("rating_weight", 0.0)
+        self.built = True
+
+    def set_statistics(
+        self, counts: np.ndarray, means: np.ndarray, deviation: float
+    ) -> None:
+        """Sets biases and unit from the training ratings.
+
+        Args:
+            counts: `(num_items,)`, the number of training ratings of each.
+            means: `(num_items,)`, their mean; anything where the count is 0.
+            deviation: standard deviation of the training ratings. The network
+                works in its unit, so the scale of the ratings does not matter.
+        """
+        self.centering.set_statistics(counts, means)
+        self.deviation.assign(deviation if deviation > 0 else 1.0)
+
+    def encode(self, centered_ratings: tf.SparseTensor) -> tf.Tensor:
+        """Computes the code of each user.
+
+        Args:
+            centered_ratings: `(batch_size, num_items)`, on the rating scale.
+
+        Returns:
+            `(batch_size, hidden_units[-1])`.
+        """
+        users = centered_ratings.indices[:, 0]
+        counts = tf.math.unsorted_segment_sum(
+            tf.ones_like(centered_ratings.values),
+            users,
+            centered_ratings.dense_shape[0],
+        )
+        scale = tf.gather(_INPUT_SCALE * tf.math.rsqrt(counts + 1), users)
+        values = centered_ratings.values / self.deviation
+        return self._encode(
+            centered_ratings.with_values(values * scale),
+            centered_ratings.with_values(scale),
+        )
+
+    def _encode_everything(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Computes the codes of users who rated every item as `outputs` say.
+
+        Args:
+            outputs: `(batch_size, num_items)`, centered, in deviations.
+        """
+        scale = _INPUT_SCALE / (self.num_items + 1) ** 0.5
+        return self._encode(
+            outputs * scale, tf.fill([1, self.num_items], scale)
+        )
+
+    def _encode(
+        self,
+        values: tf.SparseTensor | tf.Tensor,
+        mask: tf.SparseTensor | tf.Tensor,
+    ) -> tf.Tensor:
+        hidden = ACTIVATIONS[self.activation](
+            self.rating_layer(values) + self.interest_layer(mask)
+        )
+        for layer in self.hidden_layers:
+            hidden = layer(hidden)
+        return hidden
+
+    def decode_hidden(self, code: tf.Tensor) -> tf.Tensor:
+        """Computes the last hidden layer from codes.
+
+        Args:
+            code: `(batch_size, hidden_units[-1])`.
+
+        Returns:
+            `(batch_size, hidden_units[0])`, of which both outputs are linear.
+        """
+        hidden = code
+        for layer in reversed(self.hidden_layers):
+            hidden = layer(hidden, reverse=True)
+        return hidden
+
+    def _output(
+        self,
+        layer: ReversibleDense,
+        hidden: tf.Tensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return tf.cast(layer(hidden, items=items, reverse=True), tf.float32)
+
+    def call(
+        self,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+        training: bool = False,
+    ) -> tf.Tensor:
+        predictions, _ = self._predict(ratings, items, training)
+        return predictions
+
+    def interest(
+        self, ratings: tf.SparseTensor, items: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Computes the logits of the users' interest in items.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`.
+            items: as for a call.
+
+        Returns:
+            As a call.
+        """
+        centered_ratings, _ = self.centering(ratings)
+        hidden = self.decode_hidden(self.encode(centered_ratings))
+        return self._output(self.interest_layer, hidden, items)
+
+    def scores(
+        self, ratings: tf.SparseTensor, items: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Computes what ranks items: the interest and some of the rating.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`.
+            items: as for a call.
+
+        Returns:
+            As a call, the higher the better.
+        """
+        predictions, hidden = self._predict(ratings, items, training=False)
+        interest = self._output(self.interest_layer, hidden, items)
+        return interest + self.rating_weight * predictions / self.deviation
+
+    def _predict(
+        self, ratings: tf.SparseTensor, items: tf.Tensor | None, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Computes the ratings that are served, and the last hidden layer."""
+        centered_ratings, user_offsets = self.centering(ratings)
+        code = self.dropout(self.encode(centered_ratings), training=training)
+        hidden = self.decode_hidden(code)
+        predictions = self.centering.restore(
+            self.deviation * self._output(self.rating_layer, hidden, items),
+            user_offsets,
+            items,
+        )
+        if self.rating_teacher is not None:
+            taught = self.rating_teacher(ratings, items)
+            predictions = taught + self.network_weight * (predictions - taught)
+        return predictions, hidden
+
+    def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
+        """Updates the weights `1 + num_refeeds` times.
+
+        `optimizer.iterations` counts updates, not batches: let schedules
+        count epochs or batches.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`.
+
+        Returns:
+            The training metrics so far, with dropout on and from before each
+            update: `loss`, the mean squared distance to the rating teacher in
+            variances of the ratings, `interest_loss`, the cross-entropy in
+            nats per user, and `refeed_loss`, as `loss`.
+        """
+        shown = self._show_parts(ratings)
+        centered_ratings, user_offsets = self.centering(shown)
+        rating_targets = self._ask_rating_teacher(shown, user_offsets)
+        interest_targets = self._ask_interest_teacher(shown, ratings)
+        with tf.GradientTape() as tape:
+            code = self.dropout(self.encode(centered_ratings), training=True)
+            hidden = self.decode_hidden(code)
+            outputs = self._output(self.rating_layer, hidden)
+            if rating_targets is None:
+                errors = losses.squared_error(
+                    self._normalize(ratings, user_offsets),
+                    tf.gather_nd(outputs, ratings.indices),
+                )
+            else:
+                errors = _dense_squared_error(rating_targets, outputs)
+            loss = self._track_loss(self.loss_tracker, *errors)
+            if self.interest_weight:
+                logits = self._output(self.interest_layer, hidden)
+                loss += self.interest_weight * self._track_loss(
+                    self.interest_loss,
+                    *_cross_entropy(interest_targets, logits),
+                )
+        self._apply_gradients(tape, loss)
+        for _ in range(self.num_refeeds):
+            refed = tf.stop_gradient(outputs)
+            with tf.GradientTape() as tape:
+                code = self.dropout(
+                    self._encode_everything(refed), training=True
+                )
+                outputs = self._output(
+                    self.rating_layer, self.decode_hidden(code)
+                )
+                loss = self._track_loss(
+                    self.refeed_loss, *_dense_squared_error(refed, outputs)
+                )
+            self._apply_gradients(tape, loss)
+        return self.training_metrics()
+
+    def _show_parts(self, ratings: tf.SparseTensor) -> tf.SparseTensor:
+        """Draws the part of each history that the network gets to see."""
+        if self.whole_history_rate == 1:
+            return ratings
+        draws = keras.random.uniform(
+            [2, ratings.dense_shape[0]], seed=self.part_draws
+        )
+        shares = tf.where(draws[0] < self.whole_history_rate, 1.0, draws[1])
+        is_shown = keras.random.uniform(
+            tf.shape(ratings.values), seed=self.part_draws
+        ) < tf.gather(shares, ratings.indices[:, 0])
+        return tf.sparse.retain(ratings, is_shown)
+
+    def _normalize(
+        self, ratings: tf.SparseTensor, user_offsets: tf.Tensor
+    ) -> tf.Tensor:
+        """Centers ratings by offsets of users and divides by the deviation."""
+        users, items = tf.unstack(ratings.indices, axis=1)
+        biases = (
+            self.centering.mean
+            + tf.gather(
+                tf.convert_to_tensor(self.centering.item_offsets), items
+            )
+            + tf.gather(user_offsets[:, 0], users)
+        )
+        return (ratings.values - biases) / self.deviation
+
+    def _ask_rating_teacher(
+        self, shown: tf.SparseTensor, user_offsets: tf.Tensor
+    ) -> tf.Tensor | None:
+        """Computes the targets of `f(x)`, centered, in deviations."""
+        if self.rating_teacher is None:
+            return None
+        answers = self.rating_teacher(shown, training=True)
+        biases = self.centering.restore(tf.zeros_like(answers), user_offsets)
+        return tf.stop_gradient((answers - biases) / self.deviation)
+
+    def _ask_interest_teacher(
+        self, shown: tf.SparseTensor, ratings: tf.SparseTensor
+    ) -> tf.Tensor | None:
+        """Computes the distributions that are the targets of `i(x)`."""
+        if self.interest_teacher is None:
+            rated = tf.sparse.to_dense(
+                ratings.with_values(tf.ones_like(ratings.values))
+            )
+            return tf.math.divide_no_nan(
+                rated, tf.reduce_sum(rated, axis=1, keepdims=True)
+            )
+        scores = self.interest_teacher(shown)
+        deviations = tf.math.reduce_std(scores, axis=1, keepdims=True)
+        return tf.stop_gradient(
+            tf.nn.softmax(
+                self.sharpness * tf.math.divide_no_nan(scores, deviations)
+            )
+        )
+
+    def _track_loss(
+        self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes what to differentiate, and adds the loss to its metric."""
+        tracker.update_state(tf.math.divide_no_nan(total, count), count)
+        return self.optimizer.scale_loss(losses.global_mean(total, count))
+
+    def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        weights = self.trainable_variables
+        self.optimizer.apply_gradients(
+            [
+                (g, w)
+                for g, w in zip(
+                    tape.gradient(loss, weights), weights, strict=True
+                )
+                if g is not None
+            ]
+        )
+
+    def training_metrics(self) -> dict[str, tf.Tensor]:
+        """Reads the metrics that `train_step` updates.
+
+        Outside `strategy.run` they cover all replicas, inside its own.
+        """
+        metrics = {"loss": self.loss_tracker.result()}
+        if self.interest_weight:
+            metrics["interest_loss"] = self.interest_loss.result()
+        if self.num_refeeds:
+            metrics["refeed_loss"] = self.refeed_loss.result()
+        return metrics
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_items": self.num_items,
+            "rating_teacher": keras.saving.serialize_keras_object(
+                self.rating_teacher
+            ),
+            "interest_teacher": keras.saving.serialize_keras_object(
+                self.interest_teacher
+            ),
+            "hidden_units": self.hidden_units,
+            "activation": self.activation,
+            "dropout_rate": self.dropout_rate,
+            "whole_history_rate": self.whole_history_rate,
+            "num_refeeds": self.num_refeeds,
+            "interest_weight": self.interest_weight,
+            "sharpness": self.sharpness,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "TaughtAutoEncoder":
+        """Makes a model of its config, teachers included."""
+        teachers = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("rating_teacher", "interest_teacher")
+        }
+        return cls(**{**config, **teachers})
+
+
+def _dense_squared_error(
+    targets: tf.Tensor, outputs: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `losses.squared_error`, over every item of every user."""
+    return losses.squared_error(
+        tf.reshape(targets, [-1]), tf.reshape(outputs, [-1])
+    )
+
+
+def _cross_entropy(
+    targets: tf.Tensor, logits: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Computes the cross-entropy of the users and their number."""
+    entropies = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+    return (
+        tf.reduce_sum(entropies),
+        tf.cast(tf.size(entropies), tf.float32),
+    )

@@ -25,7 +25,7 @@ def choose_network_weight(
     alike: choose on users of both kinds.
 
     Args:
-        model: a trained model with a rating teacher.
+        model: a trained model. Without a rating teacher its weight is 1.
         batches: pairs of training and validation ratings of the same users,
             as `input_pipeline.evaluation_batches` makes them.
 
@@ -33,12 +33,15 @@ def choose_network_weight(
         The weight, which `model` has from now on.
     """
     model.network_weight.assign(1.0)
+    teacher = model.rating_teacher
+    if teacher is None:
+        return 1.0
 
     @tf.function(reduce_retracing=True)
     def add_up(
         ratings: tf.SparseTensor, held_out: tf.SparseTensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        taught = tf.gather_nd(model.rating_teacher(ratings), held_out.indices)
+        taught = tf.gather_nd(teacher(ratings), held_out.indices)
         network = tf.gather_nd(model(ratings), held_out.indices)
         differences = network - taught
         return (

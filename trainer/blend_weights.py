@@ -7,8 +7,9 @@ from trainer.evaluation.ranking import RankingMetrics, rank_unrated
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Weights of the rating in the score that are tried, per standard deviation
-#: of the ratings. Logits of interest differ by some units between items.
-RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+#: of the ratings. More brings liked items up and all others down, and one item
+#: into the lists of more users.
+RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 
 def choose_network_weight(

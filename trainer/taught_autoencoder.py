@@ -102,7 +102,7 @@ class TaughtAutoEncoder(RatingModel):
         whole_history_rate: float = 0.3,
         num_refeeds: int = 1,
         interest_weight: float = 0.05,
-        sharpness: float = 1.0,
+        sharpness: float = 0.5,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

@@ -73,8 +73,8 @@ def choose_rating_weight(
         liked_from: the lowest rating of an item that is liked.
 
     Returns:
-        The one of `RATING_WEIGHTS` with the highest NDCG@10 of liked items,
-        which `model` has from now on.
+        The one of `RATING_WEIGHTS` with the highest mean of NDCG@10 over liked
+        and over all held-out items, which `model` has from now on.
     """
 
     @tf.function(reduce_retracing=True)
@@ -93,7 +93,8 @@ def choose_rating_weight(
         indices, values = held_out.indices.numpy(), held_out.values.numpy()
         for sums, ranked in zip(metrics, rank(ratings), strict=True):
             sums.update(ranked.numpy(), indices, values)
-    gains = [sums.result()["liked/ndcg@10"] for sums in metrics]
+    results = [sums.result() for sums in metrics]
+    gains = [r["liked/ndcg@10"] + r["all/ndcg@10"] for r in results]
     weight = RATING_WEIGHTS[int(np.argmax(gains))]
     model.rating_weight.assign(weight)
     return weight

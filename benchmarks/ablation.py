@@ -145,8 +145,10 @@ def count_items(ratings: TrainingRatings) -> tuple[np.ndarray, np.ndarray]:
     return counts, sums / np.maximum(counts, 1)
 
 
-def train(data: Data, student: str, seed: int, teachers: dict[str, Any]) -> Any:
-    """Trains a network; returns the model."""
+def create_student(
+    data: Data, student: str, seed: int, teachers: dict[str, Any]
+) -> TaughtAutoEncoder:
+    """Makes a network with its first weights."""
     has_rating, has_interest, arguments = _STUDENTS[student]
     keras.utils.set_random_seed(seed)
     ratings = data.training()
@@ -158,6 +160,11 @@ def train(data: Data, student: str, seed: int, teachers: dict[str, Any]) -> Any:
         **arguments,
     )
     model.set_statistics(*count_items(ratings), float(ratings.values.std()))
+    return model
+
+
+def train(data: Data, model: TaughtAutoEncoder, seed: int) -> None:
+    """Trains a network."""
     model.compile(Adam(_LEARNING_RATE.value))
     model.optimizer.build(model.trainable_variables)
     step = tf.function(model.train_step, reduce_retracing=True)
@@ -178,8 +185,7 @@ def train(data: Data, student: str, seed: int, teachers: dict[str, Any]) -> Any:
             first = number * _BATCH_SIZE.value
             step(data.batch(shuffled[first : first + _BATCH_SIZE.value]))
         logging.info(
-            "%s, epoch %d: %s",
-            student,
+            "epoch %d: %s",
             epoch + 1,
             {
                 k: round(float(v), 4)
@@ -187,7 +193,6 @@ def train(data: Data, student: str, seed: int, teachers: dict[str, Any]) -> Any:
             },
         )
         model.reset_metrics()
-    return model
 
 
 def measure(data: Data, row: Row) -> dict[str, Any]:
@@ -302,48 +307,37 @@ def make_rows(data: Data) -> Iterator[tuple[str, int, Callable[[], Any]]]:
         lambda: (Row(None, interest), seconds["interest"], {}),
     )
     liked_from = ease.find_liked_threshold(data.ratings)
+
+    def weights_path(student: str, seed: int) -> str:
+        return os.path.join(_WORK_DIR.value, f"{student}-{seed}.weights.h5")
+
     for seed in map(int, _SEEDS.value):
         for student in _STUDENTS:
 
-            def make(student: str = student, seed: int = seed) -> Any:
+            def teach(student: str = student, seed: int = seed) -> Any:
                 start = time.monotonic()
-                model = train(data, student, seed, teachers)
-                trained = time.monotonic() - start
-                path = os.path.join(
-                    _WORK_DIR.value, f"{student}-{seed}.weights.h5"
-                )
-                model.save_weights(path)
-                return Row(model, model.interest), trained, {}
+                model = create_student(data, student, seed, teachers)
+                train(data, model, seed)
+                seconds = time.monotonic() - start
+                model.save_weights(weights_path(student, seed))
+                return Row(model, model.interest), seconds, {}
 
-            yield student, seed, make
+            yield student, seed, teach
 
-        def blend(seed: int = seed) -> Any:
-            model = train_or_restore(data, seed, teachers)
+        def blend(student: str = student, seed: int = seed) -> Any:
+            model = create_student(data, student, seed, teachers)
+            model.load_weights(weights_path(student, seed))
             start = time.monotonic()
+            validation = data.held_out("validation")
             weights = {
-                "network_weight": choose_network_weight(
-                    model, data.held_out("validation")
-                ),
+                "network_weight": choose_network_weight(model, validation),
                 "rating_weight": choose_rating_weight(
-                    model, data.held_out("validation"), counts, liked_from
+                    model, validation, counts, liked_from
                 ),
             }
             return Row(model, model.scores), time.monotonic() - start, weights
 
         yield "+ blended", seed, blend
-
-
-def train_or_restore(data: Data, seed: int, teachers: dict[str, Any]) -> Any:
-    """Restores the last of the students."""
-    student = list(_STUDENTS)[-1]
-    ratings = data.training()
-    model = TaughtAutoEncoder(
-        ratings.num_items, teachers["rating"], teachers["interest"], seed=seed
-    )
-    model.load_weights(
-        os.path.join(_WORK_DIR.value, f"{student}-{seed}.weights.h5")
-    )
-    return model
 
 
 def main(_: list[str]) -> None:

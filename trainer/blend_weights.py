@@ -7,8 +7,9 @@ from trainer.evaluation.ranking import RankingMetrics, rank_unrated
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Weights of the rating in the score that are tried, per standard deviation
-#: of the ratings. Logits of interest differ by some units between items.
-RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+#: of the ratings. More brings liked items up and all others down, and one item
+#: into the lists of more users.
+RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 
 def choose_network_weight(
@@ -25,7 +26,7 @@ def choose_network_weight(
     alike: choose on users of both kinds.
 
     Args:
-        model: a trained model with a rating teacher.
+        model: a trained model. Without a rating teacher its weight is 1.
         batches: pairs of training and validation ratings of the same users,
             as `input_pipeline.evaluation_batches` makes them.
 
@@ -33,12 +34,15 @@ def choose_network_weight(
         The weight, which `model` has from now on.
     """
     model.network_weight.assign(1.0)
+    teacher = model.rating_teacher
+    if teacher is None:
+        return 1.0
 
     @tf.function(reduce_retracing=True)
     def add_up(
         ratings: tf.SparseTensor, held_out: tf.SparseTensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        taught = tf.gather_nd(model.rating_teacher(ratings), held_out.indices)
+        taught = tf.gather_nd(teacher(ratings), held_out.indices)
         network = tf.gather_nd(model(ratings), held_out.indices)
         differences = network - taught
         return (
@@ -69,8 +73,8 @@ def choose_rating_weight(
         liked_from: the lowest rating of an item that is liked.
 
     Returns:
-        The one of `RATING_WEIGHTS` with the highest NDCG@10 of liked items,
-        which `model` has from now on.
+        The one of `RATING_WEIGHTS` with the highest mean of NDCG@10 over liked
+        and over all held-out items, which `model` has from now on.
     """
 
     @tf.function(reduce_retracing=True)
@@ -89,7 +93,8 @@ def choose_rating_weight(
         indices, values = held_out.indices.numpy(), held_out.values.numpy()
         for sums, ranked in zip(metrics, rank(ratings), strict=True):
             sums.update(ranked.numpy(), indices, values)
-    gains = [sums.result()["liked/ndcg@10"] for sums in metrics]
+    results = [sums.result() for sums in metrics]
+    gains = [r["liked/ndcg@10"] + r["all/ndcg@10"] for r in results]
     weight = RATING_WEIGHTS[int(np.argmax(gains))]
     model.rating_weight.assign(weight)
     return weight

@@ -13,8 +13,9 @@ from trainer.activations import ACTIVATIONS
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.rating_model import RatingModel
 
-#: Factor on the input, which is a vector of about unit length: with it, the
-#: first hidden layer starts at the scale where SELU bends.
+#: Factor on the input, a vector of about unit length, whose product with a
+#: Glorot kernel of thousands of rows would start close to 0, where SELU is
+#: nearly linear.
 _INPUT_SCALE = 10.0
 
 
@@ -26,7 +27,7 @@ class TaughtAutoEncoder(RatingModel):
     `c` the centered ratings of a user, in standard deviations, and `n` their
     number:
 
-        hidden = activation(V' (c / sqrt(n)) + M' (rated / sqrt(n)))
+        hidden = activation(V' c / sqrt(n + 1) + M' rated / sqrt(n + 1))
         code = encoder(hidden)
         f(x), i(x) = R decoder(code), I decoder(code)
 
@@ -38,7 +39,7 @@ class TaughtAutoEncoder(RatingModel):
     1. On a random part of each history, `f(x)` moves towards what the rating
        teacher answers to this part, for all items, and `i(x)` towards the
        softmax of the interest teacher's scores. So the network learns what
-       little can be said of short histories, and cannot learn users by heart.
+       can be said of short histories, and does not learn users by heart.
     2. Dense re-feeding: `f(f(x))` moves towards `f(x)`, taken for the ratings
        of a user who rated everything, as in the paper.
 
@@ -101,7 +102,7 @@ class TaughtAutoEncoder(RatingModel):
         whole_history_rate: float = 0.3,
         num_refeeds: int = 1,
         interest_weight: float = 0.05,
-        sharpness: float = 2.0,
+        sharpness: float = 0.5,
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:

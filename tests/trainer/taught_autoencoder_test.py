@@ -89,7 +89,8 @@ def taught_model(ratings, rated, teacher, num_epochs=0, **arguments):
     )
     set_statistics(model, ratings, rated)
     model.compile(keras.optimizers.Adam(0.003))
-    step = tf.function(model.train_step)
+    # A graph takes seconds to trace, and is worth it for many steps.
+    step = tf.function(model.train_step) if num_epochs > 3 else model.train_step
     for _ in range(num_epochs):
         for first in range(0, len(ratings), 50):
             users = slice(first, first + 50)

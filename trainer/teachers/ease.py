@@ -19,6 +19,11 @@ from trainer.teachers.training_ratings import TrainingRatings
 #: three of them at a time.
 MAX_ITEMS = 20_000
 
+#: What a disliked item counts, where a liked one counts 1. Chosen on
+#: validation ratings of MovieLens-1M: NDCG@10 of liked items .182, and .177
+#: where dislikes count nothing.
+_DISLIKED = -0.5
+
 #: Columns of the inverse computed at the same time.
 _BLOCK_SIZE = 1024
 
@@ -27,15 +32,19 @@ _BLOCK_SIZE = 1024
 class Ease(keras.Model):
     """Scores items by their likeness to the items that the user liked.
 
-        scores = liked @ weights
+        scores = opinions @ weights
 
-    where `liked` is 1 for the items that the user rated at `threshold` or
-    above. The weights are those that predict `liked` best from the other
-    items, in the sense of least squares with a penalty on their squares.
+    where `opinions` is 1 for the items that the user rated at `liked_from` or
+    above, -0.5 for those below `disliked_below`, and 0 for all others. The
+    weights are those that predict the opinions of an item best from those of
+    the other items, in the sense of least squares with a penalty on their
+    squares, which is larger for items of many opinions.
 
     Reference:
         Steck, 2019, "Embarrassingly shallow autoencoders for sparse data",
-        section 3 (https://arxiv.org/abs/1905.03375).
+        section 3 (https://arxiv.org/abs/1905.03375); Steck, 2020,
+        "Autoencoders that don't overfit towards the identity": a penalty in
+        proportion to the diagonal.
 
     Args:
         num_items: size of the catalog.
@@ -60,12 +69,15 @@ class Ease(keras.Model):
             dtype="float32",
             trainable=False,
         )
-        self.threshold = self.add_weight(
-            name="threshold",
-            shape=(),
-            initializer="zeros",
-            dtype="float32",
-            trainable=False,
+        self.liked_from, self.disliked_below = (
+            self.add_weight(
+                name=name,
+                shape=(),
+                initializer="zeros",
+                dtype="float32",
+                trainable=False,
+            )
+            for name in ("liked_from", "disliked_below")
         )
         self.built = True
 
@@ -78,25 +90,32 @@ class Ease(keras.Model):
         weights = tf.convert_to_tensor(self.item_weights)
         if items is not None:
             weights = tf.gather(weights, items, axis=1)
-        liked = ratings.values >= self.threshold
-        return multiply_sparse(
-            ratings.with_values(tf.cast(liked, tf.float32)), weights
+        opinions = tf.where(
+            ratings.values >= self.liked_from,
+            1.0,
+            tf.where(ratings.values < self.disliked_below, _DISLIKED, 0.0),
         )
+        return multiply_sparse(ratings.with_values(opinions), weights)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_items": self.num_items}
 
 
-def fit(ratings: TrainingRatings, penalty: float = 300.0) -> Ease:
-    """Fits EASE to the items that users liked.
+def fit(
+    ratings: TrainingRatings,
+    penalty: float = 1000.0,
+    diagonal_penalty: float = 1.0,
+) -> Ease:
+    """Fits EASE to what users liked and disliked.
 
-    A rating at or above the median of all training ratings is liked: 4 and 5
-    on most scales from 1 to 5, everything where all ratings are equal. Ranks
-    have no scale.
+    A rating at or above the upper median of all training ratings is liked: 4
+    and 5 on most scales from 1 to 5, everything where all ratings are equal.
+    One below the lower quartile is disliked. Ranks have no scale.
 
     Args:
         ratings: the training ratings.
         penalty: weight of the squares of the weights, in users.
+        diagonal_penalty: the same, per squared opinion of the item.
 
     Raises:
         UserError: when there are more than `MAX_ITEMS` items.
@@ -108,11 +127,21 @@ def fit(ratings: TrainingRatings, penalty: float = 300.0) -> Ease:
             f" Received: {num_items} items. Prepare the data with a higher"
             " `--min-item-ratings`."
         )
-    threshold = find_liked_threshold(ratings)
-    weights = _solve(_count_pairs(ratings, threshold), penalty)
+    liked_from = find_liked_threshold(ratings)
+    quarter = len(ratings.values) // 4
+    disliked_below = float(np.partition(ratings.values, quarter)[quarter])
+    opinions = np.select(
+        [ratings.values >= liked_from, ratings.values < disliked_below],
+        [np.float32(1), np.float32(_DISLIKED)],
+        np.float32(0),
+    )
+    gram = _add_products(ratings, opinions)
+    diagonal = np.diag_indices(num_items)
+    gram[diagonal] += penalty + diagonal_penalty * gram[diagonal]
     model = Ease(num_items)
-    model.threshold.assign(threshold)
-    model.item_weights.assign(weights)
+    model.liked_from.assign(liked_from)
+    model.disliked_below.assign(disliked_below)
+    model.item_weights.assign(_solve(gram))
     return model
 
 
@@ -122,18 +151,19 @@ def find_liked_threshold(ratings: TrainingRatings) -> float:
     return float(np.partition(ratings.values, middle)[middle])
 
 
-def _count_pairs(
-    ratings: TrainingRatings, threshold: float
+def _add_products(
+    ratings: TrainingRatings, opinions: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
-    """Counts for each two items the users who liked both."""
-    liked = ratings.values >= threshold
-    ends = np.concatenate([[0], np.cumsum(liked)])
+    """Adds up, for each two items, the products of the users' opinions."""
+    has_opinion = opinions != 0
+    ends = np.concatenate([[0], np.cumsum(has_opinion)])
     gram = np.zeros((ratings.num_items, ratings.num_items), np.float32)
     run_in_blocks(
         _add_pairs,
         ratings.num_items,
         ends[ratings.starts],
-        ratings.items[liked],
+        ratings.items[has_opinion],
+        opinions[has_opinion],
         gram,
     )
     return gram
@@ -145,6 +175,7 @@ def _add_pairs(
     end: int,
     starts: npt.NDArray[Any],
     items: npt.NDArray[Any],
+    opinions: npt.NDArray[Any],
     gram: npt.NDArray[Any],
 ) -> None:
     """Adds every pair of items of a user, rows `first` to `end`."""
@@ -154,18 +185,12 @@ def _add_pairs(
             if first <= item < end:
                 row = gram[item]
                 for other in range(starts[user], starts[user + 1]):
-                    row[items[other]] += 1.0
+                    row[items[other]] += opinions[k] * opinions[other]
 
 
-def _solve(
-    gram: npt.NDArray[np.float32], penalty: float
-) -> npt.NDArray[np.float32]:
-    """Computes `I - P / diag(P)`, with `P` the inverse of `gram + penalty I`.
-
-    Adds the penalty in place.
-    """
+def _solve(gram: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Computes `I - P / diag(P)`, with `P` the inverse of `gram`."""
     num_items = len(gram)
-    gram[np.diag_indices(num_items)] += penalty
     logging.info("EASE: inverts a matrix of %d items", num_items)
     cholesky = tf.linalg.cholesky(gram)
     weights = np.empty_like(gram)

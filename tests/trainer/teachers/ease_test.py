@@ -14,23 +14,31 @@ def make_ratings():
     return ratings
 
 
-def to_dense(ratings):
-    """Ratings as rows, and which items the users liked."""
-    dense = np.zeros((ratings.num_users, ratings.num_items))
+def opinions_of(ratings):
+    """What the users think of the items: 1, -0.5 or 0, users by items."""
+    ordered = np.sort(ratings.values)
+    liked_from = ordered[len(ordered) // 2]
+    disliked_below = ordered[len(ordered) // 4]
+    opinions = np.zeros((ratings.num_users, ratings.num_items))
     users = np.repeat(np.arange(ratings.num_users), np.diff(ratings.starts))
-    dense[users, ratings.items] = ratings.values
-    return dense, (dense >= np.median(ratings.values)).astype(float)
+    opinions[users, ratings.items] = (ratings.values >= liked_from) - 0.5 * (
+        ratings.values < disliked_below
+    )
+    return opinions
 
 
 def test_scores_are_those_of_the_closed_form():
     ratings = make_ratings()
-    _, liked = to_dense(ratings)
-    inverse = np.linalg.inv(liked.T @ liked + 30 * np.eye(20))
+    opinions = opinions_of(ratings)
+    assert {-0.5, 0.0, 1.0} == set(opinions.ravel())
+    gram = opinions.T @ opinions
+    gram += 30 * np.eye(20) + 0.5 * np.diag(np.diag(gram))
+    inverse = np.linalg.inv(gram)
     weights = -inverse / np.diag(inverse)
     np.fill_diagonal(weights, 0)
     np.testing.assert_allclose(
-        ease.fit(ratings, penalty=30.0)(to_sparse(ratings)),
-        liked @ weights,
+        ease.fit(ratings, 30.0, 0.5)(to_sparse(ratings)),
+        opinions @ weights,
         atol=1e-5,
     )
 

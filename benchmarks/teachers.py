@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
-from trainer.baselines import Biases
 
 from data_prep.dataset.records import list_shards, parse_users
+from trainer.evaluation.baselines import Biases
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
 from trainer.teachers.training_ratings import (

@@ -1,7 +1,7 @@
 """Encoders in closed form: a user's code is a ridge regression."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -20,8 +20,22 @@ _BIASES_WEIGHT = 2.0
 #: Users encoded at the same time.
 _PARALLEL_USERS = 4
 
+#: Samples that answer for all of them in training mode.
+_NUM_DRAWN = 4
+
 #: A latent rating that no threshold comes near.
 _FAR = 30.0
+
+
+class _Samples(NamedTuple):
+    """The weights of some samples; shapes as those of the model."""
+
+    item_factors: tf.Tensor
+    implicit: tf.Tensor
+    prior_mean: tf.Tensor
+    prior_precision: tf.Tensor
+    noise_precision: tf.Tensor
+    thresholds: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -54,6 +68,17 @@ class RidgeEncoders(RatingModel):
         num_classes: number of ratings of an ordinal scale; 0 if the scale is
             continuous.
         damping: see `GibbsSampler`.
+        seed: seed of the samples that answer in training mode.
+
+    Call arguments:
+        ratings: SparseTensor `(batch_size, num_items)`, float32.
+        items: `(num_asked,)`, int64, the items to predict, by default the
+            catalog in order.
+        training: whether a few samples, drawn anew, answer for all: a student
+            sees their mean over its steps, at a fraction of the cost.
+
+    Output shape:
+        `(batch_size, num_items)` or `(batch_size, num_asked)`, float32.
     """
 
     def __init__(
@@ -63,6 +88,7 @@ class RidgeEncoders(RatingModel):
         rank: int,
         num_classes: int,
         damping: float,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,6 +97,7 @@ class RidgeEncoders(RatingModel):
         self.rank = rank
         self.num_classes = num_classes
         self.damping = damping
+        self.seed = seed
         self.centering = RatingCentering("user_item")
         self.centering.build((None, num_items))
         size = 1 + rank
@@ -95,11 +122,16 @@ class RidgeEncoders(RatingModel):
             "thresholds", num_samples, max(num_classes - 1, 0)
         )
         self.values = add("values", num_classes or 2)
+        self.draws = keras.random.SeedGenerator(seed)
         self.built = True
 
     @classmethod
     def from_posterior(
-        cls, posterior: Posterior, counts: np.ndarray, means: np.ndarray
+        cls,
+        posterior: Posterior,
+        counts: np.ndarray,
+        means: np.ndarray,
+        seed: int | None = None,
     ) -> "RidgeEncoders":
         """Makes the encoders of some samples.
 
@@ -107,6 +139,7 @@ class RidgeEncoders(RatingModel):
             posterior: the samples.
             counts: `(num_items,)`, the number of training ratings of each.
             means: `(num_items,)`, their mean; anything where the count is 0.
+            seed: see the class.
         """
         num_samples, num_items, size = posterior.item_factors.shape
         model = cls(
@@ -115,6 +148,7 @@ class RidgeEncoders(RatingModel):
             size - 1,
             len(posterior.values) if posterior.is_ordinal else 0,
             posterior.damping,
+            seed,
         )
         model.centering.set_statistics(counts, means)
         model.item_factors.assign(posterior.item_factors.transpose(1, 0, 2))
@@ -132,10 +166,13 @@ class RidgeEncoders(RatingModel):
         items: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        factors = tf.convert_to_tensor(self.item_factors)
+        weights = self._read(training)
+        codes = self._encode(ratings, weights)
         if items is not None:
-            factors = tf.gather(factors, items)
-        samples = self._decode(self.encode(ratings), factors)
+            weights = weights._replace(
+                item_factors=tf.gather(weights.item_factors, items)
+            )
+        samples = self._decode(codes, weights)
         _, user_offsets = self.centering(ratings)
         biases = self.centering.restore(
             tf.zeros_like(samples), user_offsets, items
@@ -156,32 +193,65 @@ class RidgeEncoders(RatingModel):
         Returns:
             `(batch_size, num_samples, 1 + rank)`, the user's bias first.
         """
+        return self._encode(ratings, self._read(training=False))
+
+    def _read(self, training: bool) -> _Samples:
+        """Reads the samples; in training mode a few of them, drawn anew."""
+        samples = _Samples(
+            *(
+                tf.convert_to_tensor(weight)
+                for weight in (
+                    self.item_factors,
+                    self.implicit,
+                    self.prior_mean,
+                    self.prior_precision,
+                    self.noise_precision,
+                    self.thresholds,
+                )
+            )
+        )
+        if not training or self.num_samples <= _NUM_DRAWN:
+            return samples
+        draws = keras.random.uniform([self.num_samples], seed=self.draws)
+        drawn = tf.math.top_k(draws, _NUM_DRAWN, sorted=False).indices
+        return _Samples(
+            item_factors=tf.gather(samples.item_factors, drawn, axis=1),
+            implicit=tf.gather(samples.implicit, drawn, axis=1),
+            prior_mean=tf.gather(samples.prior_mean, drawn),
+            prior_precision=tf.gather(samples.prior_precision, drawn),
+            noise_precision=tf.gather(samples.noise_precision, drawn),
+            thresholds=tf.gather(samples.thresholds, drawn),
+        )
+
+    def _encode(self, ratings: tf.SparseTensor, samples: _Samples) -> tf.Tensor:
         users = tf.range(ratings.dense_shape[0] + 1)
         starts = tf.searchsorted(ratings.indices[:, 0], users)
-        item_factors = tf.convert_to_tensor(self.item_factors)
-        implicit = tf.convert_to_tensor(self.implicit)
 
         def encode_user(user: tf.Tensor) -> tf.Tensor:
             own = slice(starts[user], starts[user + 1])
             items = ratings.indices[own, 1]
             # (num_samples, num_rated, 1 + rank)
-            factors = tf.transpose(tf.gather(item_factors, items), [1, 0, 2])
+            factors = tf.transpose(
+                tf.gather(samples.item_factors, items), [1, 0, 2]
+            )
             return self._regress(
+                samples,
                 ratings.values[own],
                 factors[..., 0],
                 _with_ones(factors),
-                tf.reduce_sum(tf.gather(implicit, items), axis=0),
+                tf.reduce_sum(tf.gather(samples.implicit, items), axis=0),
             )
 
         return tf.map_fn(
             encode_user,
             users[:-1],
             parallel_iterations=_PARALLEL_USERS,
-            fn_output_signature=tf.TensorSpec(self.prior_mean.shape),
+            fn_output_signature=tf.TensorSpec(samples.prior_mean.shape),
         )
 
     def _regress(
         self,
+        samples: _Samples,
         ratings: tf.Tensor,
         offsets: tf.Tensor,
         features: tf.Tensor,
@@ -190,82 +260,88 @@ class RidgeEncoders(RatingModel):
         """Computes the codes of one user, `(num_samples, 1 + rank)`.
 
         Args:
+            samples: the samples that answer.
             ratings: `(num_rated,)`.
             offsets: `(num_samples, num_rated)`.
             features: `(num_samples, num_rated, 1 + rank)`.
             implicit: sums over the rated items, `(num_samples, 1 + rank)`.
         """
-        noise_precision = self.noise_precision[:, tf.newaxis]
+        noise_precision = samples.noise_precision[:, tf.newaxis]
         count = tf.cast(tf.size(ratings), tf.float32)
-        prior_mean = self.prior_mean + implicit * tf.math.rsqrt(
+        prior_mean = samples.prior_mean + implicit * tf.math.rsqrt(
             tf.maximum(count + self.damping, 1.0)
         )
         cholesky = tf.linalg.cholesky(
             noise_precision[..., tf.newaxis]
             * tf.matmul(features, features, transpose_a=True)
-            + tf.linalg.diag(self.prior_precision)
+            + tf.linalg.diag(samples.prior_precision)
         )
 
         def solve(latents: tf.Tensor) -> tf.Tensor:
             slopes = tf.linalg.matvec(
                 features, latents - offsets, transpose_a=True
             )
-            right = self.prior_precision * prior_mean + noise_precision * slopes
+            right = (
+                samples.prior_precision * prior_mean + noise_precision * slopes
+            )
             return tf.linalg.cholesky_solve(cholesky, right[..., tf.newaxis])[
                 ..., 0
             ]
 
         if not self.num_classes:
             return solve((ratings - self.values[0]) / self.values[1])
-        low, high = self._class_bounds(ratings)
+        low, high = self._class_bounds(ratings, samples.thresholds)
         code = prior_mean
         for _ in range(_NUM_ROUNDS):
             means = offsets + tf.linalg.matvec(features, code)
             code = solve(means + _truncated_mean(low - means, high - means))
         return code
 
-    def _class_bounds(self, ratings: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _class_bounds(
+        self, ratings: tf.Tensor, thresholds: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the thresholds around ratings, `(num_samples, num_rated)`."""
         # The nearest rating of the scale, for one that is not on it.
         classes = tf.searchsorted(
             (self.values[1:] + self.values[:-1]) / 2, ratings
         )
-        edge = tf.fill([self.num_samples, 1], _FAR)
-        bounds = tf.concat([-edge, self.thresholds, edge], axis=1)
+        edge = tf.fill([thresholds.shape[0], 1], _FAR)
+        bounds = tf.concat([-edge, thresholds, edge], axis=1)
         return (
             tf.gather(bounds, classes, axis=1),
             tf.gather(bounds, classes + 1, axis=1),
         )
 
-    def _decode(self, codes: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
+    def _decode(self, codes: tf.Tensor, samples: _Samples) -> tf.Tensor:
         """Computes the mean over the samples of the expected ratings.
 
         Args:
             codes: `(batch_size, num_samples, 1 + rank)`.
-            factors: `(num_asked, num_samples, 1 + rank)`.
+            samples: the samples, of the items asked for.
 
         Returns:
             `(batch_size, num_asked)`.
         """
         # One product per sample: [bias, code] @ [1, factors] and an offset.
-        offsets = factors[..., 0]
-        factors = _with_ones(factors)
+        offsets = samples.item_factors[..., 0]
+        factors = _with_ones(samples.item_factors)
+        num_samples = factors.shape[1]
         if not self.num_classes:
             latents = tf.matmul(
                 _flatten(codes), _flatten(factors), transpose_b=True
             ) + tf.reduce_sum(offsets, axis=1)
-            return self.values[0] + self.values[1] * latents / self.num_samples
-        steps = (self.values[1:] - self.values[:-1]) / self.num_samples
+            return self.values[0] + self.values[1] * latents / num_samples
+        steps = (self.values[1:] - self.values[:-1]) / num_samples
         answers = tf.fill(
             [tf.shape(codes)[0], tf.shape(factors)[0]], self.values[0]
         )
-        for sample in range(self.num_samples):
+        for sample in range(num_samples):
             latents = offsets[:, sample] + tf.matmul(
                 codes[:, sample], factors[:, sample], transpose_b=True
             )
             for threshold in range(self.num_classes - 1):
                 answers += steps[threshold] * _normal_cdf(
-                    latents - self.thresholds[sample, threshold]
+                    latents - samples.thresholds[sample, threshold]
                 )
         return answers
 
@@ -277,6 +353,7 @@ class RidgeEncoders(RatingModel):
             "rank": self.rank,
             "num_classes": self.num_classes,
             "damping": self.damping,
+            "seed": self.seed,
         }
 
 

@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer.baselines import Biases
 
 from data_prep.dataset.errors import UserError
 from tests.trainer.teachers.synthetic_ratings import (
@@ -11,6 +10,7 @@ from tests.trainer.teachers.synthetic_ratings import (
     generate,
     to_sparse,
 )
+from trainer.evaluation.baselines import Biases
 from trainer.teachers.bayesian_factorization import FactorizationConfig, fit
 from trainer.teachers.gibbs_sampler import GibbsSampler
 from trainer.teachers.ridge_encoders import RidgeEncoders

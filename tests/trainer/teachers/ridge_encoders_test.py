@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer.baselines import Biases
 
+from trainer.evaluation.baselines import Biases
 from trainer.teachers.bayesian_factorization import Posterior
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
@@ -179,3 +179,35 @@ def test_a_file_gives_the_model_back(tmp_path, is_ordinal):
     np.testing.assert_array_equal(
         keras.saving.load_model(path)(RATINGS), model(RATINGS)
     )
+
+
+def test_in_training_drawn_samples_answer_with_the_same_mean():
+    rng = np.random.default_rng(3)
+    num_samples = 7
+
+    def draw(*shape):
+        return 0.3 * rng.normal(size=shape).astype(np.float32)
+
+    model = RidgeEncoders.from_posterior(
+        Posterior(
+            item_factors=draw(num_samples, NUM_ITEMS, 1 + RANK),
+            implicit=draw(num_samples, NUM_ITEMS, 1 + RANK),
+            prior_mean=draw(num_samples, 1 + RANK),
+            prior_precision=1 + draw(num_samples, 1 + RANK) ** 2,
+            noise_precision=np.full(num_samples, 1.7),
+            thresholds=np.zeros((num_samples, 0)),
+            values=np.array([3.2, 1.3]),
+            is_ordinal=False,
+            damping=4.0,
+        ),
+        COUNTS,
+        MEANS,
+        seed=5,
+    )
+    answer = tf.function(lambda: model(RATINGS, training=True))
+    answers = np.stack([answer().numpy() for _ in range(400)])
+    spread = answers.std(axis=0)
+    assert spread[0].min() > 0
+    # Four standard errors of a mean of 400.
+    distance = np.abs(answers.mean(axis=0) - model(RATINGS).numpy())
+    assert np.all(distance <= 4 * spread / 20 + 1e-5)

@@ -13,11 +13,11 @@ from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
 from data_prep.sources.formats import Columns
+from data_prep.sources.registry import make_source
+from data_prep.sources.row_rules import Scale
 from data_prep.sources.tables import make_table_source
-from data_prep.sources.validation import Scale
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files, read_source
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources import netflix_text
 from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
 from data_prep.sources.registry import make_source

@@ -235,7 +235,7 @@ def test_titles_reach_the_items(rows, tmp_path):
         pytest.param(
             pa.table({"user": [1], "item": [1]}),
             "table has no rating column. Its columns are: user, item. Name the"
-            r" right one with columns=Columns\(rating=...\)\.$",
+            r" right one with rating_column=....$",
             id="missing_column",
         ),
         pytest.param(

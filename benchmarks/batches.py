@@ -1,4 +1,4 @@
-"""Generates batches of ratings over any catalogue, to time training steps."""
+"""Generates batches of ratings over any catalog, to time training steps."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ def make_batches(
 
     Args:
         num_batches: number of batches.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         batch_size: users per batch.
         ratings_per_user: mean number of ratings per user.
 

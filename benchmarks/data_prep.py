@@ -202,8 +202,8 @@ def _measure(function: Callable[[], object]) -> float:
 
 def _prepare(source: str, output_dir: str) -> None:
     from data_prep.prepare import prepare
-    from data_prep.sources.catalog import make_source
-    from data_prep.splits.catalog import make_split
+    from data_prep.sources.registry import make_source
+    from data_prep.splits.registry import make_split
 
     prepare(
         make_source("files", ratings=source),

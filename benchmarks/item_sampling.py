@@ -1,11 +1,11 @@
-"""Measures what a training step costs as the catalogue grows.
+"""Measures what a training step costs as the catalog grows.
 
     python -m benchmarks.item_sampling [--num_items 17768,1000000] [...]
 
 Uses the paper's layers, a lazy optimizer, and the same numbers of ratings per
-user and of sampled items per batch for every catalogue. Rounds are
-interleaved. Prints JSON lines: one per catalogue, then the ratio of the largest
-catalogue to the smallest and the peak resident memory of the process.
+user and of sampled items per batch for every catalog. Rounds are
+interleaved. Prints JSON lines: one per catalog, then the ratio of the largest
+catalog to the smallest and the peak resident memory of the process.
 """
 
 import json
@@ -26,7 +26,7 @@ from trainer.autoencoder import AutoEncoder
 from trainer.optimizers import Momentum
 
 _NUM_ITEMS = flags.DEFINE_list(
-    "num_items", ["17768", "1000000"], "Catalogue sizes, ascending."
+    "num_items", ["17768", "1000000"], "Catalog sizes, ascending."
 )
 _NUM_SAMPLED_ITEMS = flags.DEFINE_integer(
     "num_sampled_items", 4000, "Items sampled per batch."
@@ -39,7 +39,7 @@ _STEPS = 4
 
 
 class _Training:
-    """Trains a model of one catalogue on batches in memory."""
+    """Trains a model of one catalog on batches in memory."""
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
@@ -67,7 +67,7 @@ class _Training:
 
 
 def main(_: list[str]) -> None:
-    """Measures every catalogue."""
+    """Measures every catalog."""
     trainings = [_Training(int(size)) for size in _NUM_ITEMS.value]
     for training in trainings:
         training.run()  # Traces and warms up.

@@ -3,7 +3,7 @@
     python -m benchmarks.sampling_accuracy [--num_sampled_items 0,1000] [...]
 
 Runs whole jobs of the quickstart recipe in turns; 0 re-feeds the whole
-catalogue of 3,706 items. Prints JSON lines: one per job, then the mean test
+catalog of 3,706 items. Prints JSON lines: one per job, then the mean test
 RMSE of each setting over the seeds.
 """
 
@@ -18,8 +18,8 @@ import time
 from absl import app, flags
 
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 
 _NUM_SAMPLED_ITEMS = flags.DEFINE_list(
     "num_sampled_items",

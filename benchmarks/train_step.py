@@ -32,7 +32,7 @@ from benchmarks.batches import Batch, make_batches
 from trainer.autoencoder import AutoEncoder
 from trainer.optimizers import Momentum
 
-_NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalogue size.")
+_NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _HIDDEN_UNITS = flags.DEFINE_multi_integer(
     "hidden_units", [512, 512, 1024], "Encoder layers, the code last."
 )

@@ -63,8 +63,8 @@ from data_prep.ratings import (
     unify_items,
 )
 from data_prep.sources.rejects import Rejects
+from data_prep.sources.row_rules import Scale
 from data_prep.sources.source import Reading, Source
-from data_prep.sources.validation import Scale
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
     QuantileSearch,

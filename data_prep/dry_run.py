@@ -17,7 +17,7 @@ from data_prep.ratings import Statistics
 from data_prep.sources.rejects import Rejects
 from data_prep.sources.source import Part, Reading, Source
 from data_prep.splits.base import Split
-from data_prep.splits.catalog import SPLITS, make_split
+from data_prep.splits.registry import SPLITS, make_split
 
 _NUM_FIRST_ROWS = 5
 

@@ -7,7 +7,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import digest_file
 from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
 from data_prep.dataset.manifest import read_manifest
-from data_prep.sources.validation import Scale
+from data_prep.sources.row_rules import Scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import Manifest, is_prepared, read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare as prepare_source
-from data_prep.sources.catalog import is_named_source, make_source
 from data_prep.sources.formats import Columns
+from data_prep.sources.registry import is_named_source, make_source
 from data_prep.sources.source import Source
 from data_prep.sources.tables import make_table_source
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 
 
 def prepare(
@@ -32,10 +32,11 @@ def prepare(
     Args:
         ratings: a DataFrame of pandas or polars, an Arrow table, a path or
             glob of files, or the name of a public data set such as
-            `movielens-1m`. Columns are recognised by their usual names.
+            `movielens-1m`. Columns are recognized by their usual names.
         output_dir: the directory of the prepared data. One that was prepared
             with the same arguments is left as it is.
-        items: titles: a file, or for a table item id -> title.
+        items: item titles: the path of a file or, if `ratings` is a
+            table, a mapping from item id to title.
         split: how ratings are held out, one of `data_prep.splits`.
         seed: the seed of the split.
         user_column: the column of the user ids, if not a usual name.
@@ -65,7 +66,7 @@ def prepare(
     )
 
 
-def find_prepared(ratings: Any) -> str | None:
+def prepared_directory(ratings: Any) -> str | None:
     """Returns the directory if `ratings` names prepared data, else `None`."""
     if not isinstance(ratings, str | os.PathLike):
         return None

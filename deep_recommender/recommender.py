@@ -15,7 +15,7 @@ from absl import logging
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json
 from deep_recommender.catalog import Catalog
-from deep_recommender.preparation import find_prepared, prepare
+from deep_recommender.preparation import prepare, prepared_directory
 from deep_recommender.signature_runner import History, SignatureRunner
 from deep_recommender.users import is_table, read_table, read_users
 from export.saved_model import export_job
@@ -44,8 +44,8 @@ class Recommender:
     Args:
         recipe: the settings to start from, a key of `trainer.recipes.RECIPES`.
         job_dir: the directory of the job, local or remote. By default a
-            temporary one, which goes with the recommender or when Python
-            ends: see `save`.
+            temporary directory, deleted with the recommender or when Python
+            exits; use `save` to keep it.
         **settings: changes to the recipe, fields of `trainer.config.Config`
             such as `num_epochs=10`.
 
@@ -149,7 +149,8 @@ class Recommender:
             ratings: a DataFrame of pandas or polars, an Arrow table, a path or
                 glob of files, a directory of prepared data, or the name of a
                 public data set such as `movielens-1m`. See `prepare`.
-            items: titles: a file, or for a table item id -> title.
+            items: item titles: the path of a file or, if `ratings` is a
+                table, a mapping from item id to title.
             split: how ratings are held out. `user-time` holds out the last
                 ratings of each user; without timestamps use `random`.
             user_column: the column of the user ids, if not a usual name.
@@ -166,7 +167,7 @@ class Recommender:
                 holds another job.
         """
         with _log_level(logging.INFO if verbose else logging.WARNING):
-            data_dir = find_prepared(ratings)
+            data_dir = prepared_directory(ratings)
             if data_dir is None:
                 data_dir = self._paths.data_dir
                 prepare(
@@ -211,7 +212,7 @@ class Recommender:
         Args:
             users: ids of users of the prepared data, whose ratings of all
                 subsets are the input; or a table of the ratings of any users,
-                its columns recognised as in `fit`.
+                its columns recognized as in `fit`.
             k: the number of items per user.
 
         Returns:

@@ -20,7 +20,7 @@ class ExportSettings:
 
     Args:
         top_k: number of recommendations, and of similar items, in an answer;
-            a smaller catalogue gives fewer.
+            a smaller catalog gives fewer.
         clip_predictions: whether predicted ratings are clipped to the rating
             scale. Items are ranked by the unclipped prediction either way.
         history_length: length that clients should pad histories to. `None`

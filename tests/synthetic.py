@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from trainer.job_paths import JobPaths
 from trainer.recipes import RECIPES
 from trainer.train import train_and_evaluate

@@ -41,7 +41,7 @@ class AutoEncoder(RatingModel):
         authors' code (https://github.com/NVIDIA/DeepRecommender).
 
     Args:
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         hidden_units: sizes of the encoder's layers, the code last.
         activation: one of `activations.ACTIVATIONS`, used on every layer.
         last_layer_activation: whether the output uses it as well, as in the
@@ -55,9 +55,9 @@ class AutoEncoder(RatingModel):
         refeed_noise_rate: fraction of the re-fed entries that is dropped from
             input and target.
         num_sampled_items: number of items sampled per batch to stand for the
-            whole catalogue in dense re-feeding; 0 re-feeds all of it. With a
+            whole catalog in dense re-feeding; 0 re-feeds all of it. With a
             lazy optimizer, the cost of a step then depends on the items that
-            are rated or sampled in its batch, not on the catalogue.
+            are rated or sampled in its batch, not on the catalog.
         centering: one of `layers.CENTERINGS`. Give its statistics with
             `model.centering.set_statistics` before training.
         seed: seed of dropout, re-feeding noise and item samples.
@@ -70,7 +70,7 @@ class AutoEncoder(RatingModel):
             in the order of the users, say what is rated: a stored 0 is a
             rating.
         items: `(num_targets,)`, int64, the items to predict; by default the
-            catalogue in order.
+            catalog in order.
         training: whether to apply dropout.
 
     Output shape:
@@ -164,7 +164,7 @@ class AutoEncoder(RatingModel):
         centering: str,
         **_: Any,
     ) -> None:
-        """Checks the constructor's arguments, without a catalogue.
+        """Checks the constructor's arguments, without a catalog.
 
         Raises:
             UserError: an argument has a value that no model can have.
@@ -219,7 +219,7 @@ class AutoEncoder(RatingModel):
             centered_ratings: `(batch_size, num_items)`, sparse or dense, 0
                 where there is no rating.
             items: `(num_items,)`, int64, the items of the columns; by default
-                the catalogue in order.
+                the catalog in order.
 
         Returns:
             `(batch_size, hidden_units[-1])`.
@@ -252,7 +252,7 @@ class AutoEncoder(RatingModel):
         Args:
             code: `(batch_size, hidden_units[-1])`.
             items: `(num_targets,)`, int64, the items to predict; by default
-                the catalogue in order.
+                the catalog in order.
 
         Returns:
             `(batch_size, num_items)` or `(batch_size, num_targets)`, float32.
@@ -371,7 +371,7 @@ class AutoEncoder(RatingModel):
         )
 
     def _scale_up(self, refed: tf.Tensor) -> tf.Tensor:
-        """Scales re-fed ratings of a sample up to the whole catalogue."""
+        """Scales re-fed ratings of a sample up to the whole catalog."""
         if not 0 < self.num_sampled_items < self.num_items:
             return refed
         return refed * (self.num_items / self.num_sampled_items)

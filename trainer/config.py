@@ -54,10 +54,10 @@ class Config:
         " [0, 1)."
     )
     num_sampled_items: int = _setting(
-        "Items sampled per batch to stand for the whole catalogue in dense"
+        "Items sampled per batch to stand for the whole catalog in dense"
         " re-feeding; a training step then updates only the weights of these"
         " items and of those rated in the batch. 0 re-feeds the whole"
-        " catalogue."
+        " catalog."
     )
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."

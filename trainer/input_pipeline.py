@@ -28,13 +28,13 @@ def training_batches(
     """Reads the training ratings of one epoch, shuffled for that epoch.
 
     The order depends only on the seed and the epoch, so an epoch that is
-    started again, or in its middle, sees the same batches. Users that do not
-    fill a last batch are left out, as in the authors' code; these are others
-    in each epoch.
+    started again, or in its middle, sees the same batches. Users left over
+    after the last full batch are skipped, as in the authors' code; which users
+    these are changes every epoch.
 
     Args:
         shards: TFRecord files of `data_prep`.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         batch_size: users per batch.
         seed: seed of the job.
         epoch: number of the epoch.
@@ -74,7 +74,7 @@ def evaluation_batches(
 
     Args:
         shards: TFRecord files of `data_prep`.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
         group: "validation" or "test".
 

@@ -1,4 +1,4 @@
-"""Restricts a batch to a part of the catalogue: rated or sampled items."""
+"""Restricts a batch to a part of the catalog: rated or sampled items."""
 
 from typing import NamedTuple
 
@@ -40,16 +40,16 @@ def find_rated_items(ratings: tf.SparseTensor) -> RatedItems:
 def sample_items(
     num_samples: int, num_items: int, seed: keras.random.SeedGenerator
 ) -> tf.Tensor:
-    """Samples items that stand for the whole catalogue.
+    """Samples items that stand for the whole catalog.
 
     The sample is stratified: one item comes from each of `num_samples` equal
-    strata of the catalogue. So the mean over the sample is an unbiased
-    estimate of the mean over all items, and a sample as large as the catalogue
-    is the catalogue in order.
+    strata of the catalog. So the mean over the sample is an unbiased
+    estimate of the mean over all items, and a sample as large as the catalog
+    is the catalog in order.
 
     Args:
         num_samples: size of the sample, at most `num_items`.
-        num_items: size of the catalogue.
+        num_items: size of the catalog.
         seed: generates the random seeds.
 
     Returns:

@@ -26,7 +26,7 @@ class ReversibleDense(keras.layers.Layer):
 
     If tied, `reverse_kernel` is `kernel`, with a bias of its own
     ("constrained" in the paper). Both kernels have a row for each input unit.
-    So a layer whose input is the catalogue can be applied to some items: it
+    So a layer whose input is the catalog can be applied to some items: it
     reads only their rows.
 
     Reference:
@@ -347,7 +347,7 @@ class RatingCentering(keras.layers.Layer):
             predictions: `(batch_size, num_items)`, float32, centered.
             user_offsets: `(batch_size, 1)`, as `call` returned them.
             items: `(num_targets,)`, int64, the items of the columns; by
-                default the catalogue in order.
+                default the catalog in order.
 
         Returns:
             Tensor of the shape of `predictions`, float32, on the scale of the

@@ -1,11 +1,11 @@
 """The optimizers of the authors' code, with PyTorch's rules and constants.
 
-The published results were made with them. The optimizers of Keras have other
-constants, keep the learning rate inside the velocity of momentum, add some
+The published results were made with them. The optimizers of Keras use other
+constants, fold the learning rate into the velocity of momentum, add some
 epsilons under the root, decouple weight decay, and mishandle repeated rows of
-a sparse gradient. They also pass over the weights once per operation of a
-rule; here each rule is compiled to a few passes, which, besides its matrix
-products, is what a training step of a wide layer costs.
+a sparse gradient. They also traverse the weights once per operation of a rule.
+Here each rule compiles to a few passes: in a wide layer these passes and the
+matrix products dominate a step.
 """
 
 import abc

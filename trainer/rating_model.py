@@ -23,7 +23,7 @@ class RatingModel(keras.Model):
             in the order of the users, say what is rated: a stored 0 is a
             rating.
         items: `(num_targets,)`, int64, the items to predict; by default the
-            catalogue in order.
+            catalog in order.
         training: whether the model is in training mode.
 
     Output shape:

@@ -27,7 +27,7 @@ PAPER = Config(
     seed=0,
 )
 
-#: For catalogues of a few thousand items, chosen on the validation ratings of
+#: For catalogs of a few thousand items, chosen on the validation ratings of
 #: MovieLens-1M. The biases are subtracted, the layers are small, and Adam
 #: reaches in two minutes what takes the paper's schedule a hundred epochs.
 #: Re-feeding and heavy dropout stay. Weight decay hardly changes the error but

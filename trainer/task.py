@@ -14,8 +14,8 @@ from absl import flags, logging
 from data_prep import command_line
 from data_prep.dataset.errors import UserError
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from export.sample import recommend_to_first_user
 from export.saved_model import export_job
 from export.settings import ExportSettings

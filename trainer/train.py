@@ -1,4 +1,4 @@
-"""Trains and evaluates a job, with one loop for every strategy."""
+"""Trains or resumes a job and evaluates it, in one loop for every strategy."""
 
 import math
 from collections.abc import Sequence

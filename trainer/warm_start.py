@@ -1,4 +1,7 @@
-"""Initializes a model from the weights of an earlier job with fewer items."""
+"""Initializes a new job from the weights of an earlier one with fewer items.
+
+Resuming a job is `trainer.checkpoints`.
+"""
 
 import numpy as np
 

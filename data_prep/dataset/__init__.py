@@ -1,1 +1,1 @@
-"""Prepared data on disk: the one part of `data_prep` others import."""
+"""Prepared data on disk: the contract with other packages."""

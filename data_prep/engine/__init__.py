@@ -1,1 +1,1 @@
-"""The engine that prepares data on one machine."""
+"""The steps of a preparation, shared by the local and the Beam runner."""

@@ -20,9 +20,9 @@ class Buckets:
 
     The first 32 bits of the MD5 digest of a user id, modulo the number of
     shards, are the user's shard; the leading bits are their bucket within the
-    shard. The users of a shard are ordered by digest, so its buckets one
-    after the other are the shard, whatever the number of buckets. Neighbors
-    in a file have nothing in common, which suits training.
+    shard. The users of a shard are ordered by digest, so
+    concatenating its buckets gives the shard, however many there are. Adjacent
+    users are unrelated, which is good for training.
 
     Args:
         num_shards: the number of record files.

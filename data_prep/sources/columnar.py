@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from data_prep.sources.rejects import RejectedRow
+from data_prep.sources.row_rules import explain, validate
 from data_prep.sources.source import Part, Reading, join_batches
-from data_prep.sources.validation import explain, validate
 
 # A row is identified by the number of its table and, in these bits, its own.
 _ROW_BITS = 40

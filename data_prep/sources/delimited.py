@@ -17,8 +17,8 @@ from data_prep.dataset.errors import UserError
 from data_prep.sources.fetching import InputFile
 from data_prep.sources.formats import Layout
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow
+from data_prep.sources.row_rules import MALFORMED, explain, select_rows
 from data_prep.sources.source import Part, Reading, join_batches
-from data_prep.sources.validation import MALFORMED, explain, select_rows
 
 # DuckDB's error types that concern quotes.
 _QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")

@@ -18,7 +18,7 @@ from data_prep.dataset.files import digest_files
 from data_prep.sources.delimited import read_delimited
 from data_prep.sources.fetching import InputFile, display_name, fetch_files
 from data_prep.sources.formats import Columns, Layout, recognize
-from data_prep.sources.netflix import read_netflix
+from data_prep.sources.netflix_text import read_netflix
 from data_prep.sources.parquet import read_parquet
 from data_prep.sources.source import Part, Reading, Source
 

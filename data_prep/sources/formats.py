@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources.fetching import InputFile
-from data_prep.sources.validation import ROLES
+from data_prep.sources.row_rules import ROLES
 
 # Usual headers, in the form that `_normalize` gives them.
 _HEADERS = {

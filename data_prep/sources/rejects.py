@@ -81,7 +81,7 @@ class Rejects:
         """Returns the valid rows, and collects the others.
 
         Args:
-            rows: a result of `validation.select_rows`, in order.
+            rows: a result of `row_rules.select_rows`, in order.
             describe: describes an invalid row.
         """
         reasons = rows["reason"]

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from data_prep.sources.rejects import Rejects
-from data_prep.sources.validation import Scale
+from data_prep.sources.row_rules import Scale
 
 #: Loads one part of a source: a table with `user_id` and `item_id` (strings,
 #: integers or dictionaries), `rating` and `timestamp` (float64, null where

@@ -16,7 +16,7 @@ class Explainer:
     change of the user's offset, and still a history of L ratings costs a batch
     of L + 1 rows rather than L + 1 histories: the first layer is a sum over
     the ratings, so leaving one out is a subtraction; and only the columns of
-    the targets are computed in the last layer, so the size of the catalogue
+    the targets are computed in the last layer, so the size of the catalog
     does not matter.
 
     Users are explained one after the other, so the memory needed is that of

@@ -26,7 +26,7 @@ class Predictor:
 
     Attributes:
         centering: the layer that subtracts biases from the ratings.
-        input_layer: the layer of the model whose input is the catalogue.
+        input_layer: the layer of the model whose input is the catalog.
     """
 
     def __init__(self, model: AutoEncoder) -> None:
@@ -104,7 +104,7 @@ class Predictor:
         Args:
             code: `(batch_size, code_units)`.
             items: `(num_targets,)`, int64, the items to predict; by default
-                the catalogue in order.
+                the catalog in order.
 
         Returns:
             `(batch_size, num_items)` or `(batch_size, num_targets)`, float32.

@@ -41,7 +41,7 @@ class Signatures:
         rating_scale: lowest and highest rating that a user can give.
         mean_rating: prediction for an item that the model does not know.
         top_k: number of recommendations, and of similar items per target; a
-            smaller catalogue gives fewer.
+            smaller catalog gives fewer.
         history_length: length that clients should pad histories to.
         clip_predictions: whether predicted ratings are clipped to the rating
             scale; items are ranked by unclipped predictions.

@@ -22,7 +22,7 @@ class ItemSimilarity:
 
     Args:
         predictor: holds the output kernel.
-        k: number of similar items per target, fewer than the catalogue.
+        k: number of similar items per target, fewer than the catalog.
     """
 
     def __init__(self, predictor: Predictor, k: int) -> None:

@@ -9,7 +9,9 @@ Over REST it needs the standard library only; over gRPC, the packages grpcio
 and protobuf.
 """
 
-from serving.client.answers import (
+from serving.client.client import Client
+from serving.client.errors import ServingError
+from serving.client.results import (
     Encoding,
     Explanation,
     Explanations,
@@ -22,8 +24,6 @@ from serving.client.answers import (
     SimilarItems,
     Similarities,
 )
-from serving.client.client import Client
-from serving.client.errors import ServingError
 from serving.protocol import VersionStatus
 
 __all__ = [

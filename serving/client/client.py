@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from serving import protocol
 from serving.client import rest_transport
-from serving.client.answers import (
+from serving.client.errors import ServingError
+from serving.client.results import (
     Encoding,
     Explanation,
     Explanations,
@@ -19,7 +20,6 @@ from serving.client.answers import (
     SimilarItems,
     Similarities,
 )
-from serving.client.errors import ServingError
 from serving.client.retries import Deadline, call_with_retries
 from serving.client.transport import Answer, Row, Transport
 from serving.protocol import Code, VersionStatus

@@ -26,8 +26,8 @@ class Metrics:
     """Counts requests, and the latency of those that succeed.
 
     Only the first thousand combinations of labels are counted, so that clients
-    cannot fill the memory with made-up model names. Not safe for threads: used
-    in that of the event loop only.
+    cannot fill the memory with made-up model names. Not thread-safe: use it
+    only on the event-loop thread.
     """
 
     def __init__(self) -> None:

@@ -10,8 +10,8 @@ from data_prep.dataset.manifest import is_prepared
 from data_prep.engine.request import Request
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files, run_task
 
 ARGUMENTS = ["--runner=FnApiRunner", "--direct_num_workers=2"]

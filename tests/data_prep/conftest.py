@@ -5,8 +5,8 @@ import importlib.util
 import pytest
 
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import InMemorySource
 
 # Apache Beam needs older packages than TensorFlow: an environment of its own.

@@ -13,8 +13,8 @@ from benchmarks.netflix_shaped import (
 )
 from data_prep.dataset.manifest import read_manifest
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files
 
 SHAPE = Shape(60_000)

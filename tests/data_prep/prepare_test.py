@@ -16,7 +16,7 @@ from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
 from data_prep.sources.rejects import RejectedRow
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import TYPES, InMemorySource, read_back, read_files
 

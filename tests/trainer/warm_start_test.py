@@ -9,8 +9,8 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from tests.synthetic import write_ratings
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths

@@ -148,7 +148,7 @@ class PredictRequest:
 
     @property
     def is_by_row(self) -> bool:
-        """Whether the request has `instances`, as its answer shall have."""
+        """Whether rows come in `instances`; the answer has `predictions`."""
         return "instances" in self.document
 
 

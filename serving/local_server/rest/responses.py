@@ -101,7 +101,7 @@ def format_float(value: float, dtype: str) -> str:
 def format_outputs(outputs: Mapping[str, Tensor], by_row: bool) -> bytes:
     """Formats the outputs of a signature.
 
-    A single output stands alone, several are named.
+    A single output is written bare; several are keyed by name.
 
     Args:
         outputs: tensors by name.

@@ -4,7 +4,7 @@ import pytest
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import Items, read_items, write_items
 from data_prep.prepare import prepare
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back
 
 

@@ -5,7 +5,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
 from data_prep.dataset.schema import SUBSETS
 from data_prep.prepare import prepare
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import serialize_user
 
 NONE = ([], [])

@@ -8,7 +8,7 @@ from data_prep.dataset.items import read_items
 from data_prep.engine.assignment import ItemCounts, choose_unit
 from data_prep.engine.vocabulary import build_vocabulary
 from data_prep.prepare import prepare
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import InMemorySource
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
-from data_prep.sources.validation import Scale
+from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
 HEADER = "userId,movieId,rating,timestamp\n"

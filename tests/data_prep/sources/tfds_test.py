@@ -1,7 +1,7 @@
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.catalog import make_source
+from data_prep.sources.registry import make_source
 from tests.data_prep.helpers import read_source
 
 

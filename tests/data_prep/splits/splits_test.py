@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from data_prep.dataset.errors import UserError
-from data_prep.splits.catalog import SPLITS, make_split
+from data_prep.splits.registry import SPLITS, make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import to_ratings
 

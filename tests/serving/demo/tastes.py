@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from export.saved_model import export_job
 from trainer.job_paths import JobPaths
 from trainer.recipes import RECIPES

@@ -25,13 +25,13 @@ import pyarrow.csv
 from data_prep.dataset.errors import UserError
 from data_prep.sources.fetching import InputFile, decompress
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow, Rejects
-from data_prep.sources.source import Part, Reading
-from data_prep.sources.validation import (
+from data_prep.sources.row_rules import (
     MALFORMED,
     Scale,
     explain,
     validate,
 )
+from data_prep.sources.source import Part, Reading
 
 # About two million ratings.
 _BYTES_PER_PART = 1 << 25

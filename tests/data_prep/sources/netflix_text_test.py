@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources import netflix
-from data_prep.sources.catalog import make_source
+from data_prep.sources import netflix_text
 from data_prep.sources.files import Files
 from data_prep.sources.formats import Columns
-from data_prep.sources.validation import Scale
+from data_prep.sources.registry import make_source
+from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
 DAY = 86_400.0
@@ -79,7 +79,7 @@ def test_many_movies_in_a_file_are_read(tmp_path, compression, line_end):
 
 @pytest.mark.parametrize("bytes_per_part", [1, 20, 40, 1000])
 def test_parts_end_where_a_movie_ends(tmp_path, monkeypatch, bytes_per_part):
-    monkeypatch.setattr(netflix, "_BYTES_PER_PART", bytes_per_part)
+    monkeypatch.setattr(netflix_text, "_BYTES_PER_PART", bytes_per_part)
     path = tmp_path / "combined.txt"
     path.write_text(to_text(MOVIES).rstrip("\n"))
     assert read(path, tmp_path)[0] == ROWS
@@ -89,7 +89,7 @@ def test_parts_end_where_a_movie_ends(tmp_path, monkeypatch, bytes_per_part):
 def test_bad_rows_are_named_by_file_and_line(
     tmp_path, monkeypatch, bytes_per_part
 ):
-    monkeypatch.setattr(netflix, "_BYTES_PER_PART", bytes_per_part)
+    monkeypatch.setattr(netflix_text, "_BYTES_PER_PART", bytes_per_part)
     lines = [
         *("1:", "7,3,1970-01-02", "", ",3,1970-01-02", "8,,1970-01-02"),
         *("8,x,1970-01-02", "8,9,1970-01-02", "8,3", "8,3,1970-01-03,1"),

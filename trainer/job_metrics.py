@@ -155,8 +155,7 @@ def beats_baselines(metrics: Mapping[str, Any]) -> bool:
         return True
     logging.warning(
         "THE MODEL DOES NOT BEAT ITS BASELINES: its test RMSE is %.4f, that of"
-        " %s alone is %.4f. Do not serve it before you know why: too few"
-        " ratings, too few epochs, or settings that do not suit the data.",
+        " %s alone is %.4f. Find out why before serving it.",
         rmse,
         best,
         baselines[best],

@@ -20,7 +20,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "model": "autoencoder",
     "whole_history_rate": 0.3,
     "interest_weight": 0.05,
-    "sharpness": 1.0,
+    "sharpness": 0.5,
     "teacher_rank": 32,
     "teacher_sweeps": 100,
     "teacher_samples": 16,

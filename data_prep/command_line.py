@@ -19,7 +19,11 @@ _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"
 )
 
-_PACKAGES = ("data_prep", "trainer", "export", "serving")
+# The directories of the packages whose messages are for the user.
+_PACKAGE_DIRS = tuple(
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), package, "")
+    for package in ("data_prep", "trainer", "export", "serving")
+)
 
 
 def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
@@ -46,8 +50,10 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
 
 def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
     """Filters out messages of libraries below the level of warnings."""
-    package = os.path.basename(os.path.dirname(record.pathname))
-    return package in _PACKAGES or record.levelno >= stdlib_logging.WARNING
+    return (
+        record.pathname.startswith(_PACKAGE_DIRS)
+        or record.levelno >= stdlib_logging.WARNING
+    )
 
 
 def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:

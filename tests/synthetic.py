@@ -15,13 +15,18 @@ from trainer.train import train_and_evaluate
 
 
 def write_ratings(
-    path, num_users=200, num_items=40, ratings_per_user=20, seed=0
+    path,
+    num_users=200,
+    num_items=40,
+    ratings_per_user=20,
+    seed=0,
+    num_reversed=0,
 ):
     """Writes low-rank ratings on a scale from 0 to 10, zeros included.
 
     A rating is 5 plus offsets of user and item plus the product of one factor
     of each, rounded: the offsets alone cannot explain it, a model of rank one
-    can.
+    can. The last `num_reversed` ratings of each user are turned upside down.
     """
     rng = np.random.default_rng(seed)
     user_factors = rng.normal(0, 1.5, num_users)
@@ -35,6 +40,8 @@ def write_ratings(
             for second, item in enumerate(items):
                 rating = 5 + item_offsets[item]
                 rating += user_factors[user] * item_factors[item]
+                if second >= ratings_per_user - num_reversed:
+                    rating = 10 - rating
                 writer.writerow(
                     [
                         f"user-{user}",
@@ -57,6 +64,18 @@ def prepare_synthetic(directory, **arguments):
         num_shards=3,
     )
     return str(data_dir)
+
+
+#: A taught model that trains in seconds.
+SMALL_TAUGHT = dataclasses.replace(
+    RECIPES["recommended"],
+    hidden_units=(16, 8),
+    teacher_rank=2,
+    teacher_sweeps=20,
+    teacher_samples=4,
+    batch_size=40,
+    num_epochs=3,
+)
 
 
 def train_small_job(job_dir, data_dir):

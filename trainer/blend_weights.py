@@ -50,9 +50,11 @@ def choose_network_weight(
             tf.reduce_sum(differences**2),
         )
 
-    gain, squares = np.sum(
-        [[float(s) for s in add_up(*batch)] for batch in batches], axis=0
-    )
+    gain = squares = 0.0
+    for batch in batches:
+        batch_gain, batch_squares = add_up(*batch)
+        gain += float(batch_gain)
+        squares += float(batch_squares)
     weight = float(np.clip(gain / squares, 0, 1)) if squares > 0 else 1.0
     model.network_weight.assign(weight)
     return weight

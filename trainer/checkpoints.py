@@ -6,8 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
+from trainer.rating_model import RatingModel
+from trainer.taught_autoencoder import TaughtAutoEncoder
 
 
 class Checkpoints:
@@ -22,13 +23,13 @@ class Checkpoints:
         paths: the paths of the job.
     """
 
-    def __init__(self, model: AutoEncoder, paths: JobPaths) -> None:
+    def __init__(self, model: RatingModel, paths: JobPaths) -> None:
         self._num_epochs = tf.Variable(0, dtype=tf.int64)
         self._best_epoch = tf.Variable(0, dtype=tf.int64)
         self._best_rmse = tf.Variable(math.inf, dtype=tf.float64)
         self._latest = tf.train.CheckpointManager(
             tf.train.Checkpoint(
-                model=_variables(model),
+                model=_model_variables(model),
                 optimizer=_variables(model.optimizer),
                 num_epochs=self._num_epochs,
                 best_epoch=self._best_epoch,
@@ -50,6 +51,11 @@ class Checkpoints:
     def best_epoch(self) -> int:
         """The epoch with the lowest validation RMSE, counted from 1."""
         return int(self._best_epoch.numpy())
+
+    @property
+    def epochs_since_best(self) -> int:
+        """Number of completed epochs after the best one."""
+        return self.num_epochs - self.best_epoch
 
     def restore_latest(self) -> None:
         """Restores the state of an earlier run, if there is one."""
@@ -83,6 +89,14 @@ class Checkpoints:
         _save(self._latest, epoch)
         return is_best
 
+    def save_best_again(self) -> None:
+        """Saves the best weights as the model has them now.
+
+        Raises:
+            UserError: there is no room or no permission to write.
+        """
+        _save(self._best, self.best_epoch)
+
 
 def _save(manager: tf.train.CheckpointManager, epoch: int) -> None:
     try:
@@ -100,7 +114,7 @@ def has_best_weights(paths: JobPaths) -> bool:
     return tf.train.latest_checkpoint(paths.best_checkpoint_dir) is not None
 
 
-def restore_best_weights(model: AutoEncoder, paths: JobPaths) -> None:
+def restore_best_weights(model: RatingModel, paths: JobPaths) -> None:
     """Restores the weights with the lowest validation RMSE.
 
     Args:
@@ -111,8 +125,28 @@ def restore_best_weights(model: AutoEncoder, paths: JobPaths) -> None:
     _model_checkpoint(model).restore(path).assert_consumed()
 
 
-def _model_checkpoint(model: AutoEncoder) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(model=_variables(model))
+def _model_checkpoint(model: RatingModel) -> tf.train.Checkpoint:
+    return tf.train.Checkpoint(model=_model_variables(model))
+
+
+def _model_variables(model: RatingModel) -> list[tf.Variable]:
+    """Lists all variables of a model, except those of its teachers.
+
+    Teachers never change, and may be larger than all that does.
+    """
+    if not isinstance(model, TaughtAutoEncoder):
+        return _variables(model)
+    of_teachers = {
+        id(variable)
+        for teacher in (model.rating_teacher, model.interest_teacher)
+        if teacher is not None
+        for variable in teacher.variables
+    }
+    return [
+        variable.value
+        for variable in model.variables
+        if id(variable) not in of_teachers
+    ]
 
 
 def _variables(owner: Any) -> list[tf.Variable]:

@@ -11,8 +11,9 @@ class JobPaths:
 
     Attributes:
         job_dir: root of everything that has no directory of its own.
-        checkpoint_dir: parent of `latest/`, from which a job resumes, and
-            `best/`, the weights with the lowest validation RMSE.
+        checkpoint_dir: parent of `latest/`, from which a job resumes,
+            `best/`, the weights with the lowest validation RMSE, and
+            `teachers/`, which a taught model learns from.
         log_dir: TensorBoard's event files.
         export_dir: parent of the numbered SavedModel versions.
     """
@@ -83,6 +84,11 @@ class JobPaths:
     def latest_checkpoint_dir(self) -> str:
         """The training state after the last completed epoch."""
         return os.path.join(self.checkpoint_dir, "latest")
+
+    @property
+    def teachers_dir(self) -> str:
+        """The fitted teachers of a taught model, and the state of a fit."""
+        return os.path.join(self.checkpoint_dir, "teachers")
 
     @property
     def best_checkpoint_dir(self) -> str:

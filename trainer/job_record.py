@@ -13,8 +13,10 @@ from data_prep.dataset.files import read_json, to_json, write_json
 from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import has_best_weights, restore_best_weights
 from trainer.config import Config
+from trainer.fitted_teachers import load_teachers
 from trainer.job_paths import JobPaths
-from trainer.renamed_settings import use_current_names
+from trainer.renamed_settings import use_current_settings
+from trainer.taught_autoencoder import TaughtAutoEncoder
 
 _FINGERPRINT = "data_fingerprint"
 
@@ -51,7 +53,7 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
 
 
 def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
-    old = use_current_names(read_json(paths.config_file))
+    old = use_current_settings(read_json(paths.config_file))
     new = json.loads(to_json(record))
     differences = [
         f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
@@ -71,13 +73,14 @@ class TrainedJob:
     """A trained job, read back from its directory.
 
     Attributes:
-        model: the autoencoder with the lowest validation RMSE.
+        model: the autoencoder with the lowest validation RMSE; a taught one
+            with its teachers.
         items: the items that the model's item indices stand for.
         data: the manifest of the data that it was trained on.
         config: the settings of the job.
     """
 
-    model: AutoEncoder
+    model: AutoEncoder | TaughtAutoEncoder
     items: vocabulary.Items
     data: manifest.Manifest
     config: Config
@@ -104,7 +107,11 @@ def load_job(paths: JobPaths) -> TrainedJob:
     del record[_FINGERPRINT]
     config = Config.from_json(record)
     data = manifest.read_manifest(paths.vocabulary_dir)
-    model = AutoEncoder(data.num_items, **config.model_arguments())
+    model = config.model_class()(
+        data.num_items,
+        **load_teachers(config, paths),
+        **config.model_arguments(),
+    )
     restore_best_weights(model, paths)
     return TrainedJob(
         model=model,

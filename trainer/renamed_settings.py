@@ -1,4 +1,4 @@
-"""Names that settings had in release 0.1, whose files still open.
+"""Settings as earlier releases wrote them, whose files still open.
 
 They stand in job directories (`config.json`), in saved Keras models and their
 configurations, and in people's commands. Only the current names are written.
@@ -11,6 +11,20 @@ from typing import Any
 RENAMED_SETTINGS = {
     "centring": "centering",
     "item_sampling": "num_sampled_items",
+}
+
+#: Setting of a job that release 0.1 did not have -> the value that makes the
+#: job what it was. What only the taught autoencoder reads has a value of use
+#: to who turns an untaught recipe into a taught one.
+ADDED_SETTINGS: Mapping[str, Any] = {
+    "model": "autoencoder",
+    "whole_history_rate": 0.3,
+    "interest_weight": 0.05,
+    "sharpness": 0.5,
+    "teacher_rank": 32,
+    "teacher_sweeps": 100,
+    "teacher_samples": 16,
+    "patience": 0,
 }
 
 
@@ -27,3 +41,15 @@ def use_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
         RENAMED_SETTINGS.get(name, name): value
         for name, value in settings.items()
     }
+
+
+def use_current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Renames the settings of a job and adds those that it lacks.
+
+    Args:
+        settings: values of a job's settings, as any release wrote them.
+
+    Returns:
+        A value for every setting, by its current name.
+    """
+    return {**ADDED_SETTINGS, **use_current_names(settings)}

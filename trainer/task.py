@@ -92,6 +92,15 @@ _SETTINGS = {
 for _old_name, _name in RENAMED_SETTINGS.items():
     flags.DEFINE_alias(_old_name, _name)
 
+#: Name in `metrics.json` -> name for people.
+_NAMES = {
+    "mean": "mean rating",
+    "biases": "user and item biases",
+    "bayesian_factorization": "Bayesian factorization",
+    "popularity": "popularity",
+    "ease": "EASE",
+}
+
 #: Ratings and recommendations printed for the sample user.
 _SAMPLE_SIZE = 10
 
@@ -143,14 +152,35 @@ def _create_config() -> Config:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
+    model = f"autoencoder, epoch {metrics['best_epoch']}"
+    baselines = metrics["baselines"]
     print("\nErrors over the test ratings, each of which weighs the same:")
-    rows = {
-        "mean rating": metrics["baselines"]["mean"],
-        "user and item biases": metrics["baselines"]["biases"],
-        f"autoencoder, epoch {metrics['best_epoch']}": metrics["test"],
-    }
-    for name, row in rows.items():
+    for name, row in (
+        *((_NAMES[name], row) for name, row in baselines.items()),
+        (model, metrics["test"]),
+    ):
         print(f"  {name:<24} RMSE {row['rmse']:.4f}  MAE {row['mae']:.4f}")
+    ranking = metrics["ranking"]
+    print(
+        "\nLists for the test users, without what they rated in training; liked"
+        f" is a rating of {metrics['liked_from']:g} or more:"
+    )
+    for name in (*sorted(ranking.keys() - {"network"}), "network"):
+        row = ranking[name]
+        print(
+            f"  {_NAMES.get(name, model):<24}"
+            f" NDCG@10 liked {row['liked/ndcg@10']:.4f}"
+            f"  all {row['all/ndcg@10']:.4f}"
+            f"  recall@50 liked {row['liked/recall@50']:.4f}"
+            f"  most frequent item in {row['top_share']:.0%} of lists"
+        )
+    if not metrics["beats_baselines"]:
+        best = min(baselines, key=lambda name: baselines[name]["rmse"])
+        print(
+            "\nWARNING: the model does not beat its baselines. Its test RMSE is"
+            f" {metrics['test']['rmse']:.4f}, that of {_NAMES[best]} alone"
+            f" {baselines[best]['rmse']:.4f}."
+        )
 
 
 def _print_sample(version_dir: str, data_dir: str) -> None:

@@ -126,8 +126,8 @@ class TaughtAutoEncoder(RatingModel):
         self.sharpness = sharpness
         self.seed = seed
 
-        self.rating_teacher = rating_teacher
-        self.interest_teacher = interest_teacher
+        self.rating_teacher: Any = rating_teacher
+        self.interest_teacher: Any = interest_teacher
         for teacher in (rating_teacher, interest_teacher):
             if teacher is not None:
                 teacher.trainable = False
@@ -369,9 +369,24 @@ class TaughtAutoEncoder(RatingModel):
             items,
         )
         if self.rating_teacher is not None:
-            taught = self.rating_teacher(ratings, items)
-            predictions = taught + self.network_weight * (predictions - taught)
+            # The validation after each epoch is of the network alone, which
+            # answers much faster than the teacher.
+            predictions = tf.cond(
+                self.network_weight < 1,
+                lambda: self._blend(predictions, ratings, items),
+                lambda: predictions,
+            )
         return predictions, hidden
+
+    def _blend(
+        self,
+        predictions: tf.Tensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Mixes the network's predictions with its teacher's."""
+        taught = self.rating_teacher(ratings, items)
+        return taught + self.network_weight * (predictions - taught)
 
     def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
         """Updates the weights `1 + num_refeeds` times.

@@ -1,11 +1,12 @@
 """Trains or resumes a job and evaluates it, in one loop for every strategy."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import write_json
@@ -15,13 +16,17 @@ from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import PRECISIONS, Config
-from trainer.evaluation.baselines import BASELINES, Biases
 from trainer.evaluation.evaluator import Evaluator
+from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import evaluation_batches, training_batches
+from trainer.job_metrics import JobMetrics, beats_baselines
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
+from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.teachers.ease import find_liked_threshold
+from trainer.teachers.training_ratings import read_training_ratings
 from trainer.warm_start import warm_start
 
 #: Training steps between two checks of their losses, for which the host waits
@@ -38,9 +43,10 @@ def train_and_evaluate(
 ) -> dict[str, Any]:
     """Trains a job to its last epoch and evaluates its best weights.
 
-    Resumes where an earlier run of the job stopped. The validation RMSE after
-    each epoch chooses the weights; the test ratings are read once, for those
-    weights and the baselines.
+    Resumes where an earlier run of the job stopped. The teachers of a taught
+    model are fitted first. The validation RMSE after each epoch chooses the
+    weights, and validation ratings how a taught model mixes its answers; the
+    test ratings are read once, for what was chosen and the baselines.
 
     Args:
         config: the settings of the job.
@@ -52,15 +58,20 @@ def train_and_evaluate(
 
     Returns:
         The content of `metrics.json`: the `validation` and `test` metrics of
-        the best weights, their epoch, counted from 1, as `best_epoch`, and the
-        test metrics of the `baselines`. Errors are on the scale of the
-        ratings.
+        the best weights, their epoch, counted from 1, as `best_epoch`, the
+        test metrics of the `baselines`, and whether the model `beats_baselines`
+        in test RMSE. Errors are on the scale of the ratings. `ranking` has the
+        metrics of the lists that network, teachers and baselines make for the
+        test users, `liked_from` the rating from which an item counts as
+        liked. A taught model has `blend_weights`, which its answers are mixed
+        with.
 
     Raises:
         UserError: the job directory belongs to another job, there are fewer
             users than a batch holds, or the loss is no longer finite.
     """
-    num_users = read_manifest(data_dir).num_users
+    data = read_manifest(data_dir)
+    num_users = data.num_users
     if num_users < config.batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of users, {num_users}."
@@ -75,17 +86,23 @@ def train_and_evaluate(
             shards, len(items.item_ids), config.batch_size, group
         )
 
+    ratings = read_training_ratings(data_dir)
+    liked_from = find_liked_threshold(ratings)
+    with strategy.scope():
+        teachers = fit_teachers(config, paths, ratings, items, data.fingerprint)
+
+    # Only now, so that a run that loads its teachers draws what the run that
+    # fitted them drew.
     keras.utils.set_random_seed(config.seed)
     if not tf.config.list_logical_devices("GPU"):
         # GPUs have no deterministic kernel for sparse products.
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        model = create_model(config, items)
+        model = create_model(
+            config, items, float(ratings.values.std()), teachers
+        )
         checkpoints = Checkpoints(model, paths)
-        baselines = {
-            name: Biases(items.counts, items.means, centering)
-            for name, centering in BASELINES.items()
-        }
+    del ratings
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
     if warm_start_from and not checkpoints.num_epochs:
@@ -110,6 +127,12 @@ def train_and_evaluate(
 
     callbacks.on_train_begin()
     for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
+        if 0 < config.patience <= checkpoints.epochs_since_best:
+            logging.info(
+                "No lower validation RMSE for %d epochs: training stops.",
+                config.patience,
+            )
+            break
         # Keras counts epochs from 0, people from 1.
         callbacks.on_epoch_begin(epoch - 1)
         training = train_epoch(epoch)
@@ -132,33 +155,57 @@ def train_and_evaluate(
         )
     callbacks.on_train_end()
 
+    if checkpoints.best_epoch == config.num_epochs > 1:
+        logging.info(
+            "The last epoch has the lowest validation RMSE: the model was still"
+            " improving, and more epochs may make it better."
+        )
+
     restore_best_weights(model, paths)
-    metrics = {
+    job_metrics = JobMetrics(model, items, liked_from, strategy)
+    blend_weights = job_metrics.choose_blend_weights(held_out("validation"))
+    if blend_weights:
+        checkpoints.save_best_again()
+    metrics: dict[str, Any] = {
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(held_out("validation")),
         "test": evaluate(held_out("test")),
-        "baselines": {
-            name: Evaluator(baseline, strategy)(held_out("test"))
-            for name, baseline in baselines.items()
-        },
+        "baselines": job_metrics.measure_baselines(held_out("test")),
+        "ranking": job_metrics.measure_rankings(held_out("test")),
+        "liked_from": liked_from,
+        **({"blend_weights": blend_weights} if blend_weights else {}),
     }
+    metrics["beats_baselines"] = beats_baselines(metrics)
     write_json(paths.metrics_file, metrics)
     return metrics
 
 
-def create_model(config: Config, items: Items) -> AutoEncoder:
+def create_model(
+    config: Config,
+    items: Items,
+    deviation: float = 1.0,
+    teachers: Mapping[str, Any] | None = None,
+) -> AutoEncoder | TaughtAutoEncoder:
     """Creates the model of a job, compiled and with all its variables.
 
     Args:
         config: the settings of the job.
         items: the items of its data.
+        deviation: standard deviation of the training ratings, which a taught
+            model works in.
+        teachers: the teachers of a taught model, by the names of its
+            arguments.
     """
-    model = AutoEncoder(
+    model = config.model_class()(
         len(items.item_ids),
+        **(teachers or {}),
         **config.model_arguments(),
         dtype=PRECISIONS[config.mixed_precision],
     )
-    model.centering.set_statistics(items.counts, items.means)
+    if isinstance(model, TaughtAutoEncoder):
+        model.set_statistics(items.counts, items.means, deviation)
+    else:
+        model.centering.set_statistics(items.counts, items.means)
     # Under float16 this wraps the optimizer in loss scaling.
     model.compile(
         optimizer=OPTIMIZERS[config.optimizer](
@@ -177,7 +224,7 @@ class _EpochTrainer:
     def __init__(
         self,
         config: Config,
-        model: AutoEncoder,
+        model: AutoEncoder | TaughtAutoEncoder,
         shards: Sequence[str],
         strategy: tf.distribute.Strategy,
         progress: Progress,

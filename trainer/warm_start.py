@@ -7,12 +7,12 @@ import numpy as np
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import Items
-from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
+from trainer.rating_model import RatingModel
 
 
-def warm_start(model: AutoEncoder, job_dir: str, items: Items) -> None:
+def warm_start(model: RatingModel, job_dir: str, items: Items) -> None:
     """Copies the best weights of an earlier job into a model.
 
     The first and the last layer of the model have more items than those of

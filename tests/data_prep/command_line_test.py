@@ -1,8 +1,11 @@
+import logging
+
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
 from data_prep import command_line
+from data_prep.sources import catalog
 
 ARGUMENTS = ["command", "--verbosity=0", "--other-runner", "Spark", "--x=y"]
 
@@ -20,3 +23,20 @@ def test_without_others_they_are_errors(capsys):
     with pytest.raises(SystemExit, match="2"):
         command_line._parse_flags(ARGUMENTS, None)
     assert "Unknown command line flag" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "level", "is_shown"),
+    [
+        (command_line.__file__, logging.INFO, True),
+        (catalog.__file__, logging.INFO, True),
+        ("/lib/keras/src/export/export_archive.py", logging.INFO, False),
+        ("/lib/keras/src/export/export_archive.py", logging.WARNING, True),
+    ],
+    ids=["module", "module of a folder", "library", "warning of a library"],
+)
+def test_messages_of_libraries_are_shown_from_warnings_on(
+    path, level, is_shown
+):
+    record = logging.LogRecord("absl", level, path, 1, "", (), None)
+    assert command_line._is_for_the_user(record) is is_shown

@@ -65,6 +65,24 @@ def test_a_job_shows_progress_and_ends_with_recommendations(job):
     assert f"SavedModel: {job_dir}/export/1" in output
 
 
+def test_a_taught_job_shows_its_teachers_and_measures_them(
+    tmp_path, synthetic_data
+):
+    code, output, errors = run(
+        "trainer.task",
+        *("--job-dir", tmp_path, "--data-dir", synthetic_data),
+        *("--recipe=recommended", "--teacher-rank=2", "--teacher-sweeps=10"),
+        *("--teacher-samples=4", *SMALL_JOB),
+    )
+    assert code == 0, errors
+    assert "Bayesian factorization: sweep 10/10" in errors
+    assert "epoch 3/3: training loss" in errors
+    for name in ("Bayesian factorization", "EASE", "popularity"):
+        assert f"  {name} " in output
+    assert "NDCG@10" in output
+    assert output.partition("recommends")[2].count("item-") == 10
+
+
 def test_a_real_server_answers_a_client_with_the_keras_model_s_numbers(
     job, synthetic_data
 ):

@@ -29,4 +29,5 @@ def test_what_is_given_goes_before_the_environment():
     )
     assert paths.export_dir == "/models"
     assert paths.best_checkpoint_dir == "/state/best"
+    assert paths.teachers_dir == "/state/teachers"
     assert paths.log_dir == "gs://bucket/job/logs/"

@@ -12,6 +12,9 @@ from trainer import layers, optimizers
 from trainer.activations import leaky_relu
 from trainer.autoencoder import AutoEncoder
 from trainer.evaluation import metrics
+from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.teachers.ease import Ease
+from trainer.teachers.ridge_encoders import RidgeEncoders
 
 #: An object of each registered class, no argument of which is its default.
 SAMPLES = [
@@ -29,6 +32,22 @@ SAMPLES = [
         seed=7,
         name="model",
     ),
+    TaughtAutoEncoder(
+        5,
+        rating_teacher=RidgeEncoders(5, 2, 3, 4, 10.0, name="ratings"),
+        interest_teacher=Ease(5, name="interest"),
+        hidden_units=(4, 3),
+        activation="leaky_relu",
+        dropout_rate=0.5,
+        whole_history_rate=0.25,
+        num_refeeds=2,
+        interest_weight=0.125,
+        sharpness=3.0,
+        seed=7,
+        name="model",
+    ),
+    RidgeEncoders(5, 2, 3, 4, 10.0, name="ratings"),
+    Ease(5, name="interest"),
     layers.ReversibleDense(
         4,
         activation=leaky_relu,

@@ -102,6 +102,63 @@ def test_baselines_equal_their_formulas_over_all_held_out_ratings(
         assert figures["num_ratings"] == len(truth)
 
 
+def test_lists_of_network_popularity_and_biases_are_measured(finished):
+    _, metrics = finished
+    lists = metrics["ranking"]
+    assert lists.keys() == {"network", "popularity", "biases"}
+    assert (
+        lists["network"]["liked/ndcg@10"]
+        > 1.2 * (lists["biases"]["liked/ndcg@10"])
+    )
+    assert lists["network"]["top_share"] < lists["popularity"]["top_share"]
+    assert (
+        lists["popularity"]["mean_popularity"]
+        > (lists["network"]["mean_popularity"])
+    )
+
+
+def test_a_model_that_beats_its_baselines_says_nothing_of_it(finished):
+    _, metrics = finished
+    assert metrics["beats_baselines"] is True
+
+
+def test_a_model_that_loses_to_the_biases_says_so_loudly(
+    tmp_path, synthetic_data, caplog
+):
+    _, metrics = run(tmp_path, synthetic_data, learning_rate=1e-9, num_epochs=1)
+    assert metrics["beats_baselines"] is False
+    assert (
+        "DOES NOT BEAT ITS BASELINES: its test RMSE is"
+        f" {metrics['test']['rmse']:.4f}, that of biases alone is"
+        f" {metrics['baselines']['biases']['rmse']:.4f}"
+    ) in caplog.text
+
+
+def test_a_job_whose_last_epoch_is_the_best_says_that_more_may_help(
+    tmp_path, synthetic_data, caplog
+):
+    caplog.set_level("INFO")
+    run(tmp_path, synthetic_data, num_epochs=2)
+    assert "still improving" in caplog.text
+
+
+def test_training_stops_when_patience_ends_and_stays_stopped(
+    tmp_path, synthetic_data, caplog
+):
+    caplog.set_level("INFO")
+    # Too small a learning rate for a second epoch to differ from the first.
+    settings = {"learning_rate": 1e-30, "num_epochs": 9, "patience": 2}
+    paths, metrics = run(tmp_path, synthetic_data, **settings)
+    assert metrics["best_epoch"] == 1
+    assert "epoch 3/9" in caplog.text
+    assert "epoch 4/9" not in caplog.text
+    state = read_latest_state(paths.checkpoint_dir)
+    _, again = run(tmp_path, synthetic_data, **settings)
+    assert again == metrics
+    for name, value in read_latest_state(paths.checkpoint_dir).items():
+        np.testing.assert_array_equal(value, state[name])
+
+
 def test_the_best_weights_are_those_that_are_read_back(
     finished, synthetic_data
 ):

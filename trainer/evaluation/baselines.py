@@ -43,3 +43,18 @@ class Biases(RatingModel):
         return self.centering.restore(
             tf.zeros([num_users, num_items]), user_offsets, items
         )
+
+
+class Popularity:
+    """Scores items by the number of their training ratings, for everybody.
+
+    Args:
+        counts: `(num_items,)`, the number of training ratings of each item.
+    """
+
+    def __init__(self, counts: np.ndarray) -> None:
+        self._counts = counts.astype(np.float32)
+
+    def __call__(self, ratings: tf.SparseTensor) -> tf.Tensor:
+        """Repeats the counts for each user, `(batch_size, num_items)`."""
+        return tf.tile(self._counts[np.newaxis], [ratings.dense_shape[0], 1])

@@ -1,11 +1,12 @@
 """Answers like a taught autoencoder: by interest and predicted rating."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import tensorflow as tf
 
 from export.signatures.predictor import Predictor
+from export.signatures.ridge_decoder import RidgeDecoder
 from trainer.sparse_products import multiply_sparse
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
@@ -20,29 +21,33 @@ class Users(NamedTuple):
         ratings: SparseTensor `(batch_size, num_items)`.
         offsets: `(batch_size, 1)`, which the centering subtracted.
         hidden: `(batch_size, units)`, the last hidden layer of the network.
+        codes: `(batch_size, num_samples, 1 + rank)`, the codes of the ridge
+            encoders; `None` if nobody asks them.
     """
 
     ratings: tf.SparseTensor
     offsets: tf.Tensor
     hidden: tf.Tensor
+    codes: tf.Tensor | None
 
 
 class TaughtPredictor(Predictor[Users]):
     """Answers like a `TaughtAutoEncoder`.
 
     The score is a sum of interest and predicted rating, and the predicted
-    rating one of network and rating teacher:
+    rating one of the network's and the ridge encoders':
 
         score = a * interest + b * rating
-        rating = w * network + (1 - w) * teacher
+        rating = w * network + (1 - w) * encoders
 
-    What the network adds is linear in its last hidden layer, so all of it is
-    one product with one kernel. The teacher, which costs more than that, runs
-    for the whole catalog only where it ranks; else for the items whose ratings
-    are asked for.
+    What the network adds to the score is linear in its last hidden layer, so
+    all of it is one product with one kernel. The encoders cost more than that:
+    they answer for the whole catalog only where their ratings rank, else for
+    the items whose ratings are asked for. What has the weight 0 is not
+    computed.
 
     Args:
-        model: a trained model.
+        model: a trained model, its rating teacher `RidgeEncoders` or none.
         rank_by: one of `settings.RANK_BY`. `"score"` weighs as the model does.
     """
 
@@ -50,7 +55,7 @@ class TaughtPredictor(Predictor[Users]):
 
     def __init__(self, model: TaughtAutoEncoder, rank_by: str) -> None:
         self._model = model
-        self._teacher = model.rating_teacher
+        self._encoders = cast(Any, model.rating_teacher)
         self.num_items = model.num_items
         deviation = float(model.deviation)
         rating_weight = float(model.rating_weight)
@@ -65,39 +70,39 @@ class TaughtPredictor(Predictor[Users]):
             "rating": (0.0, 1.0, "the predicted rating"),
             "interest": (1.0, 0.0, "the interest"),
         }[rank_by]
-        self._rating_share = rating_share
         self._network_weight = (
-            1.0 if model.rating_teacher is None else float(model.network_weight)
+            1.0 if self._encoders is None else float(model.network_weight)
         )
-        network_share = rating_share * self._network_weight
-        unit = network_share * deviation
+        # What a unit of the network's and of the encoders' rating scores.
+        self._network_share = rating_share * self._network_weight
+        self._encoders_share = rating_share * (1 - self._network_weight)
+        self._decoder = (
+            RidgeDecoder(self._encoders) if self._encoders_share else None
+        )
+
+        def combine(interest: np.ndarray, rating: np.ndarray) -> np.ndarray:
+            unit = self._network_share * deviation
+            return interest_share * interest + unit * rating
+
+        layers = model.interest_layer, model.rating_layer
         # (units, num_items)
-        self._item_vectors = _to_columns(
-            model.interest_layer.reverse_kernel.numpy(), "interest_kernel"
-        )
-        self._score_kernel = (
-            self._item_vectors
-            if interest_share and not unit
-            else _to_columns(
-                interest_share * model.interest_layer.reverse_kernel.numpy()
-                + unit * model.rating_layer.reverse_kernel.numpy(),
-                "score_kernel",
+        self._item_vectors = _constant(layers[0].reverse_kernel.numpy().T)
+        if not self._network_share and interest_share:
+            self._score_kernel = self._item_vectors
+        elif self._network_share:
+            self._score_kernel = _constant(
+                combine(*(layer.reverse_kernel.numpy().T for layer in layers))
             )
+        else:
+            self._score_kernel = None
+        self._score_bias = _constant(
+            combine(*(layer.reverse_bias.numpy() for layer in layers))
+            + self._network_share
+            * (model.centering.mean + model.centering.item_offsets).numpy()
         )
-        biases = model.centering.mean + model.centering.item_offsets
-        self._score_bias = tf.Variable(
-            interest_share * model.interest_layer.reverse_bias.value
-            + unit * model.rating_layer.reverse_bias.value
-            + network_share * biases,
-            trainable=False,
-            name="score_bias",
-        )
-        self._user_share = network_share
 
     def read(self, ratings: tf.SparseTensor) -> Users:
-        centered_ratings, user_offsets = self._model.centering(ratings)
-        hidden = self._model.decode_hidden(self._encode(centered_ratings))
-        return Users(ratings, user_offsets, tf.cast(hidden, tf.float32))
+        return self._read(ratings, asks_encoders=self._network_weight < 1)
 
     def score(self, users: Users) -> tf.Tensor:
         return self._score(users)
@@ -130,7 +135,8 @@ class TaughtPredictor(Predictor[Users]):
                 tf.gather(ratings, positions),
                 [tf.size(left_out, tf.int64), self.num_items],
             )
-            return self._score(self.read(histories), targets)
+            users = self._read(histories, self._encoders_share > 0)
+            return self._score(users, targets)
 
         scores_without = tf.map_fn(
             lambda chunk: score_without(
@@ -141,7 +147,8 @@ class TaughtPredictor(Predictor[Users]):
             parallel_iterations=1,
         )
         scores_without = tf.reshape(
-            scores_without, [num_chunks * chunk_size, tf.size(targets)]
+            scores_without,
+            [num_chunks * chunk_size, tf.size(targets, tf.int64)],
         )
         # There is no rating at position -1: nothing is left out.
         scores = score_without(tf.constant([-1], tf.int64))
@@ -166,42 +173,56 @@ class TaughtPredictor(Predictor[Users]):
             )
         )
 
+    def _read(self, ratings: tf.SparseTensor, asks_encoders: bool) -> Users:
+        centered_ratings, user_offsets = self._model.centering(ratings)
+        hidden = self._model.decode_hidden(self._encode(centered_ratings))
+        return Users(
+            ratings,
+            user_offsets,
+            tf.cast(hidden, tf.float32),
+            self._encoders.encode(ratings) if asks_encoders else None,
+        )
+
     def _score(self, users: Users, items: tf.Tensor | None = None) -> tf.Tensor:
         """Computes the scores of the catalog, or of the items given."""
-        kernel = tf.convert_to_tensor(self._score_kernel)
-        bias = tf.convert_to_tensor(self._score_bias)
-        if items is not None:
-            kernel, bias = (
-                tf.gather(kernel, items, axis=1),
-                tf.gather(bias, items),
+        scores = self._network_share * users.offsets
+        if self._score_kernel is not None:
+            kernel = tf.convert_to_tensor(self._score_kernel)
+            bias = tf.convert_to_tensor(self._score_bias)
+            if items is not None:
+                kernel, bias = (
+                    tf.gather(kernel, items, axis=1),
+                    tf.gather(bias, items),
+                )
+            scores += tf.matmul(users.hidden, kernel) + bias
+        if self._decoder is not None:
+            scores += self._encoders_share * (
+                self._decoder.decode(users.codes, users.ratings)
+                if items is None
+                else self._encoders.decode(users.codes, users.ratings, items)
             )
-        scores = tf.matmul(users.hidden, kernel) + (
-            bias + self._user_share * users.offsets
-        )
-        teacher_share = self._rating_share * (1 - self._network_weight)
-        if self._teacher is not None and teacher_share:
-            scores += teacher_share * self._teacher(users.ratings, items)
         return scores
 
     def _predict(self, users: Users, items: tf.Tensor) -> tf.Tensor:
         """Predicts the ratings of items, the same ones for all users."""
-        if self._teacher is not None and not self._network_weight:
-            return self._teacher(users.ratings, items)
-        model, layer = self._model, self._model.rating_layer
-        kernel = tf.gather(
-            tf.convert_to_tensor(layer.reverse_kernel.value), items
-        )
-        bias = tf.gather(tf.convert_to_tensor(layer.reverse_bias.value), items)
-        outputs = tf.matmul(users.hidden, kernel, transpose_b=True) + bias
-        ratings = model.centering.restore(
-            model.deviation * outputs, users.offsets, items
-        )
-        if self._teacher is None or self._network_weight == 1:
-            return ratings
-        taught = self._teacher(users.ratings, items)
-        return taught + self._network_weight * (ratings - taught)
+        ratings = 0.0
+        if self._network_weight:
+            layer = self._model.rating_layer
+            kernel, bias = (
+                tf.gather(tf.convert_to_tensor(weight.value), items)
+                for weight in (layer.reverse_kernel, layer.reverse_bias)
+            )
+            outputs = tf.matmul(users.hidden, kernel, transpose_b=True) + bias
+            ratings = self._network_weight * self._model.centering.restore(
+                self._model.deviation * outputs, users.offsets, items
+            )
+        if users.codes is not None:
+            ratings += (1 - self._network_weight) * self._encoders.decode(
+                users.codes, users.ratings, items
+            )
+        return ratings
 
 
-def _to_columns(kernel: np.ndarray, name: str) -> tf.Variable:
-    """Makes a variable with a column per row of a kernel."""
-    return tf.Variable(kernel.T, trainable=False, name=name)
+def _constant(values: np.ndarray) -> tf.Variable:
+    """Makes a weight of the SavedModel."""
+    return tf.Variable(values, trainable=False)

@@ -132,10 +132,42 @@ class RidgeEncoders(RatingModel):
         items: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
+        return self.decode(self.encode(ratings), ratings, items)
+
+    def decode(
+        self,
+        codes: tf.Tensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Computes the answers to users of known codes.
+
+        Args:
+            codes: what `encode` returns for `ratings`.
+            ratings: as for a call.
+            items: as for a call.
+
+        Returns:
+            As a call.
+        """
         factors = tf.convert_to_tensor(self.item_factors)
         if items is not None:
             factors = tf.gather(factors, items)
-        samples = self._decode(self.encode(ratings), factors)
+        return self.add_biases(self._decode(codes, factors), ratings, items)
+
+    def add_biases(
+        self,
+        samples: tf.Tensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Averages what the samples say and what the biases say.
+
+        Args:
+            samples: the answers of the samples, as a call returns them.
+            ratings: as for a call.
+            items: as for a call.
+        """
         _, user_offsets = self.centering(ratings)
         biases = self.centering.restore(
             tf.zeros_like(samples), user_offsets, items

@@ -195,8 +195,8 @@ class Recommender:
             k: the number of items.
 
         Returns:
-            `item_id`, `title` and `predicted_rating`, best first, at most `k`
-            rows.
+            `item_id`, `title`, `predicted_rating` and `score`, which ranks,
+            best first, at most `k` rows.
 
         Raises:
             UserError: no rated item is known, or a rating is not on the
@@ -216,9 +216,9 @@ class Recommender:
             k: the number of items per user.
 
         Returns:
-            `user_id`, `item_id`, `title` and `predicted_rating`: the users in
-            the order given, those of a table sorted by id; of each at most `k`
-            rows, best first.
+            `user_id`, `item_id`, `title`, `predicted_rating` and `score`: the
+            users in the order given, those of a table sorted by id; of each at
+            most `k` rows, best first.
 
         Raises:
             UserError: a user is not in the prepared data, or a rating cannot
@@ -269,16 +269,16 @@ class Recommender:
         )
 
     def explain(self, ratings: Ratings, items: Iterable[Any]) -> pa.Table:
-        """Says which of a user's ratings moved predictions most.
+        """Says which of a user's ratings moved the scores of items most.
 
         Args:
             ratings: the user's ratings.
-            items: the items whose predictions are explained.
+            items: the items whose scores are explained.
 
         Returns:
             `item_id`, `title`, `reason_item_id`, `reason_title` and
-            `contribution`: the predicted rating minus what would be predicted
-            without that rating. What moved a prediction most comes first.
+            `contribution`: the score, which ranks, minus what it would be
+            without that rating. What moved a score most comes first.
 
         Raises:
             UserError: the model does not know an item.
@@ -319,8 +319,9 @@ class Recommender:
     def similar_items(self, item: Any, k: int = 10) -> pa.Table:
         """Finds the items whose vectors point the same way.
 
-        An item's vector is its row of the model's output kernel, and the
-        similarity of two items the cosine of their vectors.
+        An item's vector is its row of the model's output kernel, that of
+        interest if the model has two. The similarity of two items is the
+        cosine of their vectors.
 
         Args:
             item: an item that the model knows.
@@ -411,26 +412,27 @@ class Recommender:
     def _recommend(self, histories: Mapping[str, History], k: int) -> pa.Table:
         _check_k(k)
         trained = self._require_trained()
-        rows: list[tuple[str, str, float]] = []
+        rows: list[tuple[str, str, float, float]] = []
         users = iter(histories)
         for answer in trained.runner.run(
             protocol.RECOMMEND, list(histories.values()), top_k=k
         ):
             # The answer comes first: `zip` takes a user only for a row.
-            for item_ids, predictions, user_id in zip(
+            for item_ids, predictions, scores, user_id in zip(
                 answer[protocol.ITEM_IDS],
                 answer[protocol.PREDICTED_RATINGS],
+                answer[protocol.SCORES],
                 users,
                 strict=False,
             ):
                 rows += [
-                    (user_id, item_id.decode(), float(prediction))
-                    for item_id, prediction in zip(
-                        item_ids[:k], predictions[:k], strict=True
+                    (user_id, item_id.decode(), float(prediction), float(score))
+                    for item_id, prediction, score in zip(
+                        item_ids[:k], predictions[:k], scores[:k], strict=True
                     )
                     if item_id
                 ]
-        user_ids, found, predictions = _transpose(rows, 3)
+        user_ids, found, predictions, scores = _transpose(rows, 4)
         return pa.table(
             {
                 "user_id": pa.array(user_ids, pa.string()),
@@ -439,6 +441,7 @@ class Recommender:
                     trained.catalog.titles_of(found), pa.string()
                 ),
                 "predicted_rating": pa.array(predictions, pa.float32()),
+                "score": pa.array(scores, pa.float32()),
             }
         )
 

@@ -29,8 +29,15 @@ _INTRODUCTION = """\
 
 A deep autoencoder (Kuchaiev and Ginsburg, 2017, https://arxiv.org/abs/1708.01715).
 It reads the ratings that a user gave and predicts their rating of every item;
-users whom it never saw are served like any others. Exported with TensorFlow
-{tensorflow} and Keras {keras}.
+users whom it never saw are served like any others. Recommendations are ranked
+by `scores`: {ranks_by}. Exported with TensorFlow {tensorflow} and
+Keras {keras}.
+"""
+
+_WARNING = """
+**Test ratings are predicted worse by this model than by the best baseline.**
+The table of metrics has both. Do not serve its predictions before you know
+why.
 """
 
 _LIMITS = """\
@@ -47,10 +54,11 @@ _LIMITS = """\
 - Pad histories to {history_length} items with `""` and 0.0 where a server
   batches requests. Never set `pad_variable_length_inputs` there: it pads with
   another user's rating.
-- A contribution in `explain` is the effect of a rating on this model's
-  prediction, not a cause in the world.
-- A similarity in `similar` is the cosine of the two items' rows of the output
-  kernel. It compares how the model predicts the items, not what they contain.
+- A contribution in `explain` is the effect of a rating on this model's score,
+  not a cause in the world.
+- A similarity in `similar` is the cosine of the two items' rows of
+  {vectors_from}. It compares how the model scores the items, not what
+  they contain.
 """
 
 
@@ -76,6 +84,7 @@ def write_model_card(
     facts = {
         **dataclasses.asdict(job.data),
         "history_length": signatures.history_length,
+        "vectors_from": signatures.predictor.vectors_from,
         "clipping": "Predicted ratings are clipped to it; the ranking is not."
         if settings.clip_predictions
         else "Predicted ratings may lie beyond it.",
@@ -87,6 +96,7 @@ def write_model_card(
         "Export settings": _list(
             {
                 "top_k": settings.top_k,
+                "rank_by": settings.rank_by,
                 "clip_predictions": settings.clip_predictions,
                 "history_length": signatures.history_length,
                 "default_signature": settings.default_signature,
@@ -101,8 +111,12 @@ def write_model_card(
         "Limits": _LIMITS.format(**facts),
     }
     text = _INTRODUCTION.format(
-        tensorflow=tf.__version__, keras=keras.__version__
+        ranks_by=signatures.predictor.ranks_by,
+        tensorflow=tf.__version__,
+        keras=keras.__version__,
     )
+    if _read_metrics(paths).get("beats_baselines") is False:
+        text += _WARNING
     for title, content in sections.items():
         text += f"\n## {title}\n\n{content}"
     path = os.path.join(version_dir, _FILE_NAME)
@@ -156,10 +170,18 @@ def _describe_data(data: Manifest) -> dict[str, Any]:
     }
 
 
-def _describe_metrics(paths: JobPaths) -> str:
+def _read_metrics(paths: JobPaths) -> dict[str, Any]:
+    """Reads the metrics of a job; there are none before it is evaluated."""
     if not tf.io.gfile.exists(paths.metrics_file):
+        return {}
+    metrics: dict[str, Any] = read_json(paths.metrics_file)
+    return metrics
+
+
+def _describe_metrics(paths: JobPaths) -> str:
+    metrics = _read_metrics(paths)
+    if not metrics:
         return "The job was exported before it was evaluated.\n"
-    metrics = read_json(paths.metrics_file)
     rows = {
         f"{name} ratings": metrics[name]
         for name in ("test", "validation")

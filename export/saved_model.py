@@ -38,8 +38,9 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
         The directory of the version.
 
     Raises:
-        UserError: there is no trained job, or `settings.data_dir` holds other
-            data than the job was trained on.
+        UserError: there is no trained job, `settings.data_dir` holds other
+            data than the job was trained on, or its model cannot rank by
+            `settings.rank_by`.
         RuntimeError: the SavedModel does not answer as the model does.
     """
     job = load_job(paths)
@@ -53,6 +54,7 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
         top_k=settings.top_k,
         history_length=settings.history_length
         or typical_history_length(job, data_dir),
+        rank_by=settings.rank_by,
         clip_predictions=settings.clip_predictions,
         default=DEFAULT_SIGNATURES[settings.default_signature],
     )
@@ -68,12 +70,11 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
             check_answers(served, signatures, requests)
             check_predictions(
                 served,
-                job.model,
-                job.items.item_ids,
+                job,
                 read_users(data_dir, job.data.num_items)
                 if data_dir
                 else generated,
-                scale=scale if settings.clip_predictions else None,
+                settings,
             )
         write_digests(draft)
     logging.info("Published %s.", published)

@@ -13,6 +13,11 @@ DEFAULT_SIGNATURES = {
     "predict_examples": protocol.PREDICT_EXAMPLES,
 }
 
+#: Values of `rank_by`: what the score is that ranks items. `score` is what
+#: validation chose, interest and some of the predicted rating; of a model that
+#: knows no interest, the predicted rating.
+RANK_BY = ("score", "rating", "interest")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExportSettings:
@@ -21,8 +26,9 @@ class ExportSettings:
     Args:
         top_k: number of recommendations, and of similar items, in an answer;
             a smaller catalog gives fewer.
+        rank_by: one of `RANK_BY`.
         clip_predictions: whether predicted ratings are clipped to the rating
-            scale. Items are ranked by the unclipped prediction either way.
+            scale. The scores that rank items never are.
         history_length: length that clients should pad histories to. `None`
             takes it from the training histories.
         default_signature: one of `DEFAULT_SIGNATURES`.
@@ -35,6 +41,7 @@ class ExportSettings:
     """
 
     top_k: int = 100
+    rank_by: str = "score"
     clip_predictions: bool = False
     history_length: int | None = None
     default_signature: str = "recommend"
@@ -49,9 +56,13 @@ class ExportSettings:
                     f"`{name}` must be {minimum} or more."
                     f" Received: {name}={value}"
                 )
-        if self.default_signature not in DEFAULT_SIGNATURES:
-            raise UserError(
-                "`default_signature` must be one of"
-                f" {', '.join(DEFAULT_SIGNATURES)}. Received:"
-                f" default_signature={self.default_signature!r}"
-            )
+        for name, choices in (
+            ("rank_by", RANK_BY),
+            ("default_signature", DEFAULT_SIGNATURES),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(
+                    f"`{name}` must be one of {', '.join(choices)}. Received:"
+                    f" {name}={value!r}"
+                )

@@ -7,7 +7,7 @@ from absl import flags
 
 from data_prep import command_line
 from export.saved_model import export_job
-from export.settings import DEFAULT_SIGNATURES, ExportSettings
+from export.settings import DEFAULT_SIGNATURES, RANK_BY, ExportSettings
 from trainer.job_paths import JobPaths
 
 _JOB_DIR = flags.DEFINE_string(
@@ -35,6 +35,13 @@ _TOP_K = flags.DEFINE_integer(
     "top_k",
     ExportSettings.top_k,
     "Number of recommendations, and of similar items, in an answer.",
+)
+_RANK_BY = flags.DEFINE_enum(
+    "rank_by",
+    ExportSettings.rank_by,
+    list(RANK_BY),
+    "What recommendations are ranked by: the score that validation chose, the"
+    " predicted rating alone, or the interest alone.",
 )
 _CLIP_PREDICTIONS = flags.DEFINE_boolean(
     "clip_predictions",
@@ -73,6 +80,7 @@ def main() -> None:
         ),
         ExportSettings(
             top_k=_TOP_K.value,
+            rank_by=_RANK_BY.value,
             clip_predictions=_CLIP_PREDICTIONS.value,
             history_length=_HISTORY_LENGTH.value,
             default_signature=_DEFAULT_SIGNATURE.value,

@@ -13,20 +13,24 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export.cpp_loader import CppSavedModel
 from export.probe_requests import Arrays, Request, pad_histories, to_examples
 from export.probe_users import User
+from export.settings import ExportSettings
 from export.signatures.signatures import Signatures
 from serving import protocol
-from trainer.autoencoder import AutoEncoder
+from trainer.job_record import TrainedJob
+from trainer.rating_model import RatingModel
+from trainer.taught_autoencoder import TaughtAutoEncoder
 
-# Largest difference, relative to 1 plus the value, between a model and its
-# SavedModel, by the type that the hidden layers compute in. The first and the
-# last layer of a SavedModel are always float32.
+# Largest difference between a model and its SavedModel, relative to the
+# numbers at hand, by the type that the hidden layers compute in. The first and
+# the last layer of a SavedModel are always float32.
 _TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
-# Output of item ids -> the output that they are ranked by.
+# Output of item ids -> the output that they are ranked by, and what else there
+# is of each item.
 _RANKED_BY = {
-    protocol.ITEM_IDS: protocol.PREDICTED_RATINGS,
-    protocol.REASON_ITEM_IDS: protocol.CONTRIBUTIONS,
-    protocol.SIMILAR_ITEM_IDS: protocol.SIMILARITIES,
+    protocol.ITEM_IDS: (protocol.SCORES, protocol.PREDICTED_RATINGS),
+    protocol.REASON_ITEM_IDS: (protocol.CONTRIBUTIONS,),
+    protocol.SIMILAR_ITEM_IDS: (protocol.SIMILARITIES,),
 }
 
 # Items per user whose predictions are compared.
@@ -89,31 +93,53 @@ def check_answers(
     Raises:
         RuntimeError: an answer differs or is not finite.
     """
+    low, high = signatures.rating_scale
+    units = {protocol.PREDICTED_RATINGS: high - low}
+    if signatures.predictor.is_scored_by_rating:
+        units[protocol.SCORES] = units[protocol.CONTRIBUTIONS] = high - low
     for request in requests:
         expected = signatures.functions[request.signature_name](
             **{key: tf.constant(value) for key, value in request.inputs.items()}
         )
         expected = {name: value.numpy() for name, value in expected.items()}
         answer = served.answer(request)
-        for ids, values in _RANKED_BY.items():
-            if ids in expected and not same_ranking(
-                (answer[ids], answer[values]),
-                (expected.pop(ids), expected.pop(values)),
+        for ids, (scores, *others) in _RANKED_BY.items():
+            if ids not in expected:
+                continue
+            expected_ids = expected.pop(ids)
+            if not same_ranking(
+                (answer[ids], answer[scores]),
+                (expected_ids, expected.pop(scores)),
+                units.get(scores, 1.0),
             ):
                 raise _refusal(request, ids)
+            for name in others:
+                # Near ties may have changed places, those with the last one
+                # be others.
+                places = _places_of(answer[ids], expected_ids)
+                values = np.take_along_axis(expected.pop(name), places, -1)
+                _compare(
+                    request,
+                    name,
+                    answer[name],
+                    np.where(places >= 0, values, answer[name]),
+                    units.get(name, 1.0),
+                )
         for name, value in expected.items():
-            _compare(request, name, answer[name], value)
+            _compare(request, name, answer[name], value, units.get(name, 1.0))
 
 
 def same_ranking(
     actual: tuple[np.ndarray, np.ndarray],
     expected: tuple[np.ndarray, np.ndarray],
+    unit: float = 1.0,
 ) -> bool:
     """Compares two rankings, in which near ties may be in any order.
 
     Args:
         actual: item ids and the values that they are ranked by, `(..., k)`.
         expected: the same.
+        unit: a usual difference of values.
 
     Returns:
         Whether the rankings are the same.
@@ -123,7 +149,8 @@ def same_ranking(
         for one, other in zip(actual, expected, strict=True)
     ):
         return False
-    if not _agree(np.abs(actual[1]), np.abs(expected[1])):
+    margin = _margin(expected[1], unit)
+    if not _agree(np.abs(actual[1]), np.abs(expected[1]), margin):
         return False
     *batch, length = actual[0].shape
     rows = [
@@ -135,9 +162,9 @@ def same_ranking(
         for item_id, value in zip(ids, values, strict=True):
             # An item that is not expected may at best tie with the last.
             is_right = (
-                _agree(value, value_of[item_id])
+                _agree(value, value_of[item_id], margin)
                 if item_id in value_of
-                else _agree(np.abs(value), np.abs(expected_values[-1]))
+                else _agree(np.abs(value), np.abs(expected_values[-1]), margin)
             )
             if not is_right:
                 return False
@@ -146,32 +173,36 @@ def same_ranking(
 
 def check_predictions(
     served: ServedModel,
-    model: AutoEncoder,
-    item_ids: Sequence[str],
+    job: TrainedJob,
     users: Sequence[User],
-    *,
-    scale: tuple[float, float] | None,
+    settings: ExportSettings,
 ) -> None:
     """Compares predictions and recommendations with the trained model's.
 
     The expected values share no code with the export: they are the model's
-    predictions for the users' ratings, ranked by NumPy.
+    answers to the users' ratings, ranked by NumPy.
 
     Args:
         served: the SavedModel.
-        model: the trained model.
-        item_ids: the raw id of each item index.
+        job: the trained job.
         users: the users who ask.
-        scale: lowest and highest rating that predictions are clipped to;
-            `None` if they are not clipped.
+        settings: how the job was exported.
 
     Raises:
         RuntimeError: an answer differs or is not finite.
     """
-    tolerance = _TOLERANCES[model.compute_dtype]
-    ids = np.array(item_ids, object)
+    tolerance = _TOLERANCES[job.model.compute_dtype]
+    scale = (job.data.rating_min, job.data.rating_max)
+    ids = np.array(job.items.item_ids, object)
     ratings = _to_sparse(users, len(ids))
-    predictions = model(ratings, training=False).numpy()
+    predictions = job.model(ratings, training=False).numpy()
+    scores, is_rating = _score(
+        job.model, ratings, predictions, settings.rank_by
+    )
+    width = scale[1] - scale[0]
+    score_unit = width if is_rating else 1.0
+    if settings.clip_predictions:
+        predictions = np.clip(predictions, *scale)
     chosen = np.linspace(0, len(ids) - 1, _MAX_CANDIDATES).astype(int)
     candidates = np.tile(ids[chosen], (len(users), 1))
     request = Request(
@@ -185,29 +216,31 @@ def check_predictions(
         request,
         protocol.PREDICTED_RATINGS,
         served.answer(request)[protocol.PREDICTED_RATINGS],
-        _clip(predictions[:, chosen], scale),
+        predictions[:, chosen],
+        width,
         tolerance,
     )
 
-    predictions[tuple(ratings.indices.numpy().T)] = -np.inf
+    scores[tuple(ratings.indices.numpy().T)] = -np.inf
     request = Request(
         protocol.RECOMMEND_EXAMPLES,
         {protocol.EXAMPLES: to_examples(users, ids)},
     )
     answer = served.answer(request)
     num_items = answer[protocol.ITEM_IDS].shape[1]
-    best = np.sort(predictions, axis=1)[:, ::-1][:, :num_items]
+    best = np.sort(scores, axis=1)[:, ::-1][:, :num_items]
     is_item = np.isfinite(best)
-    expected = np.where(is_item, _clip(best, scale), 0)
+    expected = np.where(is_item, best, np.float32(0))
     _compare(
         request,
-        protocol.PREDICTED_RATINGS,
-        answer[protocol.PREDICTED_RATINGS],
+        protocol.SCORES,
+        answer[protocol.SCORES],
         expected,
+        score_unit,
         tolerance,
     )
-    # Near ties may be in any order: an item is right if its prediction is.
-    index_of_id = {item_id.encode(): i for i, item_id in enumerate(item_ids)}
+    # Near ties may be in any order: an item is right if its score is.
+    index_of_id = {item_id.encode(): i for i, item_id in enumerate(ids)}
     rows, columns = np.nonzero(is_item)
     indices = [
         index_of_id.get(item_id, -1)
@@ -216,10 +249,32 @@ def check_predictions(
     _compare(
         request,
         protocol.ITEM_IDS,
-        _clip(predictions[rows, indices], scale),
+        scores[rows, indices],
         expected[rows, columns],
+        score_unit,
         tolerance,
     )
+    _compare(
+        request,
+        protocol.PREDICTED_RATINGS,
+        answer[protocol.PREDICTED_RATINGS][rows, columns],
+        predictions[rows, indices],
+        width,
+        tolerance,
+    )
+
+
+def _score(
+    model: RatingModel,
+    ratings: tf.SparseTensor,
+    predictions: np.ndarray,
+    rank_by: str,
+) -> tuple[np.ndarray, bool]:
+    """Returns what ranks items, and whether that is the predicted rating."""
+    if rank_by == "rating" or not isinstance(model, TaughtAutoEncoder):
+        return predictions.copy(), True
+    score = {"score": model.scores, "interest": model.interest}[rank_by]
+    return score(ratings).numpy(), False
 
 
 def _to_sparse(users: Sequence[User], num_items: int) -> tf.SparseTensor:
@@ -232,10 +287,17 @@ def _to_sparse(users: Sequence[User], num_items: int) -> tf.SparseTensor:
     )
 
 
-def _clip(
-    predictions: np.ndarray, scale: tuple[float, float] | None
-) -> np.ndarray:
-    return predictions if scale is None else np.clip(predictions, *scale)
+def _places_of(ids: np.ndarray, expected_ids: np.ndarray) -> np.ndarray:
+    """Finds the place of each id among the expected of its row; -1 for none."""
+    *batch, length = ids.shape
+    rows = (
+        array.reshape(math.prod(batch), length) for array in (ids, expected_ids)
+    )
+    places = []
+    for row, expected in zip(*rows, strict=True):
+        place_of = {item_id: place for place, item_id in enumerate(expected)}
+        places.append([place_of.get(item_id, -1) for item_id in row])
+    return np.array(places, int).reshape(ids.shape)
 
 
 def _compare(
@@ -243,10 +305,37 @@ def _compare(
     name: str,
     actual: np.ndarray,
     expected: np.ndarray,
+    unit: float,
     tolerance: float = _TOLERANCES["float32"],
 ) -> None:
-    if not _agree(actual, expected, tolerance):
+    """Refuses other values than expected, `unit` being a usual difference."""
+    margin = _margin(expected, unit, tolerance)
+    if actual.shape != expected.shape or not _agree(actual, expected, margin):
         raise _refusal(request, name)
+
+
+def _margin(
+    expected: np.ndarray,
+    unit: float,
+    tolerance: float = _TOLERANCES["float32"],
+) -> float:
+    """Returns how far rounding may move numbers that come of one computation.
+
+    A sum of large numbers may be small, and has the rounding errors of the
+    large ones. So it is the largest of the numbers that counts, or a usual
+    difference of them if that is more.
+    """
+    if expected.dtype != np.float32:
+        return 0.0
+    return tolerance * max(unit, float(np.max(np.abs(expected), initial=0)))
+
+
+def _agree(actual: np.ndarray, expected: np.ndarray, margin: float) -> bool:
+    if not margin:
+        return bool(np.all(actual == expected))
+    # Written so that a value that is not finite differs from itself.
+    with np.errstate(invalid="ignore"):
+        return bool(np.all(np.abs(actual - expected) <= margin))
 
 
 def _refusal(request: Request, name: str) -> RuntimeError:
@@ -254,21 +343,6 @@ def _refusal(request: Request, name: str) -> RuntimeError:
         f"The SavedModel answers {request.signature_name!r} with other {name}"
         " than the model. It is not published."
     )
-
-
-def _agree(
-    actual: np.ndarray,
-    expected: np.ndarray,
-    tolerance: float = _TOLERANCES["float32"],
-) -> bool:
-    if actual.shape != expected.shape:
-        return False
-    if expected.dtype == np.float32:
-        # Written so that a value that is not finite differs from itself.
-        with np.errstate(invalid="ignore"):
-            difference = np.abs(actual - expected)
-        return bool(np.all(difference <= tolerance * (1 + np.abs(expected))))
-    return bool(np.all(actual == expected))
 
 
 def _read_signature_defs(path: str) -> Mapping[str, Any]:

@@ -20,21 +20,24 @@ from typing import NamedTuple
 # ---- Signatures ----
 
 # Ranks the whole catalog, best first, without what the user rated. Returns
-# ITEM_IDS, string, and PREDICTED_RATINGS, float32, both (batch_size, k). A row
-# that runs out of unrated items ends with "" and 0.
+# ITEM_IDS, string, PREDICTED_RATINGS and SCORES, float32, all (batch_size, k).
+# The scores are what items are ranked by: for models that rank by predicted
+# rating, these ratings before they are clipped. Older SavedModels
+# return no SCORES. A row that runs out of unrated items ends with "" and 0.
 RECOMMEND = "serving_default"
 # Ranks CANDIDATE_ITEM_IDS, string, (batch_size, num_candidates), instead of the
-# catalog, and returns as many ITEM_IDS and PREDICTED_RATINGS. A candidate that
-# is rated, unknown, "" or repeated is left out: the row ends with "" and 0.
+# catalog, and returns as many ITEM_IDS, PREDICTED_RATINGS and SCORES. A
+# candidate that is rated, unknown, "" or repeated is left out: the row ends
+# with "" and 0.
 RECOMMEND_FROM = "recommend_from"
 # Also takes CANDIDATE_ITEM_IDS, string, (batch_size, num_candidates). Returns
 # PREDICTED_RATINGS, float32, and CANDIDATE_KNOWN, bool, of that shape and in
 # that order.
 PREDICT = "predict"
 # Also takes TARGET_ITEM_IDS, string, (batch_size, num_targets). Returns
-# TARGET_KNOWN, bool, of that shape, and the ratings that moved each prediction
-# most: REASON_ITEM_IDS, string, and CONTRIBUTIONS, float32, in units of a
-# rating, both (batch_size, num_targets, num_reasons), ending with "" and 0.
+# TARGET_KNOWN, bool, of that shape, and the ratings that moved each target's
+# score most: REASON_ITEM_IDS, string, and CONTRIBUTIONS, float32, in units of
+# the score, both (batch_size, num_targets, num_reasons), ending with "" and 0.
 EXPLAIN = "explain"
 # Takes TARGET_ITEM_IDS alone, string, (batch_size, num_targets), and no user.
 # Returns TARGET_KNOWN, bool, of that shape, and the items most similar to each
@@ -65,6 +68,7 @@ CANDIDATE_ITEM_IDS = "candidate_item_ids"
 TARGET_ITEM_IDS = "target_item_ids"
 EXAMPLES = "examples"
 PREDICTED_RATINGS = "predicted_ratings"
+SCORES = "scores"
 CANDIDATE_KNOWN = "candidate_known"
 TARGET_KNOWN = "target_known"
 REASON_ITEM_IDS = "reason_item_ids"

@@ -257,6 +257,20 @@ class TaughtAutoEncoder(RatingModel):
         Returns:
             `(batch_size, hidden_units[-1])`.
         """
+        return self._encode(*self.scale_inputs(centered_ratings))
+
+    def scale_inputs(
+        self, centered_ratings: tf.SparseTensor
+    ) -> tuple[tf.SparseTensor, tf.SparseTensor]:
+        """Scales what a user's history puts into the network.
+
+        Args:
+            centered_ratings: `(batch_size, num_items)`, on the rating scale.
+
+        Returns:
+            The values, in standard deviations, and the mask, both divided by
+            the root of their number.
+        """
         users = centered_ratings.indices[:, 0]
         counts = tf.math.unsorted_segment_sum(
             tf.ones_like(centered_ratings.values),
@@ -265,7 +279,7 @@ class TaughtAutoEncoder(RatingModel):
         )
         scale = tf.gather(_INPUT_SCALE * tf.math.rsqrt(counts + 1), users)
         values = centered_ratings.values / self.deviation
-        return self._encode(
+        return (
             centered_ratings.with_values(values * scale),
             centered_ratings.with_values(scale),
         )
@@ -286,9 +300,21 @@ class TaughtAutoEncoder(RatingModel):
         values: tf.SparseTensor | tf.Tensor,
         mask: tf.SparseTensor | tf.Tensor,
     ) -> tf.Tensor:
-        hidden = ACTIVATIONS[self.activation](
+        return self.encode_sums(
             self.rating_layer(values) + self.interest_layer(mask)
         )
+
+    def encode_sums(self, sums: tf.Tensor) -> tf.Tensor:
+        """Computes the codes from the sums of the first layer.
+
+        Args:
+            sums: `(batch_size, hidden_units[0])`, the products of values and
+                mask with their kernels, and both biases.
+
+        Returns:
+            `(batch_size, hidden_units[-1])`.
+        """
+        hidden = ACTIVATIONS[self.activation](sums)
         for layer in self.hidden_layers:
             hidden = layer(hidden)
         return hidden

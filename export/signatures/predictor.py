@@ -1,122 +1,107 @@
-"""A trained model's predictions, computed fast for a few users."""
+"""What the signatures ask of a trained model, whatever its kind."""
+
+import abc
+from typing import Generic, TypeVar
 
 import tensorflow as tf
 
-from trainer.autoencoder import AutoEncoder
-from trainer.sparse_products import multiply_sparse
+#: What a predictor knows of a batch of users once it has read their ratings.
+Reading = TypeVar("Reading")
 
 
-class Predictor:
-    """Predicts the same ratings as a trained model, for a few users at a time.
+class Predictor(abc.ABC, Generic[Reading]):
+    """Answers like a trained model, for a few users at a time.
 
-    Training computes many users at once, serving few. So it differs from the
-    model in two places:
+    Training computes many users at once, serving few. So a predictor differs
+    from its model in two places:
 
     - The first layer multiplies the ratings without a gradient, which a
       SavedModel cannot hold.
-    - The output kernel is stored with a column per item. The product for one
-      user takes as long as reading that kernel, and TensorFlow reads a kernel
-      of rows on one core, a kernel of columns on all.
+    - The kernel that computes the scores of the whole catalog is stored with a
+      column per item. The product for one user takes as long as reading that
+      kernel, and TensorFlow reads a kernel of rows on one core, a kernel of
+      columns on all.
 
     Both compute in float32, the type of the weights, even for a model whose
-    hidden layers compute in half precision.
-
-    Args:
-        model: a trained model. Its output kernel is copied as it is now.
+    hidden layers compute in half precision. Weights are copied as they are
+    when the predictor is made.
 
     Attributes:
-        centering: the layer that subtracts biases from the ratings.
-        input_layer: the layer of the model whose input is the catalog.
+        num_items: size of the catalog.
+        ranks_by: what the scores are, a phrase.
+        is_scored_by_rating: whether the scores are the predicted ratings.
+        vectors_from: the kernel that `read_item_vectors` returns, a phrase.
     """
 
-    def __init__(self, model: AutoEncoder) -> None:
-        self._model = model
-        self.centering = model.centering
-        self.input_layer = model.dense_layers[0]
-        # (units, num_items)
-        self._output_kernel = tf.Variable(
-            tf.transpose(self.input_layer.reverse_kernel.value),
-            trainable=False,
-            name="output_kernel",
-        )
+    num_items: int
+    ranks_by: str
+    is_scored_by_rating: bool
+    vectors_from: str
 
-    def predict(self, ratings: tf.SparseTensor) -> tf.Tensor:
-        """Predicts each user's rating of every item.
+    @abc.abstractmethod
+    def read(self, ratings: tf.SparseTensor) -> Reading:
+        """Reads users, for `score` and `predict`.
 
         Args:
-            ratings: SparseTensor `(batch_size, num_items)`, float32.
+            ratings: SparseTensor `(batch_size, num_items)`, float32, its
+                indices in order.
+        """
+
+    @abc.abstractmethod
+    def score(self, users: Reading) -> tf.Tensor:
+        """Computes what ranks the items of the catalog for each user.
+
+        Args:
+            users: as `read` returned them.
 
         Returns:
-            `(batch_size, num_items)`, float32, not clipped.
+            `(batch_size, num_items)`, float32, the higher the better.
         """
-        centered_ratings, user_offsets = self.centering(ratings)
-        return self.centering.restore(
-            self.decode(self.encode(centered_ratings)), user_offsets
-        )
 
-    def encode(self, centered_ratings: tf.SparseTensor) -> tf.Tensor:
+    @abc.abstractmethod
+    def predict(self, users: Reading, items: tf.Tensor) -> tf.Tensor:
+        """Predicts each user's ratings of their own list of items.
+
+        Args:
+            users: as `read` returned them.
+            items: `(batch_size, num_asked)`, item indices.
+
+        Returns:
+            `(batch_size, num_asked)`, float32, not clipped.
+        """
+
+    @abc.abstractmethod
+    def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
         """Computes the code of each user.
 
         Args:
-            centered_ratings: SparseTensor `(batch_size, num_items)`, float32.
+            ratings: as for `read`.
 
         Returns:
             `(batch_size, code_units)`.
         """
-        return self.encode_sums(
-            multiply_sparse(centered_ratings, self.read_input_kernel())
-        )
 
-    def read_input_kernel(self) -> tf.Tensor:
-        """Returns the kernel of the first layer, float32 `(num_items, units)`.
-
-        Gather its rows from this tensor, not from the variable: that makes
-        every later read of the whole variable copy it.
-        """
-        return tf.convert_to_tensor(self.input_layer.kernel.value)
-
-    def read_output_kernel(self) -> tf.Tensor:
-        """Returns the output kernel, float32 `(units, num_items)`.
-
-        It is the transposed reverse kernel of the first layer.
-        """
-        return tf.convert_to_tensor(self._output_kernel)
-
-    def encode_sums(self, sums: tf.Tensor) -> tf.Tensor:
-        """Computes the code of each user from the sums of the first layer.
-
-        Args:
-            sums: `(batch_size, units)`, float32, for each user the sum of the
-                rows of the input kernel times their centered ratings.
-
-        Returns:
-            `(batch_size, code_units)`.
-        """
-        return self._model.encode_hidden(
-            self.input_layer.activation(sums + self.input_layer.bias.value)
-        )
-
-    def decode(
-        self, code: tf.Tensor, items: tf.Tensor | None = None
+    @abc.abstractmethod
+    def leave_each_out(
+        self, items: tf.Tensor, ratings: tf.Tensor, targets: tf.Tensor
     ) -> tf.Tensor:
-        """Computes centered predictions from the code of each user.
+        """Measures what each rating of one user adds to scores.
 
         Args:
-            code: `(batch_size, code_units)`.
-            items: `(num_targets,)`, int64, the items to predict; by default
-                the catalog in order.
+            items: `(num_ratings,)`, int64, ascending, the items that the user
+                rated.
+            ratings: `(num_ratings,)`, float32, their ratings.
+            targets: `(num_targets,)`, int64, the items whose scores are meant.
 
         Returns:
-            `(batch_size, num_items)` or `(batch_size, num_targets)`, float32.
+            `(num_ratings, num_targets)`: the score for the whole history minus
+            the score for the history without that rating.
         """
-        hidden = self._model.decode_hidden(code)
-        kernel = self.read_output_kernel()
-        bias = tf.convert_to_tensor(self.input_layer.reverse_bias.value)
-        if items is not None:
-            kernel, bias = (
-                tf.gather(kernel, items, axis=1),
-                tf.gather(bias, items),
-            )
-        return self.input_layer.reverse_activation(
-            tf.matmul(tf.cast(hidden, tf.float32), kernel) + bias
-        )
+
+    @abc.abstractmethod
+    def read_item_vectors(self) -> tf.Tensor:
+        """Returns the vectors of the items, float32 `(units, num_items)`.
+
+        Scores are products of these columns and a user's last hidden layer,
+        plus biases (and an activation, if the layer has one).
+        """

@@ -1,18 +1,22 @@
 """The signatures of an exported model: functions over raw item ids."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from export.signatures import shape_checks as checks
+from export.signatures.autoencoder_predictor import AutoEncoderPredictor
 from export.signatures.examples import read_examples
 from export.signatures.explanations import Explainer
 from export.signatures.histories import Histories, ItemLookup, read_histories
 from export.signatures.predictor import Predictor
 from export.signatures.ranking import top_k
 from export.signatures.similarity import ItemSimilarity
+from export.signatures.taught_predictor import TaughtPredictor
 from serving import protocol
-from trainer.autoencoder import AutoEncoder
+from trainer.rating_model import RatingModel
+from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: A tensor name of the protocol -> a tensor.
 Answer = dict[str, tf.Tensor]
@@ -43,8 +47,9 @@ class Signatures:
         top_k: number of recommendations, and of similar items per target; a
             smaller catalog gives fewer.
         history_length: length that clients should pad histories to.
+        rank_by: one of `settings.RANK_BY`, what the scores are.
         clip_predictions: whether predicted ratings are clipped to the rating
-            scale; items are ranked by unclipped predictions.
+            scale; scores never are.
         default: the signature that also answers requests that name none.
 
     Attributes:
@@ -53,24 +58,29 @@ class Signatures:
         functions: the signatures by name.
         input_specs: the arguments of each signature, by name.
         tables: the lookup tables that the signatures use.
+        predictor: what answers for the model.
+
+    Raises:
+        UserError: the model cannot rank by `rank_by`.
     """
 
     def __init__(
         self,
-        model: AutoEncoder,
+        model: RatingModel,
         item_ids: Sequence[str],
         rating_scale: tuple[float, float],
         mean_rating: float,
         *,
         top_k: int,
         history_length: int,
+        rank_by: str = "score",
         clip_predictions: bool = False,
         default: str = protocol.RECOMMEND,
     ) -> None:
-        self._predictor = Predictor(model)
-        self._explainer = Explainer(self._predictor)
+        self.predictor = _make_predictor(model, rank_by)
+        self._explainer = Explainer(self.predictor)
         self._similarity = ItemSimilarity(
-            self._predictor, min(top_k, model.num_items - 1)
+            self.predictor, min(top_k, model.num_items - 1)
         )
         self._items = ItemLookup(item_ids)
         self.rating_scale = rating_scale
@@ -113,16 +123,21 @@ class Signatures:
         }
 
     def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
-        """Recommends the items with the highest predictions, unrated ones only.
+        """Recommends the unrated items with the highest scores.
 
         Returns:
-            `item_ids`, strings, and `predicted_ratings`, float32, both
+            `item_ids`, strings, `predicted_ratings` and `scores`, float32, all
             `(batch_size, k)`, best first. A user with fewer than k unrated
             items gets `""` and 0 at the end.
         """
         histories = self._read(item_ids, ratings)
-        scores, indices = top_k(self._scores_of_unrated(histories), self._top_k)
-        return self._ranking(scores, tf.cast(indices, tf.int64), histories)
+        users = self.predictor.read(histories.ratings)
+        scores, indices = top_k(
+            self._scores_of_unrated(users, histories), self._top_k
+        )
+        return self._ranking(
+            scores, tf.cast(indices, tf.int64), users, histories
+        )
 
     def recommend_from(
         self,
@@ -133,12 +148,13 @@ class Signatures:
         """Ranks the candidates that each user did not rate.
 
         Returns:
-            `item_ids`, strings, and `predicted_ratings`, float32, both
+            `item_ids`, strings, `predicted_ratings` and `scores`, float32, all
             `(batch_size, candidates)`, best first. Each candidate that is
             rated, unknown, `""` or a repetition leaves a `""` and 0 at the
             end.
         """
         histories = self._read(item_ids, ratings)
+        users = self.predictor.read(histories.ratings)
         candidate_item_ids = _check_columns(
             candidate_item_ids, protocol.CANDIDATE_ITEM_IDS, histories
         )
@@ -154,7 +170,7 @@ class Signatures:
         scores = tf.where(
             is_first & (candidates >= 0),
             tf.gather(
-                self._scores_of_unrated(histories),
+                self._scores_of_unrated(users, histories),
                 tf.maximum(candidates, 0),
                 batch_dims=1,
             ),
@@ -162,7 +178,10 @@ class Signatures:
         )
         scores, columns = tf.math.top_k(scores, tf.shape(candidates)[1])
         return self._ranking(
-            scores, tf.gather(candidates, columns, batch_dims=1), histories
+            scores,
+            tf.gather(candidates, columns, batch_dims=1),
+            users,
+            histories,
         )
 
     def predict(
@@ -184,10 +203,8 @@ class Signatures:
         )
         candidates = self._items.index_of(candidate_item_ids)
         candidate_known = candidates >= 0
-        predictions = tf.gather(
-            self._predictor.predict(histories.ratings),
-            tf.maximum(candidates, 0),
-            batch_dims=1,
+        predictions = self.predictor.predict(
+            self.predictor.read(histories.ratings), tf.maximum(candidates, 0)
         )
         return {
             protocol.PREDICTED_RATINGS: self._to_ratings(
@@ -203,11 +220,11 @@ class Signatures:
         ratings: tf.Tensor,
         target_item_ids: tf.Tensor,
     ) -> Answer:
-        """Explains predictions by the user's ratings that contributed most.
+        """Explains scores by the user's ratings that contributed most.
 
-        The contribution of a rating is the target's predicted rating minus
-        its prediction without that rating, neither of them clipped. If the
-        target itself is rated, its own rating contributes as well.
+        The contribution of a rating is the target's score minus its score
+        without that rating. If the target itself is rated, its own rating
+        contributes as well.
 
         Returns:
             `reason_item_ids`, strings, and `contributions`, float32, both
@@ -238,8 +255,9 @@ class Signatures:
         """Finds the items most similar to each target.
 
         The similarity of two items is the cosine of their rows of the model's
-        output kernel (`reverse_kernel` of the first layer, which is its
-        `kernel` if weights are tied).
+        output kernel: of `reverse_kernel` of the first layer, which is its
+        `kernel` if weights are tied; of a taught model, of `reverse_kernel` of
+        the interest layer.
 
         Returns:
             `similar_item_ids`, strings, and `similarities`, float32 in
@@ -275,8 +293,7 @@ class Signatures:
             `code`, float32 `(batch_size, code_units)`.
         """
         histories = self._read(item_ids, ratings)
-        centered_ratings, _ = self._predictor.centering(histories.ratings)
-        code = self._predictor.encode(centered_ratings)
+        code = self.predictor.encode(histories.ratings)
         return {
             protocol.CODE: tf.cast(code, tf.float32),
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
@@ -328,26 +345,32 @@ class Signatures:
     def _read(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Histories:
         return read_histories(item_ids, ratings, self._items, self.rating_scale)
 
-    def _scores_of_unrated(self, histories: Histories) -> tf.Tensor:
-        """Predicts the ratings of all items; -infinity for rated ones."""
+    def _scores_of_unrated(self, users: Any, histories: Histories) -> tf.Tensor:
+        """Computes the scores of all items; -infinity for rated ones."""
         return tf.tensor_scatter_nd_update(
-            self._predictor.predict(histories.ratings),
+            self.predictor.score(users),
             histories.ratings.indices,
             tf.fill(tf.shape(histories.ratings.values), -float("inf")),
         )
 
     def _ranking(
-        self, scores: tf.Tensor, indices: tf.Tensor, histories: Histories
+        self,
+        scores: tf.Tensor,
+        indices: tf.Tensor,
+        users: Any,
+        histories: Histories,
     ) -> Answer:
         """Answers with items in order; -infinity scores become fillers."""
         is_item = tf.math.is_finite(scores)
+        ratings = self.predictor.predict(users, tf.where(is_item, indices, 0))
         return {
             protocol.ITEM_IDS: self._items.id_of(
                 tf.where(is_item, indices, -1)
             ),
             protocol.PREDICTED_RATINGS: tf.where(
-                is_item, self._to_ratings(scores), 0.0
+                is_item, self._to_ratings(ratings), 0.0
             ),
+            protocol.SCORES: tf.where(is_item, scores, 0.0),
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
         }
 
@@ -355,6 +378,12 @@ class Signatures:
         if not self._clip_predictions:
             return predictions
         return tf.clip_by_value(predictions, *self.rating_scale)
+
+
+def _make_predictor(model: RatingModel, rank_by: str) -> Predictor[Any]:
+    if isinstance(model, TaughtAutoEncoder):
+        return TaughtPredictor(model, rank_by)
+    return AutoEncoderPredictor(model, rank_by)
 
 
 def _check_columns(

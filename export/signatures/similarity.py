@@ -1,4 +1,6 @@
-"""Finds the items that a model predicts alike: similarity of item vectors."""
+"""Finds the items that a model scores alike: similarity of item vectors."""
+
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -8,29 +10,29 @@ from export.signatures.ranking import top_k
 
 
 class ItemSimilarity:
-    """Ranks items by the cosine of their rows of the output kernel.
+    """Ranks items by the cosine of their vectors.
 
-    The row of an item holds its weights in the last layer: centered
-    predictions are the products of these rows and a user's last hidden layer,
-    plus biases (and an activation, if the layer has one). Items with similar
-    rows are predicted alike for every user. With tied weights the row is that
-    of the input kernel, too.
+    The vector of an item holds its weights in the last layer
+    (`Predictor.read_item_vectors`). Items with similar vectors are scored
+    alike for every user.
 
-        similarity(i, j) = row[i] @ row[j] / (|row[i]| * |row[j]|)
+        similarity(i, j) = vector[i] @ vector[j] / (|vector[i]| * |vector[j]|)
 
-    An item whose row is 0 has the similarity 0 to every item.
+    An item whose vector is 0 has the similarity 0 to every item.
 
     Args:
-        predictor: holds the output kernel.
+        predictor: holds the item vectors.
         k: number of similar items per target, fewer than the catalog.
     """
 
-    def __init__(self, predictor: Predictor, k: int) -> None:
+    def __init__(self, predictor: Predictor[Any], k: int) -> None:
         self._predictor = predictor
         self._k = k
         # In float64, whose squares neither overflow nor vanish.
-        kernel = predictor.read_output_kernel().numpy()
-        norms = np.sqrt(np.einsum("ui,ui->i", kernel, kernel, dtype=np.float64))
+        vectors = predictor.read_item_vectors().numpy()
+        norms = np.sqrt(
+            np.einsum("ui,ui->i", vectors, vectors, dtype=np.float64)
+        )
         is_zero = norms < np.finfo(np.float32).tiny
         self._inverse_norms = np.where(
             is_zero, 0.0, 1 / np.where(is_zero, 1.0, norms)
@@ -46,14 +48,14 @@ class ItemSimilarity:
             Item indices, int64, and similarities, float32 in [-1, 1], both
             `(num_targets, k)`, most similar first.
         """
-        kernel = self._predictor.read_output_kernel()
+        vectors = self._predictor.read_item_vectors()
         inverse_norms = tf.constant(self._inverse_norms)
         # (units, num_targets), each column of length 1
-        vectors = tf.gather(kernel, targets, axis=1) * tf.gather(
+        of_targets = tf.gather(vectors, targets, axis=1) * tf.gather(
             inverse_norms, targets
         )
         similarities = (
-            tf.matmul(vectors, kernel, transpose_a=True) * inverse_norms
+            tf.matmul(of_targets, vectors, transpose_a=True) * inverse_norms
         )
         rows = tf.range(tf.size(targets, tf.int64))
         similarities = tf.tensor_scatter_nd_update(

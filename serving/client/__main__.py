@@ -243,7 +243,10 @@ def _make_parser() -> Parser:
         for name, help_text in (
             ("recommend", "prints the items that the user would like best"),
             ("predict", "prints the ratings that the user would give to items"),
-            ("explain", "prints the ratings that moved predictions most"),
+            (
+                "explain",
+                "prints the ratings that moved the scores of items most",
+            ),
             (
                 "similar",
                 "prints the items most similar to items, by the cosine of the"
@@ -282,7 +285,7 @@ def _make_parser() -> Parser:
     for name, flag, help_text in (
         ("recommend", "--candidate", "an item to choose from"),
         ("predict", "--candidate", "an item whose rating to predict"),
-        ("explain", "--target", "an item whose predicted rating to explain"),
+        ("explain", "--target", "an item whose score to explain"),
         ("similar", "--item", "an item to compare with all others"),
     ):
         parsers[name].add_argument(

@@ -62,7 +62,7 @@ class Client:
     Example:
         >>> client = Client("http://localhost:8501/v1/models/recommender")
         >>> client.recommend({"Toy Story (1995)": 5}).items[0]
-        Recommendation(item_id='Aladdin (1992)', predicted_rating=4.71)
+        Recommendation(item_id='Cars (2006)', predicted_rating=4.7, score=4.7)
     """
 
     def __init__(
@@ -113,8 +113,14 @@ class Client:
         predicted_ratings = outputs.values(
             protocol.PREDICTED_RATINGS, float, len(item_ids)
         )
+        # Older models have no scores: they rank by the predicted rating.
+        scores = (
+            outputs.values(protocol.SCORES, float, len(item_ids))
+            if protocol.SCORES in outputs.answer.row
+            else predicted_ratings
+        )
         return Recommendations(
-            items=_pairs(Recommendation, item_ids, predicted_ratings),
+            items=_items(Recommendation, item_ids, predicted_ratings, scores),
             num_known_items=outputs.num_known_items,
         )
 
@@ -159,11 +165,11 @@ class Client:
     def explain(
         self, ratings: Ratings, target_item_ids: Sequence[str]
     ) -> Explanations:
-        """Returns the ratings of a user that moved predictions most.
+        """Returns the ratings of a user that moved scores most.
 
         Args:
             ratings: as for `recommend`.
-            target_item_ids: the items whose predicted ratings to explain.
+            target_item_ids: the items whose scores to explain.
 
         Returns:
             An explanation for each target, in their order.
@@ -184,7 +190,7 @@ class Client:
         contributions = outputs.lists(protocol.CONTRIBUTIONS, float, length)
         return Explanations(
             items=[
-                Explanation(item_id, item_known, _pairs(Reason, *lists))
+                Explanation(item_id, item_known, _items(Reason, *lists))
                 # Not strict: the targets may have been padded.
                 for item_id, item_known, *lists in zip(
                     target_item_ids, known, reasons, contributions, strict=False
@@ -219,7 +225,7 @@ class Client:
         similarities = outputs.lists(protocol.SIMILARITIES, float, length)
         return Similarities(
             items=[
-                SimilarItems(item_id, item_known, _pairs(SimilarItem, *lists))
+                SimilarItems(item_id, item_known, _items(SimilarItem, *lists))
                 # Not strict: the items may have been padded.
                 for item_id, item_known, *lists in zip(
                     item_ids, known, similar, similarities, strict=False
@@ -442,15 +448,15 @@ def _pad(
     return padded
 
 
-def _pairs(
-    pair_type: Callable[[str, float], _Result],
+def _items(
+    item_type: Callable[..., _Result],
     item_ids: Iterable[str],
-    values: Iterable[float],
+    *columns: Iterable[float],
 ) -> list[_Result]:
-    """Pairs items with their values, without the padding at the end."""
+    """Joins items with their values, without the padding at the end."""
     return [
-        pair_type(item_id, value)
-        for item_id, value in zip(item_ids, values, strict=False)
+        item_type(item_id, *values)
+        for item_id, *values in zip(item_ids, *columns, strict=False)
         if item_id != ""
     ]
 

@@ -2,7 +2,9 @@
 
 Everywhere, `known` tells whether the model knows an item, and
 `num_known_items` counts the items that the user rated and the model knows.
-Ratings and predictions are on the rating scale of the model.
+Ratings and predictions are on the rating scale of the model. A score is what
+the model ranks items by: the predicted rating, or how interested the user is in
+the item, or some of both. Only scores of one user compare.
 """
 
 from dataclasses import dataclass
@@ -10,10 +12,11 @@ from typing import NamedTuple
 
 
 class Recommendation(NamedTuple):
-    """An item, and the rating that the user is predicted to give it."""
+    """An item, the rating that the user is predicted to give it, its score."""
 
     item_id: str
     predicted_rating: float
+    score: float
 
 
 class Prediction(NamedTuple):
@@ -28,10 +31,9 @@ class Prediction(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """A rated item, and how far its rating moved a prediction.
+    """A rated item, and how far its rating moved a score.
 
-    `contribution` is in units of a rating: the prediction minus what it would
-    be without that rating.
+    `contribution` is the score minus what it would be without that rating.
     """
 
     item_id: str
@@ -39,7 +41,7 @@ class Reason(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The ratings that moved the prediction for an item most, largest first.
+    """The ratings that moved the score of an item most, largest first.
 
     An item that is not `known` has no reasons.
     """
@@ -73,7 +75,7 @@ class SimilarItems(NamedTuple):
 
 @dataclass(frozen=True)
 class Recommendations:
-    """The items that the user would like best and did not rate, best first."""
+    """The items of highest score that the user did not rate, best first."""
 
     items: list[Recommendation]
     num_known_items: int

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from export.signatures.signatures import Signatures
+from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.teachers.ridge_encoders import RidgeEncoders
 
 
 def make_signatures(model, item_ids, **settings):
@@ -48,29 +50,63 @@ def ask(function, histories, **others):
     return {name: tensor.numpy() for name, tensor in answer.items()}
 
 
-def model_predictions(model, item_ids, history):
-    """Predicts all ratings of one history of known items by the Keras model."""
+def make_taught_model(
+    num_items, *, is_ordinal=True, network_weight=0.4, rating_weight=0.5
+):
+    """Makes a taught autoencoder of random weights, ridge encoders inside."""
+    rng = np.random.default_rng(3)
+    counts = rng.integers(1, 20, num_items)
+    means = rng.uniform(1, 4, num_items)
+    encoders = RidgeEncoders(num_items, 3, 2, 6 if is_ordinal else 0, 4.0)
+    for weight in (encoders.item_factors, encoders.implicit):
+        weight.assign(rng.normal(0, 0.7, weight.shape))
+    encoders.prior_mean.assign(rng.normal(size=(3, 3)))
+    encoders.prior_precision.assign(1 + rng.normal(size=(3, 3)) ** 2)
+    encoders.noise_precision.assign([1.0, 1.2, 0.8])
+    encoders.thresholds.assign(np.sort(rng.normal(size=(3, 5 * is_ordinal))))
+    encoders.values.assign(np.arange(6.0) if is_ordinal else [2.5, 1.3])
+    encoders.centering.set_statistics(counts, means)
+    model = TaughtAutoEncoder(num_items, encoders, None, hidden_units=(6, 4))
+    for weight in model.trainable_variables:
+        weight.assign(rng.normal(0, 0.3, weight.shape))
+    model.set_statistics(counts, means, 1.2)
+    model.network_weight.assign(network_weight)
+    model.rating_weight.assign(rating_weight)
+    return model
+
+
+def to_sparse(item_ids, history):
+    """Makes the ratings of one user of known items, as a model takes them."""
     indices = sorted((item_ids.index(item), rating) for item, rating in history)
-    ratings = tf.SparseTensor(
+    return tf.SparseTensor(
         np.array([[0, index] for index, _ in indices]).reshape(-1, 2),
         [np.float32(rating) for _, rating in indices] or np.zeros(0, "f"),
         (1, len(item_ids)),
     )
-    return model(ratings).numpy()[0]
 
 
-def leave_one_out(model, item_ids, history):
-    """Computes the contribution of each rating to each prediction.
+def model_predictions(model, item_ids, history):
+    """Predicts all ratings of one history of known items by the Keras model."""
+    return model(to_sparse(item_ids, history)).numpy()[0]
+
+
+def leave_one_out(score, item_ids, history):
+    """Computes the contribution of each rating to each score.
+
+    Args:
+        score: the Keras model, or the method of it that ranks.
+        item_ids: the raw id of each item index.
+        history: pairs of item id and rating.
 
     Returns:
         `(num_ratings, num_items)`, in the order of the history.
     """
-    whole = model_predictions(model, item_ids, history)
+    whole = model_predictions(score, item_ids, history)
     return np.array(
         [
             whole
             - model_predictions(
-                model, item_ids, history[:position] + history[position + 1 :]
+                score, item_ids, history[:position] + history[position + 1 :]
             )
             for position in range(len(history))
         ]

@@ -273,6 +273,11 @@ def test_without_data_and_metrics_a_job_can_be_exported_all_the_same(
         ({"history_length": 0}, "`history_length` must be 1 or more"),
         ({"keep": -1}, "`keep` must be 0 or more. Received: keep=-1"),
         (
+            {"rank_by": "fame"},
+            "`rank_by` must be one of score, rating, interest. Received:"
+            " rank_by='fame'",
+        ),
+        (
             {"default_signature": "encode"},
             "`default_signature` must be one of recommend, recommend_examples,"
             " predict_examples. Received: default_signature='encode'",
@@ -296,6 +301,7 @@ def test_the_command_takes_the_settings_and_says_where_the_version_is(
             *("--export-dir", tmp_path, "--data-dir", synthetic_data),
             *("--top-k=3", "--clip-predictions", "--history-length=9"),
             *("--keep=1", "--default-signature=predict_examples"),
+            "--rank-by=rating",
         ],
         cwd=REPOSITORY,
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
@@ -308,6 +314,7 @@ def test_the_command_takes_the_settings_and_says_where_the_version_is(
     card = (tmp_path / "9/assets.extra/model_card.md").read_text()
     for line in (
         "- top_k: `3`",
+        "- rank_by: rating",
         "- clip_predictions: `true`",
         "- history_length: `9`",
         "- default_signature: predict_examples",

@@ -110,6 +110,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["serving_default"].outputs) == known | {
         "item_ids": ("string", [-1, 40]),
         "predicted_ratings": ("float32", [-1, 40]),
+        "scores": ("float32", [-1, 40]),
     }
     candidates = {"candidate_item_ids": ("string", [-1, -1])}
     assert describe(signatures["predict"].inputs) == history | candidates
@@ -121,6 +122,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["recommend_from"].outputs) == known | {
         "item_ids": ("string", [-1, -1]),
         "predicted_ratings": ("float32", [-1, -1]),
+        "scores": ("float32", [-1, -1]),
     }
     assert describe(signatures["explain"].inputs) == history | {
         "target_item_ids": ("string", [-1, -1])
@@ -417,24 +419,27 @@ class OtherwiseServed:
         ("predicted_ratings", lambda ratings: ratings + 1e-3),
         ("predicted_ratings", lambda ratings: ratings * np.float32(np.nan)),
         ("predicted_ratings", lambda ratings: ratings[:, :-1]),
+        ("scores", lambda scores: scores + 1e-3),
+        ("scores", lambda scores: scores * np.float32(np.nan)),
         ("item_ids", lambda ids: ids[:, ::-1]),
         ("item_ids", lambda ids: np.where(ids == b"item-3", b"3", ids)),
     ],
-    ids=["off", "NaN", "short", "reversed", "misnamed"],
+    ids=[
+        *("off", "NaN", "short", "scores_off", "scores_NaN"),
+        *("reversed", "misnamed"),
+    ],
 )
 def test_other_answers_than_the_model_s_are_found_out(
     served, trained_job, synthetic_data, name, change
 ):
     job = load_job(trained_job)
     users = read_users(synthetic_data, job.data.num_items)
-    arguments = (job.model, job.items.item_ids, users)
-    check_predictions(served, *arguments, scale=None)
+    arguments = (job, users, ExportSettings())
+    check_predictions(served, *arguments)
     with pytest.raises(
         RuntimeError, match=rf"with other {name} than the model\. It is not"
     ):
-        check_predictions(
-            OtherwiseServed(served, name, change), *arguments, scale=None
-        )
+        check_predictions(OtherwiseServed(served, name, change), *arguments)
 
 
 # ---- Shapes, which TensorFlow Serving does not hold a request to ----

@@ -166,13 +166,55 @@ class RidgeEncoders(RatingModel):
         items: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        weights = self._read(training)
-        codes = self._encode(ratings, weights)
+        samples = self._read(training)
+        codes = self._encode(ratings, samples)
+        return self._answer(codes, samples, ratings, items)
+
+    def decode(
+        self,
+        codes: tf.Tensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Computes the answers to users of known codes.
+
+        Args:
+            codes: what `encode` returns for `ratings`.
+            ratings: as for a call.
+            items: as for a call.
+
+        Returns:
+            As a call.
+        """
+        samples = self._read(training=False)
+        return self._answer(codes, samples, ratings, items)
+
+    def _answer(
+        self,
+        codes: tf.Tensor,
+        samples: _Samples,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None,
+    ) -> tf.Tensor:
         if items is not None:
-            weights = weights._replace(
-                item_factors=tf.gather(weights.item_factors, items)
+            samples = samples._replace(
+                item_factors=tf.gather(samples.item_factors, items)
             )
-        samples = self._decode(codes, weights)
+        return self.add_biases(self._decode(codes, samples), ratings, items)
+
+    def add_biases(
+        self,
+        samples: tf.Tensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Averages what the samples say and what the biases say.
+
+        Args:
+            samples: the answers of the samples, as a call returns them.
+            ratings: as for a call.
+            items: as for a call.
+        """
         _, user_offsets = self.centering(ratings)
         biases = self.centering.restore(
             tf.zeros_like(samples), user_offsets, items

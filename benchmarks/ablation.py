@@ -28,6 +28,7 @@ from trainer.blend_weights import choose_network_weight, choose_rating_weight
 from trainer.evaluation.baselines import Biases
 from trainer.evaluation.ranking import RankingMetrics, rank_unrated
 from trainer.optimizers import Adam
+from trainer.rating_distribution import RatingDistribution
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
@@ -197,7 +198,7 @@ def train(data: Data, model: TaughtAutoEncoder, seed: int) -> None:
 
 def measure(data: Data, row: Row) -> dict[str, Any]:
     """Measures a row on both groups of held-out ratings and of users."""
-    liked_from = ease.find_liked_threshold(data.ratings)
+    liked_from = RatingDistribution.of(data.ratings.values).liked_from
     counts, _ = count_items(data.training())
 
     @tf.function(reduce_retracing=True)
@@ -306,7 +307,7 @@ def make_rows(data: Data) -> Iterator[tuple[str, int, Callable[[], Any]]]:
         0,
         lambda: (Row(None, interest), seconds["interest"], {}),
     )
-    liked_from = ease.find_liked_threshold(data.ratings)
+    liked_from = RatingDistribution.of(data.ratings.values).liked_from
 
     def weights_path(student: str, seed: int) -> str:
         return os.path.join(_WORK_DIR.value, f"{student}-{seed}.weights.h5")

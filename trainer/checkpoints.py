@@ -132,7 +132,8 @@ def _model_checkpoint(model: RatingModel) -> tf.train.Checkpoint:
 def _model_variables(model: RatingModel) -> list[tf.Variable]:
     """Lists all variables of a model, except those of its teachers.
 
-    Teachers never change, and may be larger than all that does.
+    Nothing of them changes but the seed of the drawn samples, and they may be
+    larger than all that does.
     """
     if not isinstance(model, TaughtAutoEncoder):
         return _variables(model)
@@ -142,6 +143,8 @@ def _model_variables(model: RatingModel) -> list[tf.Variable]:
         if teacher is not None
         for variable in teacher.variables
     }
+    if model.rating_teacher is not None:
+        of_teachers.remove(id(model.rating_teacher.draws.state))
     return [
         variable.value
         for variable in model.variables

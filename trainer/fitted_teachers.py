@@ -11,11 +11,12 @@ from absl import logging
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
 from data_prep.dataset.items import Items
+from data_prep.dataset.manifest import read_manifest
 from trainer.config import Config
 from trainer.job_paths import JobPaths
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
-from trainer.teachers.training_ratings import TrainingRatings
+from trainer.teachers.training_ratings import read_training_ratings
 
 #: Name of a teacher as an argument of `TaughtAutoEncoder` -> its file.
 _FILES = {
@@ -27,9 +28,8 @@ _FILES = {
 def fit_teachers(
     config: Config,
     paths: JobPaths,
-    ratings: TrainingRatings,
+    data_dir: str,
     items: Items,
-    fingerprint: str,
 ) -> dict[str, Any]:
     """Fits the teachers of a job, or loads what an earlier run fitted.
 
@@ -38,9 +38,8 @@ def fit_teachers(
     Args:
         config: the settings of the job.
         paths: its paths.
-        ratings: the training ratings.
-        items: the items, with the statistics of their training ratings.
-        fingerprint: that of the prepared data.
+        data_dir: the prepared data.
+        items: its items, with the statistics of their training ratings.
 
     Returns:
         `rating_teacher` and `interest_teacher`, as `TaughtAutoEncoder` takes
@@ -52,7 +51,8 @@ def fit_teachers(
     """
     if config.model != "taught_autoencoder":
         return {}
-    _begin(config, paths, fingerprint)
+    _begin(config, paths, read_manifest(data_dir).fingerprint)
+    ratings = read_training_ratings(data_dir)
     chain = os.path.join(paths.teachers_dir, "factorization.npz")
 
     def fit_rating_teacher() -> RidgeEncoders:
@@ -60,7 +60,7 @@ def fit_teachers(
             ratings, config.teacher_config(), chain
         )
         return RidgeEncoders.from_posterior(
-            posterior, items.counts, items.means
+            posterior, items.counts, items.means, config.seed
         )
 
     rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)

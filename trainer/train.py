@@ -24,9 +24,8 @@ from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
+from trainer.rating_distribution import read_rating_distribution
 from trainer.taught_autoencoder import TaughtAutoEncoder
-from trainer.teachers.ease import find_liked_threshold
-from trainer.teachers.training_ratings import read_training_ratings
 from trainer.warm_start import warm_start
 
 #: Training steps between two checks of their losses, for which the host waits
@@ -70,8 +69,7 @@ def train_and_evaluate(
         UserError: the job directory belongs to another job, there are fewer
             users than a batch holds, or the loss is no longer finite.
     """
-    data = read_manifest(data_dir)
-    num_users = data.num_users
+    num_users = read_manifest(data_dir).num_users
     if num_users < config.batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of users, {num_users}."
@@ -86,10 +84,9 @@ def train_and_evaluate(
             shards, len(items.item_ids), config.batch_size, group
         )
 
-    ratings = read_training_ratings(data_dir)
-    liked_from = find_liked_threshold(ratings)
+    distribution = read_rating_distribution(data_dir)
     with strategy.scope():
-        teachers = fit_teachers(config, paths, ratings, items, data.fingerprint)
+        teachers = fit_teachers(config, paths, data_dir, items)
 
     # Only now, so that a run that loads its teachers draws what the run that
     # fitted them drew.
@@ -98,11 +95,8 @@ def train_and_evaluate(
         # GPUs have no deterministic kernel for sparse products.
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        model = create_model(
-            config, items, float(ratings.values.std()), teachers
-        )
+        model = create_model(config, items, distribution.deviation, teachers)
         checkpoints = Checkpoints(model, paths)
-    del ratings
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
     if warm_start_from and not checkpoints.num_epochs:
@@ -162,7 +156,7 @@ def train_and_evaluate(
         )
 
     restore_best_weights(model, paths)
-    job_metrics = JobMetrics(model, items, liked_from, strategy)
+    job_metrics = JobMetrics(model, items, distribution.liked_from, strategy)
     blend_weights = job_metrics.choose_blend_weights(held_out("validation"))
     if blend_weights:
         checkpoints.save_best_again()
@@ -172,7 +166,7 @@ def train_and_evaluate(
         "test": evaluate(held_out("test")),
         "baselines": job_metrics.measure_baselines(held_out("test")),
         "ranking": job_metrics.measure_rankings(held_out("test")),
-        "liked_from": liked_from,
+        "liked_from": distribution.liked_from,
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
     metrics["beats_baselines"] = beats_baselines(metrics)

@@ -17,7 +17,6 @@ from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers import bayesian_factorization, ease
-from trainer.teachers.training_ratings import read_training_ratings
 from trainer.train import train_and_evaluate
 
 
@@ -162,9 +161,8 @@ def fit(paths, data_dir, **changes):
     return fit_teachers(
         dataclasses.replace(SMALL_TAUGHT, **changes),
         paths,
-        read_training_ratings(data_dir),
+        data_dir,
         read_items(data_dir),
-        read_manifest(data_dir).fingerprint,
     )
 
 

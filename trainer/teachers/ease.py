@@ -11,6 +11,7 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from trainer.layers import PACKAGE
+from trainer.rating_distribution import RatingDistribution
 from trainer.sparse_products import multiply_sparse
 from trainer.teachers.blocks import run_in_blocks
 from trainer.teachers.training_ratings import TrainingRatings
@@ -108,9 +109,7 @@ def fit(
 ) -> Ease:
     """Fits EASE to what users liked and disliked.
 
-    A rating at or above the upper median of all training ratings is liked: 4
-    and 5 on most scales from 1 to 5, everything where all ratings are equal.
-    One below the lower quartile is disliked. Ranks have no scale.
+    What is liked and disliked, `RatingDistribution` says.
 
     Args:
         ratings: the training ratings.
@@ -127,9 +126,9 @@ def fit(
             f" Received: {num_items} items. Prepare the data with a higher"
             " `--min-item-ratings`."
         )
-    liked_from = find_liked_threshold(ratings)
-    quarter = len(ratings.values) // 4
-    disliked_below = float(np.partition(ratings.values, quarter)[quarter])
+    distribution = RatingDistribution.of(ratings.values)
+    liked_from = distribution.liked_from
+    disliked_below = distribution.disliked_below
     opinions = np.select(
         [ratings.values >= liked_from, ratings.values < disliked_below],
         [np.float32(1), np.float32(_DISLIKED)],
@@ -143,12 +142,6 @@ def fit(
     model.disliked_below.assign(disliked_below)
     model.item_weights.assign(_solve(gram))
     return model
-
-
-def find_liked_threshold(ratings: TrainingRatings) -> float:
-    """Returns the upper median of the ratings: from there on, a user likes."""
-    middle = len(ratings.values) // 2
-    return float(np.partition(ratings.values, middle)[middle])
 
 
 def _add_products(

@@ -59,23 +59,6 @@ def test_some_items_have_the_scores_of_the_catalog():
     )
 
 
-@pytest.mark.parametrize(
-    ("values", "threshold"),
-    [
-        ([1, 2, 3, 3, 4, 4, 4, 5, 5], 4),
-        ([20, 40, 60, 60, 80, 80, 80, 100, 100], 80),
-        ([1, 1, 1, 1, 1, 1, 1, 1, 1], 1),
-        ([1, 1, 2, 2, 3, 9, 40, 500, 350_000], 3),
-    ],
-    ids=["stars", "percent", "clicks", "plays"],
-)
-def test_the_upper_half_of_the_ratings_is_liked(values, threshold):
-    ratings = dataclasses.replace(
-        make_ratings(), values=np.array(values, np.float32)
-    )
-    assert ease.find_liked_threshold(ratings) == threshold
-
-
 def test_a_scale_of_the_ratings_does_not_matter():
     ratings = make_ratings()
     scaled = dataclasses.replace(ratings, values=ratings.values * 20)

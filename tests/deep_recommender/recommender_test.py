@@ -24,7 +24,10 @@ def is_even(item_id):
 
 def test_a_dataframe_becomes_recommendations(recommender):
     best = recommender.recommend(EVEN, k=10)
-    assert best.column_names == ["item_id", "title", "predicted_rating"]
+    assert best.column_names == [
+        *("item_id", "title", "predicted_rating", "score")
+    ]
+    assert best["score"].equals(best["predicted_rating"])
     assert best.num_rows == 10
     assert all(is_even(item_id) for item_id in best["item_id"].to_pylist())
     predictions = best["predicted_rating"].to_pylist()

@@ -120,7 +120,11 @@ def test_contributions_are_those_of_leaving_each_rating_out(model, rank_by):
     signatures = make_signatures(model, ITEM_IDS, rank_by=rank_by)
     # The second target of the first user is rated itself.
     targets = ["item-9", "item-3"]
-    answer = ask(signatures.explain, HISTORIES, target_item_ids=[targets] * 4)
+    answer = ask(
+        tf.function(signatures.explain),
+        HISTORIES,
+        target_item_ids=[targets] * 4,
+    )
     for row, history in enumerate(HISTORIES):
         contributions = leave_one_out(SCORES[rank_by](model), ITEM_IDS, history)
         for column, target in enumerate((9, 3)):
@@ -154,7 +158,7 @@ def test_a_history_longer_than_a_chunk_is_explained_whole():
         for place, item_id in enumerate(item_ids[:150])
     ]
     answer = ask(
-        make_signatures(model, item_ids).explain,
+        tf.function(make_signatures(model, item_ids).explain),
         [history],
         target_item_ids=[["item-155"]],
     )

@@ -92,9 +92,9 @@ RATINGS = {"item-1": 9, "item-2": 0, "item-3": 5.5, "nobody's": 7}
 def test_recommend_returns_unseen_items_best_first(server):
     recommendations = Client(server.url).recommend({"alien": 4, "nobody": 1})
     assert recommendations.items == [
-        Recommendation("brazil", 4.5),
-        Recommendation("été à 東京", 4.0),
-        Recommendation("cube", 3.5),
+        Recommendation("brazil", 4.5, 4.5),
+        Recommendation("été à 東京", 4.0, 4.0),
+        Recommendation("cube", 3.5, 3.5),
     ]
     assert recommendations.num_known_items == 1
 
@@ -102,13 +102,13 @@ def test_recommend_returns_unseen_items_best_first(server):
 def test_recommend_leaves_out_what_fills_a_short_list(server):
     ratings = [("alien", 4), ("brazil", 4), ("cube", 4)]
     recommendations = Client(server.url).recommend(ratings)
-    assert recommendations.items == [("été à 東京", 4.0)]
+    assert recommendations.items == [("été à 東京", 4.0, 4.0)]
     assert recommendations.num_known_items == 3
 
 
 def test_recommend_works_without_ratings(server):
     recommendations = Client(server.url).recommend({})
-    assert recommendations.items[0] == ("alien", 4.0)
+    assert recommendations.items[0] == ("alien", 4.0, 4.0)
     assert recommendations.num_known_items == 0
 
 
@@ -334,6 +334,42 @@ def test_histories_are_padded_to_the_length_that_the_model_publishes(
             }
         ]
     assert len(asked) == 2
+
+
+def test_recommendations_have_the_scores_that_rank_them():
+    ranked = answer_of(
+        item_ids=["a", "b", ""],
+        predicted_ratings=[3.0, 4.0, 0.0],
+        scores=[7.5, -2.0, 0.0],
+        num_known_items=1,
+    )
+    with canned_server(DESCRIPTION, ranked) as (url, _):
+        answer = Client(url).recommend({"c": 2})
+    assert answer.items == [
+        Recommendation("a", 3.0, score=7.5),
+        Recommendation("b", 4.0, score=-2.0),
+    ]
+
+
+def test_an_older_model_without_scores_ranks_by_the_predicted_rating():
+    ranked = answer_of(
+        item_ids=["a", "b"], predicted_ratings=[4.0, 3.0], num_known_items=1
+    )
+    with canned_server(DESCRIPTION, ranked) as (url, _):
+        answer = Client(url).recommend({"c": 2})
+    assert answer.items == [
+        Recommendation("a", 4.0, score=4.0),
+        Recommendation("b", 3.0, score=3.0),
+    ]
+
+
+def test_a_client_of_older_outputs_reads_them_by_their_places():
+    ranked = answer_of(
+        item_ids=["a"], predicted_ratings=[4.0], scores=[7.5], num_known_items=1
+    )
+    with canned_server(DESCRIPTION, ranked) as (url, _):
+        (item,) = Client(url).recommend({"c": 2}).items
+    assert item[:2] == ("a", 4.0)
 
 
 def test_candidates_and_targets_are_padded_and_come_back_without_it():
@@ -734,6 +770,12 @@ def test_a_host_that_does_not_exist_is_reported():
             200,
             "should answer with 'predicted_ratings': a list of 1 values of"
             " type float",
+        ),
+        (
+            b'{"predictions": [{"item_ids": ["a"], "predicted_ratings": [1.0],'
+            b' "scores": [1.0, 2.0]}]}',
+            200,
+            "should answer with 'scores': a list of 1 values of type float",
         ),
         (
             b'{"predictions": [{"item_ids": ["a"], "predicted_ratings": [1.0],'

@@ -52,7 +52,7 @@ def test_json_is_printed_on_request(server, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "num_rated_items": 2,
         "num_known_items": 1,
-        "items": [{"item_id": "brazil", "predicted_rating": 4.5}],
+        "items": [{"item_id": "brazil", "predicted_rating": 4.5, "score": 4.5}],
     }
     main(
         ["predict", "--url", server.url, "--json", "--candidate", "été à 東京"]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_prep.sources.catalog import make_source
-from data_prep.splits.catalog import make_split
 
 from data_prep.prepare import prepare
+from data_prep.sources.registry import make_source
+from data_prep.splits.registry import make_split
 from export.model_card import write_model_card
 from export.probe_requests import make_requests
 from export.probe_users import make_users, read_users

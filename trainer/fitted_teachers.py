@@ -60,7 +60,7 @@ def fit_teachers(
             ratings, config.teacher_config(), chain
         )
         return RidgeEncoders.from_posterior(
-            posterior, items.counts, items.means
+            posterior, items.counts, items.means, config.seed
         )
 
     rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)

@@ -72,7 +72,7 @@ SMALL_TAUGHT = dataclasses.replace(
     hidden_units=(16, 8),
     teacher_rank=2,
     teacher_sweeps=20,
-    teacher_samples=4,
+    teacher_samples=8,
     batch_size=40,
     num_epochs=3,
 )

@@ -130,10 +130,10 @@ def _model_checkpoint(model: RatingModel) -> tf.train.Checkpoint:
 
 
 def _model_variables(model: RatingModel) -> list[tf.Variable]:
-    """Lists all variables of a model, except those of its teachers.
+    """Lists all variables of a model, except the weights of its teachers.
 
-    Nothing of them changes but the seed of the drawn samples, and they may be
-    larger than all that does.
+    These never change, and may be larger than all that does. The random state
+    that a teacher draws samples with is not among its weights.
     """
     if not isinstance(model, TaughtAutoEncoder):
         return _variables(model)
@@ -141,10 +141,8 @@ def _model_variables(model: RatingModel) -> list[tf.Variable]:
         id(variable)
         for teacher in (model.rating_teacher, model.interest_teacher)
         if teacher is not None
-        for variable in teacher.variables
+        for variable in teacher.weights
     }
-    if model.rating_teacher is not None:
-        of_teachers.remove(id(model.rating_teacher.draws.state))
     return [
         variable.value
         for variable in model.variables

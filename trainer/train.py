@@ -155,6 +155,7 @@ def train_and_evaluate(
             " improving, and more epochs may make it better."
         )
 
+    logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     restore_best_weights(model, paths)
     job_metrics = JobMetrics(model, items, distribution.liked_from, strategy)
     blend_weights = job_metrics.choose_blend_weights(held_out("validation"))

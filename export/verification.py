@@ -100,7 +100,9 @@ def check_answers(
     # Compiled, since an explanation may be thousands of small runs.
     functions = {
         name: tf.function(
-            function, input_signature=signatures.input_specs[name]
+            function,
+            input_signature=signatures.input_specs[name],
+            autograph=False,
         )
         for name, function in signatures.functions.items()
     }

@@ -121,7 +121,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(model, rank_by):
     # The second target of the first user is rated itself.
     targets = ["item-9", "item-3"]
     answer = ask(
-        tf.function(signatures.explain),
+        tf.function(signatures.explain, autograph=False),
         HISTORIES,
         target_item_ids=[targets] * 4,
     )
@@ -158,7 +158,7 @@ def test_a_history_longer_than_a_chunk_is_explained_whole():
         for place, item_id in enumerate(item_ids[:150])
     ]
     answer = ask(
-        tf.function(make_signatures(model, item_ids).explain),
+        tf.function(make_signatures(model, item_ids).explain, autograph=False),
         [history],
         target_item_ids=[["item-155"]],
     )

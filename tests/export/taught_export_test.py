@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
@@ -77,17 +76,6 @@ def test_the_cpp_loader_answers_like_the_keras_model(
     assert f"by `scores`: {signatures.predictor.ranks_by}." in card
     assert f"- rank_by: {rank_by}\n" in card
     assert "the output kernel of interest" in card
-
-
-def test_the_interest_teacher_is_not_exported(taught_job, tmp_path):
-    write_version(taught_job, tmp_path)
-    names = {
-        name
-        for name, _ in tf.train.list_variables(
-            str(tmp_path / "variables/variables")
-        )
-    }
-    assert not any("interest_teacher" in name for name in names)
 
 
 def test_a_scale_of_ratings_may_be_as_wide_as_that_of_play_counts(tmp_path):

@@ -5,7 +5,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from data_prep import command_line
-from data_prep.sources import catalog
+from data_prep.sources import registry
 
 ARGUMENTS = ["command", "--verbosity=0", "--other-runner", "Spark", "--x=y"]
 
@@ -29,7 +29,7 @@ def test_without_others_they_are_errors(capsys):
     ("path", "level", "is_shown"),
     [
         (command_line.__file__, logging.INFO, True),
-        (catalog.__file__, logging.INFO, True),
+        (registry.__file__, logging.INFO, True),
         ("/lib/keras/src/export/export_archive.py", logging.INFO, False),
         ("/lib/keras/src/export/export_archive.py", logging.WARNING, True),
     ],

@@ -65,6 +65,7 @@ def test_a_job_shows_progress_and_ends_with_recommendations(job):
     assert f"SavedModel: {job_dir}/export/1" in output
 
 
+@pytest.mark.slow
 def test_a_taught_job_shows_its_teachers_and_measures_them(
     tmp_path, synthetic_data
 ):

@@ -137,7 +137,7 @@ def test_a_model_that_loses_to_the_biases_says_so_loudly(
 def test_a_job_whose_last_epoch_is_the_best_says_that_more_may_help(
     tmp_path, synthetic_data, caplog
 ):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     run(tmp_path, synthetic_data, num_epochs=2)
     assert "still improving" in caplog.text
 
@@ -145,7 +145,7 @@ def test_a_job_whose_last_epoch_is_the_best_says_that_more_may_help(
 def test_training_stops_when_patience_ends_and_stays_stopped(
     tmp_path, synthetic_data, caplog
 ):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     # Too small a learning rate for a second epoch to differ from the first.
     settings = {"learning_rate": 1e-30, "num_epochs": 9, "patience": 2}
     paths, metrics = run(tmp_path, synthetic_data, **settings)

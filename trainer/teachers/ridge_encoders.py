@@ -373,18 +373,24 @@ class RidgeEncoders(RatingModel):
                 _flatten(codes), _flatten(factors), transpose_b=True
             ) + tf.reduce_sum(offsets, axis=1)
             return self.values[0] + self.values[1] * latents / num_samples
-        steps = (self.values[1:] - self.values[:-1]) / num_samples
+        # Taken apart once: each slice would be four nodes of the graph.
+        steps = tf.unstack((self.values[1:] - self.values[:-1]) / num_samples)
+        parts = zip(
+            tf.unstack(offsets, axis=1),
+            tf.unstack(codes, num_samples, axis=1),
+            tf.unstack(factors, axis=1),
+            tf.unstack(samples.thresholds),
+            strict=True,
+        )
         answers = tf.fill(
             [tf.shape(codes)[0], tf.shape(factors)[0]], self.values[0]
         )
-        for sample in range(num_samples):
-            latents = offsets[:, sample] + tf.matmul(
-                codes[:, sample], factors[:, sample], transpose_b=True
-            )
-            for threshold in range(self.num_classes - 1):
-                answers += steps[threshold] * _normal_cdf(
-                    latents - samples.thresholds[sample, threshold]
-                )
+        for offset, code, factor, thresholds in parts:
+            latents = offset + tf.matmul(code, factor, transpose_b=True)
+            for step, threshold in zip(
+                steps, tf.unstack(thresholds), strict=True
+            ):
+                answers += step * _normal_cdf(latents - threshold)
         return answers
 
     def get_config(self) -> dict[str, Any]:

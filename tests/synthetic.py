@@ -20,13 +20,12 @@ def write_ratings(
     num_items=40,
     ratings_per_user=20,
     seed=0,
-    num_reversed=0,
 ):
     """Writes low-rank ratings on a scale from 0 to 10, zeros included.
 
     A rating is 5 plus offsets of user and item plus the product of one factor
     of each, rounded: the offsets alone cannot explain it, a model of rank one
-    can. The last `num_reversed` ratings of each user are turned upside down.
+    can.
     """
     rng = np.random.default_rng(seed)
     user_factors = rng.normal(0, 1.5, num_users)
@@ -40,8 +39,6 @@ def write_ratings(
             for second, item in enumerate(items):
                 rating = 5 + item_offsets[item]
                 rating += user_factors[user] * item_factors[item]
-                if second >= ratings_per_user - num_reversed:
-                    rating = 10 - rating
                 writer.writerow(
                     [
                         f"user-{user}",

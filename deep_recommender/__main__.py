@@ -32,7 +32,7 @@ def main() -> None:
         )
         sys.exit(2)
     module, _ = COMMANDS[command]
-    sys.argv = [f"{_PROGRAM} {command}", *arguments]
+    sys.argv[1:] = arguments
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

@@ -24,12 +24,22 @@ def test_without_a_command_all_are_listed(arguments):
     assert all(f"  {name} " in result.stdout for name in COMMANDS)
 
 
+#: Each command, and what only its own help says.
+HELP = {
+    "prepare": "--ratings",
+    "train": "--recipe",
+    "export": "--top_k",
+    "serve": "--rest_api_port",
+    "ask": "recommend",
+    "demo": "--job_dir",
+}
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_reached_under_its_new_name(command):
     result = run(command, "--help")
     assert "Traceback" not in result.stderr
-    assert f"deep_recommender {command}" in result.stdout
-    assert "--" in result.stdout
+    assert HELP[command] in result.stdout
 
 
 def test_an_unknown_command_is_named_with_those_there_are():

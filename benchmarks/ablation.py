@@ -321,7 +321,11 @@ def make_rows(data: Data) -> Iterator[tuple[str, int, Callable[[], Any]]]:
                 train(data, model, seed)
                 seconds = time.monotonic() - start
                 model.save_weights(weights_path(student, seed))
-                return Row(model, model.interest), seconds, {}
+                return (
+                    Row(model, lambda ratings: model.answer(ratings).interest),
+                    seconds,
+                    {},
+                )
 
             yield student, seed, teach
 
@@ -336,7 +340,11 @@ def make_rows(data: Data) -> Iterator[tuple[str, int, Callable[[], Any]]]:
                     model, validation, counts, liked_from
                 ),
             }
-            return Row(model, model.scores), time.monotonic() - start, weights
+            return (
+                Row(model, lambda ratings: model.score(model.answer(ratings))),
+                time.monotonic() - start,
+                weights,
+            )
 
         yield "+ blended", seed, blend
 

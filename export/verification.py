@@ -282,8 +282,9 @@ def _score(
     """Returns what ranks items, and whether that is the predicted rating."""
     if rank_by == "rating" or not isinstance(model, TaughtAutoEncoder):
         return predictions.copy(), True
-    score = {"score": model.scores, "interest": model.interest}[rank_by]
-    return score(ratings).numpy(), False
+    answers = model.answer(ratings)
+    scores = answers.interest if rank_by == "interest" else model.score(answers)
+    return scores.numpy(), False
 
 
 def _to_sparse(users: Sequence[User], num_items: int) -> tf.SparseTensor:

@@ -1,9 +1,10 @@
 """Chooses on validation ratings how a model's answers are mixed."""
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.evaluation.ranking import RankingMetrics, rank_unrated
+from trainer.evaluation.comparison import Candidates, compare
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Weights of the rating in the score that are tried, per standard deviation
@@ -22,9 +23,6 @@ def choose_network_weight(
 
         weight = sum((f - t) (r - t)) / sum((f - t)^2)
 
-    A network does better on users whom it was trained on, a teacher on all
-    alike: choose on users of both kinds.
-
     Args:
         model: a trained model. Without a rating teacher its weight is 1.
         batches: pairs of training and validation ratings of the same users,
@@ -33,26 +31,27 @@ def choose_network_weight(
     Returns:
         The weight, which `model` has from now on.
     """
-    model.network_weight.assign(1.0)
-    teacher = model.rating_teacher
-    if teacher is None:
+    if model.rating_teacher is None:
+        model.network_weight.assign(1.0)
         return 1.0
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[batches.element_spec])
     def add_up(
-        ratings: tf.SparseTensor, held_out: tf.SparseTensor
+        batch: tuple[tf.SparseTensor, tf.SparseTensor],
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        taught = tf.gather_nd(teacher(ratings), held_out.indices)
-        network = tf.gather_nd(model(ratings), held_out.indices)
-        differences = network - taught
+        ratings, held_out = batch
+        answers = model.answer(ratings)
+        teacher = tf.gather_nd(answers.teacher, held_out.indices)
+        network = tf.gather_nd(answers.network, held_out.indices)
+        differences = network - teacher
         return (
-            tf.reduce_sum(differences * (held_out.values - taught)),
+            tf.reduce_sum(differences * (held_out.values - teacher)),
             tf.reduce_sum(differences**2),
         )
 
     gain = squares = 0.0
     for batch in batches:
-        batch_gain, batch_squares = add_up(*batch)
+        batch_gain, batch_squares = add_up(batch)
         gain += float(batch_gain)
         squares += float(batch_squares)
     weight = float(np.clip(gain / squares, 0, 1)) if squares > 0 else 1.0
@@ -63,7 +62,7 @@ def choose_network_weight(
 def choose_rating_weight(
     model: TaughtAutoEncoder,
     batches: tf.data.Dataset,
-    item_counts: np.ndarray,
+    item_counts: npt.NDArray[np.int64],
     liked_from: float,
 ) -> float:
     """Sets the weight of the predicted rating in the score that ranks.
@@ -79,24 +78,27 @@ def choose_rating_weight(
         and over all held-out items, which `model` has from now on.
     """
 
-    @tf.function(reduce_retracing=True)
-    def rank(ratings: tf.SparseTensor) -> list[tf.Tensor]:
-        model.rating_weight.assign(0.0)
-        interest = model.scores(ratings)
-        model.rating_weight.assign(1.0)
-        rating = model.scores(ratings) - interest
-        return [
-            rank_unrated(interest + weight * rating, ratings)
-            for weight in RATING_WEIGHTS
-        ]
+    def score_with_each_weight(ratings: tf.SparseTensor) -> Candidates:
+        answers = model.answer(ratings)
+        predictions = model.blend(answers.network, answers.teacher)
+        return Candidates(
+            ratings={},
+            scores={
+                str(weight): answers.interest
+                + weight * predictions / model.deviation
+                for weight in RATING_WEIGHTS
+            },
+        )
 
-    metrics = [RankingMetrics(item_counts, liked_from) for _ in RATING_WEIGHTS]
-    for ratings, held_out in batches:
-        indices, values = held_out.indices.numpy(), held_out.values.numpy()
-        for sums, ranked in zip(metrics, rank(ratings), strict=True):
-            sums.update(ranked.numpy(), indices, values)
-    results = [sums.result() for sums in metrics]
-    gains = [r["liked/ndcg@10"] + r["all/ndcg@10"] for r in results]
-    weight = RATING_WEIGHTS[int(np.argmax(gains))]
+    rankings = compare(
+        score_with_each_weight, batches, item_counts, liked_from
+    ).rankings
+    weight = max(
+        RATING_WEIGHTS,
+        key=lambda weight: (
+            rankings[str(weight)]["liked/ndcg@10"]
+            + rankings[str(weight)]["all/ndcg@10"]
+        ),
+    )
     model.rating_weight.assign(weight)
     return weight

@@ -1,10 +1,8 @@
 """Measures a trained model beside its teachers and baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
@@ -12,129 +10,107 @@ from data_prep.dataset.items import Items
 from trainer.autoencoder import AutoEncoder
 from trainer.blend_weights import choose_network_weight, choose_rating_weight
 from trainer.evaluation.baselines import BASELINES, Biases, Popularity
-from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.ranking import RankingMetrics, rank_unrated
-from trainer.rating_model import RatingModel
+from trainer.evaluation.comparison import Candidates, Comparison, compare
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
-#: Maps ratings `(batch_size, num_items)` to a score of every item.
-Scorer = Callable[[tf.SparseTensor], tf.Tensor]
+#: Name of the trained model among what is compared.
+_MODEL = "network"
 
 
-class JobMetrics:
-    """Measures the model of a job, its teachers and its baselines.
+def measure_job(
+    model: AutoEncoder | TaughtAutoEncoder,
+    items: Items,
+    liked_from: float,
+    validation: tf.data.Dataset,
+    test: tf.data.Dataset,
+) -> dict[str, Any]:
+    """Chooses how a trained model mixes its answers, and measures it.
 
     Args:
-        model: the model, made under `strategy`.
+        model: the trained model. The weights of a taught model's mixture are
+            chosen on the validation ratings, and set in it.
         items: the items, with the statistics of their training ratings.
         liked_from: the lowest rating of an item that is liked.
-        strategy: distributes the evaluation over devices.
+        validation: pairs of training and validation ratings.
+        test: pairs of training and test ratings, read once.
+
+    Returns:
+        What `train_and_evaluate` returns of it.
     """
-
-    def __init__(
-        self,
-        model: AutoEncoder | TaughtAutoEncoder,
-        items: Items,
-        liked_from: float,
-        strategy: tf.distribute.Strategy,
-    ) -> None:
-        self._model = model
-        self._items = items
-        self._liked_from = liked_from
-        self._strategy = strategy
-        with strategy.scope():
-            self._baselines: dict[str, RatingModel] = {
-                name: Biases(items.counts, items.means, centering)
-                for name, centering in BASELINES.items()
-            }
-        self._scorers: dict[str, Scorer] = {
-            "network": model,
-            "popularity": Popularity(items.counts),
-            "biases": self._baselines["biases"],
-        }
-        if isinstance(model, TaughtAutoEncoder):
-            self._scorers["network"] = model.scores
-            if model.rating_teacher is not None:
-                self._baselines["bayesian_factorization"] = model.rating_teacher
-                self._scorers["bayesian_factorization"] = model.rating_teacher
-            if model.interest_teacher is not None:
-                self._scorers["ease"] = model.interest_teacher
-
-    def choose_blend_weights(
-        self, validation: tf.data.Dataset
-    ) -> dict[str, float]:
-        """Chooses how a taught model mixes its answers; sets it in the model.
-
-        Args:
-            validation: pairs of training and validation ratings.
-
-        Returns:
-            `network_weight` and `rating_weight`; nothing for a model that
-            has no answers to mix.
-        """
-        model = self._model
-        if not isinstance(model, TaughtAutoEncoder):
-            return {}
-        weights = {}
-        if model.rating_teacher is not None:
-            weights["network_weight"] = choose_network_weight(model, validation)
-        weights["rating_weight"] = choose_rating_weight(
-            model, validation, self._items.counts, self._liked_from
-        )
-        return weights
-
-    def measure_baselines(
-        self, test: tf.data.Dataset
-    ) -> dict[str, dict[str, float]]:
-        """Computes the errors of each baseline and of the rating teacher.
-
-        Args:
-            test: pairs of training and test ratings.
-        """
-        return {
-            name: Evaluator(baseline, self._strategy)(test)
-            for name, baseline in self._baselines.items()
-        }
-
-    def measure_rankings(
-        self, test: tf.data.Dataset
-    ) -> dict[str, dict[str, float]]:
-        """Computes the ranking metrics of all that ranks, in one pass.
-
-        Args:
-            test: pairs of training and test ratings.
-
-        Returns:
-            What `RankingMetrics` computes, by the name of who ranks:
-            `network` is the model, by its score if it has one, else by the
-            predicted rating.
-        """
-        return _rank_all(
-            self._scorers, test, self._items.counts, self._liked_from
-        )
-
-
-def _rank_all(
-    scorers: Mapping[str, Scorer],
-    batches: tf.data.Dataset,
-    item_counts: npt.NDArray[np.int64],
-    liked_from: float,
-) -> dict[str, dict[str, float]]:
-    @tf.function(reduce_retracing=True)
-    def rank(ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
-        return {
-            name: rank_unrated(scorer(ratings), ratings)
-            for name, scorer in scorers.items()
-        }
-
+    weights = _choose_blend_weights(model, items, liked_from, validation)
+    on_validation = compare(
+        lambda ratings: Candidates({_MODEL: model(ratings)}, {}),
+        validation,
+        items.counts,
+        liked_from,
+    )
+    on_test = _compare_with_baselines(model, items, liked_from, test)
+    errors = on_test.errors
     metrics = {
-        name: RankingMetrics(item_counts, liked_from) for name in scorers
+        "validation": on_validation.errors[_MODEL],
+        "test": errors.pop(_MODEL),
+        "baselines": errors,
+        "ranking": on_test.rankings,
+        "liked_from": liked_from,
+        **({"blend_weights": weights} if weights else {}),
     }
-    for ratings, held_out in batches:
-        indices, values = held_out.indices.numpy(), held_out.values.numpy()
-        for name, ranked in rank(ratings).items():
-            metrics[name].update(ranked.numpy(), indices, values)
-    return {name: sums.result() for name, sums in metrics.items()}
+    metrics["beats_baselines"] = beats_baselines(metrics)
+    return metrics
+
+
+def _choose_blend_weights(
+    model: AutoEncoder | TaughtAutoEncoder,
+    items: Items,
+    liked_from: float,
+    validation: tf.data.Dataset,
+) -> dict[str, float]:
+    if not isinstance(model, TaughtAutoEncoder):
+        return {}
+    weights = {}
+    if model.rating_teacher is not None:
+        weights["network_weight"] = choose_network_weight(model, validation)
+    weights["rating_weight"] = choose_rating_weight(
+        model, validation, items.counts, liked_from
+    )
+    return weights
+
+
+def _compare_with_baselines(
+    model: AutoEncoder | TaughtAutoEncoder,
+    items: Items,
+    liked_from: float,
+    batches: tf.data.Dataset,
+) -> Comparison:
+    """Compares the model with its teachers and the baselines.
+
+    The model ranks by its score if it has one, else by the predicted rating.
+    """
+    baselines = {
+        name: Biases(items.counts, items.means, centering)
+        for name, centering in BASELINES.items()
+    }
+    popularity = Popularity(items.counts)
+
+    def answer(ratings: tf.SparseTensor) -> Candidates:
+        predicted = {name: model(ratings) for name, model in baselines.items()}
+        scores = {
+            "popularity": popularity(ratings),
+            "biases": predicted["biases"],
+        }
+        if not isinstance(model, TaughtAutoEncoder):
+            predicted[_MODEL] = scores[_MODEL] = model(ratings)
+            return Candidates(predicted, scores)
+        answers = model.answer(ratings)
+        predicted[_MODEL] = model.blend(answers.network, answers.teacher)
+        scores[_MODEL] = model.score(answers)
+        if model.rating_teacher is not None:
+            name = "bayesian_factorization"
+            predicted[name] = scores[name] = answers.teacher
+        if model.interest_teacher is not None:
+            scores["ease"] = model.interest_teacher(ratings)
+        return Candidates(predicted, scores)
+
+    return compare(answer, batches, items.counts, liked_from)
 
 
 def beats_baselines(metrics: Mapping[str, Any]) -> bool:

@@ -1,7 +1,7 @@
 """The deep autoencoder that learns from teachers: ratings and interest."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,6 +17,20 @@ from trainer.rating_model import RatingModel
 #: Glorot kernel of thousands of rows would start close to 0, where SELU is
 #: nearly linear.
 _INPUT_SCALE = 10.0
+
+
+class Answers(NamedTuple):
+    """What the parts of a `TaughtAutoEncoder` answer.
+
+    Attributes:
+        network: ratings, `(batch_size, num_asked)`, by the network.
+        teacher: ratings by its teacher; the network's if it has none.
+        interest: logits of the interest.
+    """
+
+    network: tf.Tensor
+    teacher: tf.Tensor
+    interest: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -347,45 +361,59 @@ class TaughtAutoEncoder(RatingModel):
         items: tf.Tensor | None = None,
         training: bool = False,
     ) -> tf.Tensor:
-        predictions, _ = self._predict(ratings, items, training)
-        return predictions
+        network, _ = self._ask_network(ratings, items, training)
+        if self.rating_teacher is None:
+            return network
+        # The validation after each epoch is of the network alone, which
+        # answers much faster than the teacher.
+        return tf.cond(
+            self.network_weight < 1,
+            lambda: self.blend(network, self.rating_teacher(ratings, items)),
+            lambda: network,
+        )
 
-    def interest(
+    def answer(
         self, ratings: tf.SparseTensor, items: tf.Tensor | None = None
-    ) -> tf.Tensor:
-        """Computes the logits of the users' interest in items.
+    ) -> Answers:
+        """Computes everything that is served, in its parts.
 
         Args:
             ratings: SparseTensor `(batch_size, num_items)`.
             items: as for a call.
-
-        Returns:
-            As a call.
         """
-        centered_ratings, _ = self.centering(ratings)
-        hidden = self.decode_hidden(self.encode(centered_ratings))
-        return self._output(self.interest_layer, hidden, items)
+        network, hidden = self._ask_network(ratings, items, training=False)
+        return Answers(
+            network=network,
+            teacher=(
+                network
+                if self.rating_teacher is None
+                else self.rating_teacher(ratings, items)
+            ),
+            interest=self._output(self.interest_layer, hidden, items),
+        )
 
-    def scores(
-        self, ratings: tf.SparseTensor, items: tf.Tensor | None = None
-    ) -> tf.Tensor:
+    def blend(self, network: tf.Tensor, teacher: tf.Tensor) -> tf.Tensor:
+        """Mixes the ratings of network and teacher into those served."""
+        return teacher + self.network_weight * (network - teacher)
+
+    def score(self, answers: Answers) -> tf.Tensor:
         """Computes what ranks items: the interest and some of the rating.
 
         Args:
-            ratings: SparseTensor `(batch_size, num_items)`.
-            items: as for a call.
+            answers: what `answer` returned.
 
         Returns:
-            As a call, the higher the better.
+            `(batch_size, num_asked)`, float32, the higher the better.
         """
-        predictions, hidden = self._predict(ratings, items, training=False)
-        interest = self._output(self.interest_layer, hidden, items)
-        return interest + self.rating_weight * predictions / self.deviation
+        predictions = self.blend(answers.network, answers.teacher)
+        return (
+            answers.interest + self.rating_weight * predictions / self.deviation
+        )
 
-    def _predict(
+    def _ask_network(
         self, ratings: tf.SparseTensor, items: tf.Tensor | None, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Computes the ratings that are served, and the last hidden layer."""
+        """Computes the network's ratings, and its last hidden layer."""
         centered_ratings, user_offsets = self.centering(ratings)
         code = self.dropout(self.encode(centered_ratings), training=training)
         hidden = self.decode_hidden(code)
@@ -394,25 +422,7 @@ class TaughtAutoEncoder(RatingModel):
             user_offsets,
             items,
         )
-        if self.rating_teacher is not None:
-            # The validation after each epoch is of the network alone, which
-            # answers much faster than the teacher.
-            predictions = tf.cond(
-                self.network_weight < 1,
-                lambda: self._blend(predictions, ratings, items),
-                lambda: predictions,
-            )
         return predictions, hidden
-
-    def _blend(
-        self,
-        predictions: tf.Tensor,
-        ratings: tf.SparseTensor,
-        items: tf.Tensor | None,
-    ) -> tf.Tensor:
-        """Mixes the network's predictions with its teacher's."""
-        taught = self.rating_teacher(ratings, items)
-        return taught + self.network_weight * (predictions - taught)
 
     def train_step(self, ratings: tf.SparseTensor) -> dict[str, tf.Tensor]:
         """Updates the weights `1 + num_refeeds` times.

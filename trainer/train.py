@@ -19,7 +19,7 @@ from trainer.config import PRECISIONS, Config
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import evaluation_batches, training_batches
-from trainer.job_metrics import JobMetrics, beats_baselines
+from trainer.job_metrics import measure_job
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
@@ -157,20 +157,18 @@ def train_and_evaluate(
 
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     restore_best_weights(model, paths)
-    job_metrics = JobMetrics(model, items, distribution.liked_from, strategy)
-    blend_weights = job_metrics.choose_blend_weights(held_out("validation"))
-    if blend_weights:
-        checkpoints.save_best_again()
-    metrics: dict[str, Any] = {
+    metrics = {
         "best_epoch": checkpoints.best_epoch,
-        "validation": evaluate(held_out("validation")),
-        "test": evaluate(held_out("test")),
-        "baselines": job_metrics.measure_baselines(held_out("test")),
-        "ranking": job_metrics.measure_rankings(held_out("test")),
-        "liked_from": distribution.liked_from,
-        **({"blend_weights": blend_weights} if blend_weights else {}),
+        **measure_job(
+            model,
+            items,
+            distribution.liked_from,
+            held_out("validation"),
+            held_out("test"),
+        ),
     }
-    metrics["beats_baselines"] = beats_baselines(metrics)
+    if "blend_weights" in metrics:
+        checkpoints.save_best_again()
     write_json(paths.metrics_file, metrics)
     return metrics
 

@@ -1,11 +1,8 @@
 """Ratings of the whole catalog by ridge encoders, fast for a few users."""
 
-import math
-
-import numpy as np
 import tensorflow as tf
 
-from trainer.teachers.ridge_encoders import RidgeEncoders
+from trainer.teachers.ridge_encoders import LatentMoments, RidgeEncoders
 
 
 class RidgeDecoder:
@@ -26,7 +23,7 @@ class RidgeDecoder:
 
     def __init__(self, encoders: RidgeEncoders) -> None:
         self._encoders = encoders
-        self._thresholds = encoders.thresholds.numpy()
+        self._thresholds = encoders.thresholds.numpy().mean(axis=0)
         self._values = encoders.values.numpy()
         # (num_samples, 1 + rank, num_items)
         kernels = encoders.item_factors.numpy().transpose(1, 2, 0)
@@ -71,25 +68,10 @@ class RidgeDecoder:
         return mean + deviation * latents
 
     def _expect_classes(self, biases: tf.Tensor, codes: tf.Tensor) -> tf.Tensor:
-        # The probability that the latent rating is above a threshold is
-        #
-        #     cdf(latent - threshold)
-        #         = erfc(threshold * root - latent * root) / 2
-        root = math.sqrt(0.5)
-        thresholds = root * self._thresholds
-        steps = np.diff(self._values) / (2 * self._encoders.num_samples)
-        biases, codes = -root * biases, -root * codes
-        answers = tf.constant(self._values[0])
+        moments = LatentMoments()
         for sample, kernel in enumerate(self._kernels):
-            latents = biases[:, sample] + tf.matmul(
-                codes[:, sample], tf.convert_to_tensor(kernel)
+            moments.add(
+                biases[:, sample]
+                + tf.matmul(codes[:, sample], tf.convert_to_tensor(kernel))
             )
-            answers += tf.add_n(
-                [
-                    step * tf.math.erfc(latents + threshold)
-                    for step, threshold in zip(
-                        steps, thresholds[sample], strict=True
-                    )
-                ]
-            )
-        return answers
+        return moments.expected_ratings(self._thresholds, self._values)

@@ -142,6 +142,7 @@ def test_an_export_holds_the_numbers_of_the_notebook(recommender, tmp_path):
     assert os.path.exists(f"{version}/saved_model.pb")
 
 
+@pytest.mark.slow
 def test_a_path_trains_as_its_table_does(recommender, ratings, tmp_path):
     path = tmp_path / "ratings.csv"
     ratings.to_csv(path, index=False)
@@ -149,6 +150,7 @@ def test_a_path_trains_as_its_table_does(recommender, ratings, tmp_path):
     assert by_path.metrics == recommender.metrics
 
 
+@pytest.mark.slow
 def test_fitting_again_goes_on_with_the_job(ratings, tmp_path):
     settings = {**SMALL, "num_epochs": 2}
     first = Recommender(job_dir=tmp_path / "job", **settings)
@@ -172,6 +174,7 @@ def test_a_user_without_ratings_gets_an_answer(recommender):
     assert recommender.recommend({}, k=4).num_rows == 4
 
 
+@pytest.mark.slow
 def test_a_temporary_job_goes_when_python_ends(synthetic_data):
     script = (
         "from deep_recommender import Recommender\n"

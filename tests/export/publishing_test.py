@@ -243,6 +243,7 @@ def test_the_length_to_pad_to_can_be_chosen(exported):
     assert length == 48
 
 
+@pytest.mark.slow
 def test_without_data_and_metrics_a_job_can_be_exported_all_the_same(
     trained_job, tmp_path
 ):

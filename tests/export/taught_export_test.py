@@ -45,7 +45,13 @@ def write_version(job, path, rank_by="score"):
     return signatures
 
 
-@pytest.mark.parametrize("rank_by", RANK_BY)
+@pytest.mark.parametrize(
+    "rank_by",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name != "score"))
+        for name in RANK_BY
+    ],
+)
 def test_the_cpp_loader_answers_like_the_keras_model(
     taught_job, synthetic_data, trained_job, tmp_path, rank_by
 ):

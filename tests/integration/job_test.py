@@ -134,6 +134,7 @@ def test_started_again_a_finished_job_repeats_its_answer(job, synthetic_data):
     assert [path.name for path in (job_dir / "export").iterdir()] == ["1"]
 
 
+@pytest.mark.slow
 def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     tmp_path, synthetic_data
 ):
@@ -235,6 +236,7 @@ def test_another_configuration_is_told_in_one_line(job, synthetic_data):
     assert "learning_rate was" in error_line(errors)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_later(
     tmp_path, synthetic_data
 ):
@@ -262,6 +264,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_job_goes_on_later(
     assert code == 0, errors
 
 
+@pytest.mark.slow
 def test_the_source_distribution_runs_away_from_the_source_tree(
     tmp_path, synthetic_data
 ):

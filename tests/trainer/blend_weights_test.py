@@ -25,14 +25,18 @@ def data():
 
 
 def to_batches(ratings, rated, held_out):
-    """Two batches of training and held-out ratings."""
-    return [
-        (
-            to_sparse(ratings[users], rated[users]),
-            to_sparse(ratings[users], held_out[users]),
-        )
-        for users in (slice(0, 40), slice(40, 60))
-    ]
+    """Batches of 40 and 20 users' training and held-out ratings."""
+    spec = tf.SparseTensorSpec([None, ratings.shape[1]], tf.float32)
+    return tf.data.Dataset.from_generator(
+        lambda: (
+            (
+                to_sparse(ratings[users], rated[users]),
+                to_sparse(ratings[users], held_out[users]),
+            )
+            for users in (slice(0, 40), slice(40, 60))
+        ),
+        output_signature=(spec, spec),
+    )
 
 
 def test_the_network_weight_is_the_one_of_least_squared_error(data):
@@ -77,7 +81,7 @@ def test_the_rating_weight_is_the_one_of_the_highest_ndcg(data):
         model.rating_weight.assign(rating_weight)
         metrics = RankingMetrics(counts, liked_from=3.0)
         metrics.update(
-            rank_unrated(model.scores(inputs), inputs).numpy(),
+            rank_unrated(model.score(model.answer(inputs)), inputs).numpy(),
             answers.indices.numpy(),
             answers.values.numpy(),
         )

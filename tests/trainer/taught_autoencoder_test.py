@@ -122,7 +122,10 @@ def test_the_student_of_a_perfect_teacher_converges_to_it(student, users):
 def test_the_student_ranks_as_its_interest_teacher_does(student):
     ratings, rated, teacher = low_rank_data()
     inputs = to_sparse(ratings, rated)
-    logits, scores = student.interest(inputs).numpy(), teacher(inputs).numpy()
+    logits, scores = (
+        student.answer(inputs).interest.numpy(),
+        teacher(inputs).numpy(),
+    )
     correlations = [
         np.corrcoef(*pair)[0, 1] for pair in zip(logits, scores, strict=True)
     ]
@@ -156,7 +159,9 @@ def test_the_scale_of_the_ratings_does_not_matter(unit):
         models[1](inputs[1]) / unit, models[0](inputs[0]), atol=0.01
     )
     np.testing.assert_allclose(
-        models[1].interest(inputs[1]), models[0].interest(inputs[0]), atol=0.01
+        models[1].answer(inputs[1]).interest,
+        models[0].answer(inputs[0]).interest,
+        atol=0.01,
     )
 
 
@@ -342,27 +347,27 @@ def test_scores_are_interest_and_some_deviations_of_the_rating():
     ratings, rated, teacher = low_rank_data()
     model = taught_model(ratings, rated, teacher)
     inputs = to_sparse(ratings, rated)
-    np.testing.assert_allclose(model.scores(inputs), model.interest(inputs))
+    answers = model.answer(inputs)
+    np.testing.assert_allclose(model.score(answers), answers.interest)
     model.rating_weight.assign(0.5)
     np.testing.assert_allclose(
-        model.scores(inputs),
-        model.interest(inputs) + 0.5 * model(inputs) / ratings[rated].std(),
+        model.score(answers),
+        answers.interest + 0.5 * model(inputs) / ratings[rated].std(),
         atol=1e-4,
     )
 
 
-@pytest.mark.parametrize("method", ["__call__", "interest", "scores"])
-def test_asked_items_are_columns_of_the_catalog(method):
+def test_asked_items_are_columns_of_the_catalog():
     ratings, rated, teacher = low_rank_data()
     model = taught_model(ratings, rated, teacher)
-    inputs = to_sparse(ratings, rated)
-    answer = getattr(model, method)
-    items = tf.constant([7, 3, 7], tf.int64)
-    np.testing.assert_allclose(
-        answer(inputs, items),
-        tf.gather(answer(inputs), items, axis=1),
-        atol=1e-5,
-    )
+    inputs, items = to_sparse(ratings, rated), tf.constant([3, 0, 3], tf.int64)
+    for asked, catalog in (
+        (model(inputs, items), model(inputs)),
+        *zip(model.answer(inputs, items), model.answer(inputs), strict=True),
+    ):
+        np.testing.assert_allclose(
+            asked, tf.gather(catalog, items, axis=1), atol=1e-5
+        )
 
 
 def test_an_empty_history_has_finite_answers_and_updates():
@@ -370,7 +375,8 @@ def test_an_empty_history_has_finite_answers_and_updates():
     rated[:2] = False
     model = taught_model(ratings, rated, teacher, num_epochs=1)
     inputs = to_sparse(ratings[:3], rated[:3])
-    for answer in (model(inputs), model.interest(inputs), model.scores(inputs)):
+    answers = model.answer(inputs)
+    for answer in (model(inputs), answers.interest, model.score(answers)):
         assert np.all(np.isfinite(answer))
 
 
@@ -382,7 +388,9 @@ def test_the_config_makes_the_same_model_again():
     assert copy.get_config() == model.get_config()
     copy.set_weights(model.get_weights())
     inputs = to_sparse(ratings, rated)
-    np.testing.assert_array_equal(copy.scores(inputs), model.scores(inputs))
+    np.testing.assert_array_equal(
+        copy.score(copy.answer(inputs)), model.score(model.answer(inputs))
+    )
     np.testing.assert_array_equal(copy(inputs), model(inputs))
 
 

@@ -113,6 +113,7 @@ def test_a_taught_job_is_read_back_with_its_teachers_and_weights(
         assert rmse == pytest.approx(expected["rmse"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_job_stopped_anywhere_ends_as_one_that_was_not(
     finished, tmp_path, synthetic_data, monkeypatch
 ):
@@ -138,6 +139,7 @@ def test_a_job_stopped_anywhere_ends_as_one_that_was_not(
         np.testing.assert_array_equal(variable, expected)
 
 
+@pytest.mark.slow
 def test_test_ratings_change_neither_weights_nor_choices(
     finished, tmp_path, synthetic_data
 ):

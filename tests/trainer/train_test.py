@@ -49,6 +49,7 @@ def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
     assert metrics["test"]["mae"] < 0.7 * biases["mae"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_job_in_half_precision_comes_close(
     finished, tmp_path, synthetic_data, precision
@@ -315,6 +316,7 @@ def test_a_directory_that_is_not_prepared_data_is_refused(tmp_path):
         run(tmp_path / "job", str(tmp_path))
 
 
+@pytest.mark.slow
 def test_two_replicas_train_like_one(tmp_path, synthetic_data, two_replicas):
     _, metrics = run(
         tmp_path / "one", synthetic_data, dropout_rate=0.0, num_epochs=2

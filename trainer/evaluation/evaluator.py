@@ -22,12 +22,7 @@ class Evaluator:
     ) -> None:
         self._model = model
         self._strategy = strategy
-
-        @tf.function(reduce_retracing=True)
-        def step(batch: Any) -> None:
-            strategy.run(model.test_step, args=(batch,))
-
-        self._step = step
+        self._step: Any = None
 
     def __call__(self, batches: tf.data.Dataset) -> dict[str, float]:
         """Computes the metrics over all held-out ratings.
@@ -46,11 +41,23 @@ class Evaluator:
             `rmse` and `mae`, on the scale of the ratings, and `num_ratings`,
             the number of held-out ratings.
         """
+        distributed = self._strategy.experimental_distribute_dataset(batches)
+        if self._step is None:
+            self._step = self._trace(distributed.element_spec)
         self._model.reset_metrics()
-        for batch in self._strategy.experimental_distribute_dataset(batches):
+        for batch in distributed:
             self._step(batch)
         return {
             "rmse": float(self._model.rmse.result()),
             "mae": float(self._model.mae.result()),
             "num_ratings": int(tf.convert_to_tensor(self._model.rmse.count)),
         }
+
+    def _trace(self, spec: Any) -> Any:
+        """Makes the graph of a batch of any size."""
+
+        @tf.function(input_signature=[spec])
+        def step(batch: Any) -> None:
+            self._strategy.run(self._model.test_step, args=(batch,))
+
+        return step

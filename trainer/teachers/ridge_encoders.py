@@ -55,7 +55,7 @@ class RidgeEncoders(RatingModel):
     On a continuous scale `t` is the standardized rating. On an ordinal scale
     the rating is the number of thresholds below `t`: `t` is replaced by its
     expectation, given the rating and the code so far, and the regression
-    repeated. The answer is the expected rating.
+    repeated. The answer is the expected rating (see `LatentMoments`).
 
     What a sample says of nearly empty histories, it extrapolates. So the
     answer is a mean of biases and samples, in which the biases weigh as much
@@ -151,12 +151,19 @@ class RidgeEncoders(RatingModel):
             seed,
         )
         model.centering.set_statistics(counts, means)
-        model.item_factors.assign(posterior.item_factors.transpose(1, 0, 2))
+        # The level that offsets and thresholds have in common says nothing.
+        thresholds = posterior.thresholds
+        item_factors = posterior.item_factors.copy()
+        if posterior.is_ordinal:
+            levels = thresholds.mean(axis=1, keepdims=True)
+            thresholds = thresholds - levels
+            item_factors[..., 0] -= levels
+        model.item_factors.assign(item_factors.transpose(1, 0, 2))
         model.implicit.assign(posterior.implicit.transpose(1, 0, 2))
         model.prior_mean.assign(posterior.prior_mean)
         model.prior_precision.assign(posterior.prior_precision)
         model.noise_precision.assign(posterior.noise_precision)
-        model.thresholds.assign(posterior.thresholds)
+        model.thresholds.assign(thresholds)
         model.values.assign(posterior.values)
         return model
 
@@ -355,7 +362,7 @@ class RidgeEncoders(RatingModel):
         )
 
     def _decode(self, codes: tf.Tensor, samples: _Samples) -> tf.Tensor:
-        """Computes the mean over the samples of the expected ratings.
+        """Computes the expected ratings.
 
         Args:
             codes: `(batch_size, num_samples, 1 + rank)`.
@@ -373,25 +380,17 @@ class RidgeEncoders(RatingModel):
                 _flatten(codes), _flatten(factors), transpose_b=True
             ) + tf.reduce_sum(offsets, axis=1)
             return self.values[0] + self.values[1] * latents / num_samples
-        # Taken apart once: each slice would be four nodes of the graph.
-        steps = tf.unstack((self.values[1:] - self.values[:-1]) / num_samples)
-        parts = zip(
+        moments = LatentMoments()
+        for offset, code, factor in zip(
             tf.unstack(offsets, axis=1),
             tf.unstack(codes, num_samples, axis=1),
             tf.unstack(factors, axis=1),
-            tf.unstack(samples.thresholds),
             strict=True,
+        ):
+            moments.add(offset + tf.matmul(code, factor, transpose_b=True))
+        return moments.expected_ratings(
+            tf.reduce_mean(samples.thresholds, axis=0), self.values
         )
-        answers = tf.fill(
-            [tf.shape(codes)[0], tf.shape(factors)[0]], self.values[0]
-        )
-        for offset, code, factor, thresholds in parts:
-            latents = offset + tf.matmul(code, factor, transpose_b=True)
-            for step, threshold in zip(
-                steps, tf.unstack(thresholds), strict=True
-            ):
-                answers += step * _normal_cdf(latents - threshold)
-        return answers
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -403,6 +402,55 @@ class RidgeEncoders(RatingModel):
             "damping": self.damping,
             "seed": self.seed,
         }
+
+
+class LatentMoments:
+    """Mean and variance over samples of latent ratings, summed up one by one.
+
+    The expected rating of an ordinal scale is a sum of the probabilities that
+    latent rating and noise exceed a threshold. Over samples of the posterior
+    the latent rating is close to Gaussian, and then
+
+        mean of cdf(latent - threshold)
+            = cdf((mean - threshold) / sqrt(1 + variance))
+
+    So one distribution function per threshold does for all samples.
+    """
+
+    def __init__(self) -> None:
+        self._num_samples = 0
+        self._sum: Any = 0.0
+        self._squares: Any = 0.0
+
+    def add(self, latents: tf.Tensor) -> None:
+        """Adds a sample: latent ratings relative to its mean threshold."""
+        self._num_samples += 1
+        self._sum += latents
+        self._squares += latents * latents
+
+    def expected_ratings(
+        self, thresholds: tf.Tensor, values: tf.Tensor
+    ) -> tf.Tensor:
+        """Computes the expected ratings, of the shape of the latent ratings.
+
+        Args:
+            thresholds: `(num_classes - 1,)`, ascending, of mean 0.
+            values: `(num_classes,)`, the ratings of the scale.
+        """
+        mean = self._sum / self._num_samples
+        variance = tf.maximum(self._squares / self._num_samples - mean**2, 0.0)
+        # cdf(x) = erfc(-x sqrt(1/2)) / 2
+        scale = -tf.math.rsqrt(2.0 * (1.0 + variance))
+        scaled_mean = mean * scale
+        steps = tf.unstack(values[1:] - values[:-1])
+        return values[0] + tf.add_n(
+            [
+                0.5 * step * tf.math.erfc(scaled_mean - threshold * scale)
+                for step, threshold in zip(
+                    steps, tf.unstack(thresholds), strict=True
+                )
+            ]
+        )
 
 
 def _with_ones(factors: tf.Tensor) -> tf.Tensor:

@@ -1,3 +1,5 @@
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,34 +25,48 @@ HISTORIES = [
     [(item_id, float(place % 6)) for place, item_id in enumerate(ITEM_IDS[:9])],
 ]
 
-#: What ranks -> the Keras model's answer that is the score.
+#: What ranks -> what the Keras model says of it.
 SCORES = {
-    "score": lambda model: model.scores,
-    "rating": lambda model: model,
-    "interest": lambda model: model.interest,
+    "score": lambda model, ratings: model.score(model.answer(ratings)),
+    "rating": lambda model, ratings: model(ratings),
+    "interest": lambda model, ratings: model.answer(ratings).interest,
 }
+
+#: Name -> arguments of a model.
+MODELS = {
+    "classes": {"is_ordinal": True, "network_weight": 0.4},
+    "real": {"is_ordinal": False, "network_weight": 0.4},
+    "encoders_alone": {"network_weight": 0.0},
+    "network_alone": {"network_weight": 1.0},
+    "interest": {"rating_weight": 0.0},
+}
+
+
+@pytest.fixture(params=MODELS)
+def model(request):
+    return make_taught_model(len(ITEM_IDS), **MODELS[request.param])
 
 
 @pytest.fixture(
     params=[
-        {"is_ordinal": True, "network_weight": 0.4},
-        {"is_ordinal": False, "network_weight": 0.4},
-        {"network_weight": 0.0},
-        {"network_weight": 1.0},
-        {"rating_weight": 0.0},
+        *((name, "score") for name in MODELS),
+        *(("classes", name) for name in SCORES if name != "score"),
     ],
-    ids=["classes", "real", "encoders_alone", "network_alone", "interest"],
+    ids=" by ".join,
 )
-def model(request):
-    return make_taught_model(len(ITEM_IDS), **request.param)
+def ranked_model(request):
+    """A model, what it ranks by, and its scores of ratings."""
+    name, rank_by = request.param
+    model = make_taught_model(len(ITEM_IDS), **MODELS[name])
+    return model, rank_by, functools.partial(SCORES[rank_by], model)
 
 
-@pytest.mark.parametrize("rank_by", SCORES)
-def test_recommendations_are_the_model_s_highest_scores(model, rank_by):
+def test_recommendations_are_the_model_s_highest_scores(ranked_model):
+    model, rank_by, score = ranked_model
     signatures = make_signatures(model, ITEM_IDS, rank_by=rank_by)
     answer = ask(signatures.recommend, HISTORIES)
     for row, history in enumerate(HISTORIES):
-        scores = model_predictions(SCORES[rank_by](model), ITEM_IDS, history)
+        scores = model_predictions(score, ITEM_IDS, history)
         ratings = model_predictions(model, ITEM_IDS, history)
         scores[[ITEM_IDS.index(item_id) for item_id, _ in history]] = -np.inf
         order = np.argsort(-scores)[: min(4, len(ITEM_IDS) - len(history))]
@@ -66,8 +82,8 @@ def test_recommendations_are_the_model_s_highest_scores(model, rank_by):
             assert not answer[name][row, len(order) :].any()
 
 
-@pytest.mark.parametrize("rank_by", SCORES)
-def test_candidates_are_ranked_by_the_same_scores(model, rank_by):
+def test_candidates_are_ranked_by_the_same_scores(ranked_model):
+    model, rank_by, _ = ranked_model
     signatures = make_signatures(model, ITEM_IDS, top_k=12, rank_by=rank_by)
     answer = ask(
         signatures.recommend_from,
@@ -115,8 +131,8 @@ def test_codes_are_the_network_s(model):
         )
 
 
-@pytest.mark.parametrize("rank_by", SCORES)
-def test_contributions_are_those_of_leaving_each_rating_out(model, rank_by):
+def test_contributions_are_those_of_leaving_each_rating_out(ranked_model):
+    model, rank_by, score = ranked_model
     signatures = make_signatures(model, ITEM_IDS, rank_by=rank_by)
     # The second target of the first user is rated itself.
     targets = ["item-9", "item-3"]
@@ -126,7 +142,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(model, rank_by):
         target_item_ids=[targets] * 4,
     )
     for row, history in enumerate(HISTORIES):
-        contributions = leave_one_out(SCORES[rank_by](model), ITEM_IDS, history)
+        contributions = leave_one_out(score, ITEM_IDS, history)
         for column, target in enumerate((9, 3)):
             of_each = {
                 item_id.encode(): contribution
@@ -162,7 +178,9 @@ def test_a_history_longer_than_a_chunk_is_explained_whole():
         [history],
         target_item_ids=[["item-155"]],
     )
-    contributions = leave_one_out(model.scores, item_ids, history)[:, 155]
+    contributions = leave_one_out(
+        functools.partial(SCORES["score"], model), item_ids, history
+    )[:, 155]
     np.testing.assert_allclose(
         np.abs(answer["contributions"][0, 0]),
         np.sort(np.abs(contributions))[::-1][:NUM_REASONS],
@@ -191,7 +209,9 @@ def test_a_model_without_teachers_is_served_too():
     # It has no effect without a teacher.
     model.network_weight.assign(0.0)
     answer = ask(make_signatures(model, ITEM_IDS).recommend, [HISTORIES[1]])
-    scores = model_predictions(model.scores, ITEM_IDS, [])
+    scores = model_predictions(
+        functools.partial(SCORES["score"], model), ITEM_IDS, []
+    )
     np.testing.assert_allclose(
         answer["scores"][0], np.sort(scores)[::-1][:4], atol=1e-5
     )

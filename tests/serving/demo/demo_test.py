@@ -491,6 +491,7 @@ def test_ratings_are_given_on_the_scale_of_the_model(
     assert width_of_content(page) == 320
 
 
+@pytest.mark.slow
 def test_the_page_says_that_the_model_is_away_and_goes_on_when_it_is_back(
     job_dir, page
 ):

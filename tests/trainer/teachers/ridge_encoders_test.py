@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from trainer.evaluation.baselines import Biases
 from trainer.teachers.bayesian_factorization import Posterior
-from trainer.teachers.ridge_encoders import RidgeEncoders
+from trainer.teachers.ridge_encoders import LatentMoments, RidgeEncoders
 
 NORMAL = statistics.NormalDist()
 NUM_ITEMS, NUM_SAMPLES, RANK = 9, 3, 2
@@ -50,7 +50,7 @@ def make_model(is_ordinal):
 
 
 def predict_one(posterior, sample, items, values):
-    """One user's answer of one sample, in float64."""
+    """One user's latent ratings in one sample, in float64."""
     offsets = posterior.item_factors[sample, :, 0].astype(float)
     factors = posterior.item_factors[sample].astype(float)
     factors[:, 0] = 1
@@ -72,8 +72,7 @@ def predict_one(posterior, sample, items, values):
 
     if not posterior.is_ordinal:
         mean, scale = posterior.values
-        code = regress((values - mean) / scale)
-        return mean + scale * (offsets + factors @ code)
+        return offsets + factors @ regress((values - mean) / scale)
     bounds = np.array([-np.inf, *posterior.thresholds[sample], np.inf])
     classes = np.searchsorted(VALUES, values)
     code = prior_mean
@@ -84,13 +83,29 @@ def predict_one(posterior, sample, items, values):
             mass = NORMAL.cdf(high) - NORMAL.cdf(low)
             latents.append(mean + (NORMAL.pdf(low) - NORMAL.pdf(high)) / mass)
         code = regress(np.array(latents))
-    probabilities = np.diff(
-        [
-            [NORMAL.cdf(bound - latent) for bound in bounds]
-            for latent in offsets + factors @ code
-        ]
-    )
-    return probabilities @ VALUES
+    return offsets + factors @ code
+
+
+def expect_rating(posterior, latents):
+    """Expected ratings by the latent ones of all samples, in float64."""
+    if not posterior.is_ordinal:
+        mean, scale = posterior.values
+        return mean + scale * latents.mean(axis=0)
+    levels = posterior.thresholds.mean(axis=1, keepdims=True)
+    thresholds = (posterior.thresholds - levels).mean(axis=0)
+    latents = latents - levels
+    means, deviations = latents.mean(axis=0), latents.std(axis=0)
+    ratings = np.full(len(means), posterior.values[0])
+    for step, threshold in zip(
+        np.diff(posterior.values), thresholds, strict=True
+    ):
+        ratings += step * np.array(
+            [
+                NORMAL.cdf((mean - threshold) / np.sqrt(1 + deviation**2))
+                for mean, deviation in zip(means, deviations, strict=True)
+            ]
+        )
+    return ratings
 
 
 @pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
@@ -101,12 +116,14 @@ def test_the_answer_is_that_of_numpy(is_ordinal):
     indices, values = RATINGS.indices.numpy(), RATINGS.values.numpy()
     for user in range(5):
         own = indices[:, 0] == user
-        samples = np.mean(
-            [
-                predict_one(posterior, s, indices[own, 1], values[own])
-                for s in range(NUM_SAMPLES)
-            ],
-            axis=0,
+        samples = expect_rating(
+            posterior,
+            np.array(
+                [
+                    predict_one(posterior, s, indices[own, 1], values[own])
+                    for s in range(NUM_SAMPLES)
+                ]
+            ),
         )
         share = own.sum() / (own.sum() + 2)
         np.testing.assert_allclose(
@@ -114,6 +131,22 @@ def test_the_answer_is_that_of_numpy(is_ordinal):
             biases[user] + share * (samples - biases[user]),
             rtol=1e-4,
         )
+
+
+def test_gaussian_latent_ratings_give_the_mean_over_samples():
+    rng = np.random.default_rng(0)
+    means, deviations = rng.normal(0, 2, 50), rng.uniform(0, 1.5, 50)
+    thresholds = np.array([-1.5, -0.5, 0.6, 1.4])
+    moments, ratings = LatentMoments(), []
+    for latents in rng.normal(means, deviations, (4000, 50)):
+        moments.add(tf.constant(latents))
+        cdf = [[NORMAL.cdf(x) for x in latents - t] for t in thresholds]
+        ratings.append(1 + np.sum(cdf, axis=0))
+    np.testing.assert_allclose(
+        moments.expected_ratings(thresholds, np.arange(1.0, 6)),
+        np.mean(ratings, axis=0),
+        atol=0.02,
+    )
 
 
 @pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])

@@ -101,13 +101,14 @@ def leave_one_out(score, item_ids, history):
     Returns:
         `(num_ratings, num_items)`, in the order of the history.
     """
-    whole = model_predictions(score, item_ids, history)
-    return np.array(
-        [
-            whole
-            - model_predictions(
-                score, item_ids, history[:position] + history[position + 1 :]
-            )
-            for position in range(len(history))
-        ]
-    ).reshape(len(history), len(item_ids))
+    # The whole history, and one without each of its ratings.
+    histories = [
+        history,
+        *(history[:p] + history[p + 1 :] for p in range(len(history))),
+    ]
+    whole, *without = score(
+        tf.sparse.concat(0, [to_sparse(item_ids, kept) for kept in histories])
+    ).numpy()
+    return np.reshape(
+        [whole - scores for scores in without], (len(history), len(item_ids))
+    )

@@ -14,6 +14,7 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json
+from data_prep.dataset.manifest import read_manifest
 from deep_recommender.catalog import Catalog
 from deep_recommender.preparation import prepare, prepared_directory
 from deep_recommender.signature_runner import History, SignatureRunner
@@ -25,7 +26,7 @@ from trainer.config import Config
 from trainer.distribution import create_strategy
 from trainer.job_paths import JobPaths
 from trainer.job_record import TrainedJob, find_training_data, load_job
-from trainer.recipes import DEFAULT_RECIPE, RECIPES
+from trainer.recipes import DEFAULT_RECIPE, make_config
 from trainer.train import train_and_evaluate
 
 #: A user's ratings: item id or title -> rating, or such pairs.
@@ -66,7 +67,9 @@ class Recommender:
         job_dir: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> None:
-        self.config = _create_config(recipe, settings)
+        _check_names(settings)
+        self.config = make_config(recipe, settings)
+        self._settings: tuple[str, dict[str, Any]] | None = recipe, settings
         if job_dir is None:
             directory = tempfile.TemporaryDirectory(prefix="deep_recommender-")
             # Goes with the recommender, without the warning of the directory.
@@ -100,6 +103,7 @@ class Recommender:
         )
         recommender = cls.__new__(cls)
         recommender.config = trained.job.config
+        recommender._settings = None
         recommender._paths = paths
         recommender._trained = trained
         return recommender
@@ -180,6 +184,9 @@ class Recommender:
                     rating_column=rating_column,
                     timestamp_column=timestamp_column,
                 )
+            if self._settings is not None:
+                num_users = read_manifest(data_dir).num_users
+                self.config = make_config(*self._settings, num_users)
             train_and_evaluate(
                 self.config, data_dir, self._paths, create_strategy()
             )
@@ -466,12 +473,7 @@ def _load(paths: JobPaths, data_dir: str | None) -> _Trained:
     )
 
 
-def _create_config(recipe: str, settings: dict[str, Any]) -> Config:
-    if recipe not in RECIPES:
-        raise UserError(
-            f"`recipe` must be one of {', '.join(RECIPES)}. Received:"
-            f" recipe={recipe!r}"
-        )
+def _check_names(settings: Mapping[str, Any]) -> None:
     names = [field.name for field in dataclasses.fields(Config)]
     for name in settings:
         if name not in names:
@@ -479,7 +481,6 @@ def _create_config(recipe: str, settings: dict[str, Any]) -> Config:
                 f"a job has no setting {name!r}. Its settings are:"
                 f" {', '.join(names)}."
             )
-    return dataclasses.replace(RECIPES[recipe], **settings)
 
 
 def _copy_directory(source: str, target: str) -> None:

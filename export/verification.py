@@ -204,10 +204,7 @@ def check_predictions(
     scale = (job.data.rating_min, job.data.rating_max)
     ids = np.array(job.items.item_ids, object)
     ratings = _to_sparse(users, len(ids))
-    predictions = job.model(ratings, training=False).numpy()
-    scores, is_rating = _score(
-        job.model, ratings, predictions, settings.rank_by
-    )
+    predictions, scores, is_rating = _ask(job.model, ratings, settings.rank_by)
     width = scale[1] - scale[0]
     score_unit = width if is_rating else 1.0
     if settings.clip_predictions:
@@ -273,18 +270,24 @@ def check_predictions(
     )
 
 
-def _score(
-    model: RatingModel,
-    ratings: tf.SparseTensor,
-    predictions: np.ndarray,
-    rank_by: str,
-) -> tuple[np.ndarray, bool]:
-    """Returns what ranks items, and whether that is the predicted rating."""
-    if rank_by == "rating" or not isinstance(model, TaughtAutoEncoder):
-        return predictions.copy(), True
-    answers = model.answer(ratings)
+def _ask(
+    model: RatingModel, ratings: tf.SparseTensor, rank_by: str
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Asks the trained model.
+
+    Returns:
+        The predicted ratings, what ranks items, each `(num_users, num_items)`,
+        and whether these are the predicted ratings.
+    """
+    if not isinstance(model, TaughtAutoEncoder):
+        predictions = model(ratings, training=False).numpy()
+        return predictions, predictions.copy(), True
+    answers = tf.function(model.answer)(ratings)
+    predictions = model.blend(answers.network, answers.teacher).numpy()
+    if rank_by == "rating":
+        return predictions, predictions.copy(), True
     scores = answers.interest if rank_by == "interest" else model.score(answers)
-    return scores.numpy(), False
+    return predictions, scores.numpy(), False
 
 
 def _to_sparse(users: Sequence[User], num_items: int) -> tf.SparseTensor:

@@ -120,7 +120,8 @@ def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     example = example.replace(
         'Recommender().fit("movielens-1m")',
-        'Recommender(num_epochs=1).fit("movielens-1m", verbose=False)',
+        'Recommender("untaught", num_epochs=1)'
+        '.fit("movielens-1m", verbose=False)',
     )
     monkeypatch.chdir(tmp_path)
     exec(compile(example, "README.md", "exec"), {})

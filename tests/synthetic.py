@@ -78,7 +78,7 @@ SMALL_TAUGHT = dataclasses.replace(
 def train_small_job(job_dir, data_dir):
     """Trains a small model for a few epochs; returns the job's paths."""
     config = dataclasses.replace(
-        RECIPES["quickstart"], hidden_units=(16, 8), batch_size=40, num_epochs=3
+        RECIPES["untaught"], hidden_units=(16, 8), batch_size=40, num_epochs=3
     )
     paths = JobPaths.resolve(str(job_dir), environ={})
     train_and_evaluate(config, data_dir, paths, tf.distribute.get_strategy())

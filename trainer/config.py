@@ -236,7 +236,8 @@ class Config:
                 if getattr(self, name) != value:
                     raise UserError(
                         f"`{name}` must be {value!r} for"
-                        " model='taught_autoencoder'."
+                        " model='taught_autoencoder'; the recipes `untaught`"
+                        " and `paper` take other values."
                         f" Received: {name}={getattr(self, name)!r}"
                     )
 

@@ -52,6 +52,15 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     write_json(paths.config_file, record)
 
 
+def read_config(paths: JobPaths) -> Config | None:
+    """Reads the settings of a job; `None` if no epoch of one was completed."""
+    if not tf.io.gfile.exists(paths.config_file) or not has_best_weights(paths):
+        return None
+    record = read_json(paths.config_file)
+    del record[_FINGERPRINT]
+    return Config.from_json(record)
+
+
 def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
     old = use_current_settings(read_json(paths.config_file))
     new = json.loads(to_json(record))
@@ -98,14 +107,12 @@ def load_job(paths: JobPaths) -> TrainedJob:
     Raises:
         UserError: the directory holds no trained job.
     """
-    if not tf.io.gfile.exists(paths.config_file) or not has_best_weights(paths):
+    config = read_config(paths)
+    if config is None:
         raise UserError(
             f"{paths.job_dir} holds no trained job. Run `python -m"
             f" trainer.task --job-dir {paths.job_dir}` first."
         )
-    record = read_json(paths.config_file)
-    del record[_FINGERPRINT]
-    config = Config.from_json(record)
     data = manifest.read_manifest(paths.vocabulary_dir)
     model = config.model_class()(
         data.num_items,

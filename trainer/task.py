@@ -13,6 +13,7 @@ from absl import flags, logging
 
 from data_prep import command_line
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.manifest import read_manifest
 from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
@@ -23,7 +24,8 @@ from export.versions import list_versions
 from trainer.config import Config
 from trainer.distribution import create_strategy
 from trainer.job_paths import JobPaths
-from trainer.recipes import DEFAULT_RECIPE, RECIPES
+from trainer.job_record import read_config
+from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
 from trainer.train import train_and_evaluate
 
@@ -54,9 +56,11 @@ _WARM_START_FROM = flags.DEFINE_string(
 )
 _RECIPE = flags.DEFINE_enum(
     "recipe",
-    DEFAULT_RECIPE,
+    None,
     sorted(RECIPES),
-    "Settings to start from; the flags below override single ones.",
+    "Settings to start from; the flags below override single ones. The taught"
+    " ones, quickstart and recommended, follow the number of users. Default:"
+    f" the settings of the job in --job_dir, or {DEFAULT_RECIPE}.",
 )
 _CHECKPOINT_DIR = flags.DEFINE_string(
     "checkpoint_dir",
@@ -107,17 +111,20 @@ _SAMPLE_SIZE = 10
 
 def main() -> None:
     """Trains, evaluates and exports the job that the flags describe."""
-    config = _create_config()
+    changes = _read_settings()
     paths = JobPaths.resolve(
         _JOB_DIR.value,
         checkpoint_dir=_CHECKPOINT_DIR.value,
         log_dir=_TENSORBOARD_LOG_DIR.value,
         export_dir=_EXPORT_DIR.value,
     )
+    # A mistake in a setting is told before the data are prepared.
+    _create_config(paths, changes)
     strategy = create_strategy()
     data_dir = _DATA_DIR.value or paths.data_dir
     if not _DATA_DIR.value:
         prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
+    config = _create_config(paths, changes, read_manifest(data_dir).num_users)
     metrics = train_and_evaluate(
         config, data_dir, paths, strategy, _WARM_START_FROM.value
     )
@@ -132,8 +139,19 @@ def main() -> None:
     print(f"\nMetrics: {paths.metrics_file}\nSavedModel: {version_dir}")
 
 
-def _create_config() -> Config:
-    """Overrides the settings of the recipe by those given as flags."""
+def _create_config(
+    paths: JobPaths, changes: dict[str, Any], num_users: int | None = None
+) -> Config:
+    """Changes the settings of the job that is there, or of the recipe."""
+    if _RECIPE.value is None:
+        config = read_config(paths)
+        if config is not None:
+            return dataclasses.replace(config, **changes)
+    return make_config(_RECIPE.value or DEFAULT_RECIPE, changes, num_users)
+
+
+def _read_settings() -> dict[str, Any]:
+    """Reads the settings that are given as flags."""
     changes: dict[str, Any] = {
         name: flag.value
         for name, flag in _SETTINGS.items()
@@ -148,7 +166,7 @@ def _create_config() -> Config:
                     f"`{name}` must be whole numbers separated by commas."
                     f" Received: {name}={','.join(value)}"
                 ) from None
-    return dataclasses.replace(RECIPES[_RECIPE.value], **changes)
+    return changes
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from deep_recommender import Recommender
 
 #: Settings under which a small table trains in seconds.
 SMALL = {
+    "recipe": "untaught",
     "hidden_units": (16, 8),
     "dropout_rate": 0.2,
     "learning_rate": 0.01,

@@ -178,7 +178,7 @@ def test_a_user_without_ratings_gets_an_answer(recommender):
 def test_a_temporary_job_goes_when_python_ends(synthetic_data):
     script = (
         "from deep_recommender import Recommender\n"
-        "recommender = Recommender(num_epochs=1, batch_size=40)\n"
+        "recommender = Recommender('untaught', num_epochs=1)\n"
         f"recommender.fit({synthetic_data!r}, verbose=False)\n"
         "print(recommender.job_dir, recommender.metrics['best_epoch'])"
     )

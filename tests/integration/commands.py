@@ -9,6 +9,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 #: A job that trains in seconds.
 SMALL_JOB = (
+    "--recipe=untaught",
     "--hidden-units=16,8",
     "--batch-size=40",
     "--num-epochs=3",

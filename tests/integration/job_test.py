@@ -72,8 +72,9 @@ def test_a_taught_job_shows_its_teachers_and_measures_them(
     code, output, errors = run(
         "trainer.task",
         *("--job-dir", tmp_path, "--data-dir", synthetic_data),
+        *SMALL_JOB,
         *("--recipe=recommended", "--teacher-rank=2", "--teacher-sweeps=10"),
-        *("--teacher-samples=4", *SMALL_JOB),
+        "--teacher-samples=4",
     )
     assert code == 0, errors
     assert "Bayesian factorization: sweep 10/10" in errors

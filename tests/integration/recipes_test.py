@@ -26,13 +26,13 @@ def movielens(tmp_path_factory):
 
 
 def train(job_dir, data_dir, **changes):
-    """Trains the recipe quickstart and counts what it recommends.
+    """Trains the recipe untaught and counts what it recommends.
 
     Returns:
         `metrics.json`, and the training ratings of each of the ten items that
         are recommended to some hundred users.
     """
-    config = dataclasses.replace(RECIPES["quickstart"], **changes)
+    config = dataclasses.replace(RECIPES["untaught"], **changes)
     paths = JobPaths.resolve(str(job_dir), environ={})
     metrics = train_and_evaluate(
         config, data_dir, paths, tf.distribute.get_strategy()
@@ -48,7 +48,7 @@ def train(job_dir, data_dir, **changes):
     return metrics, job.items.counts[best]
 
 
-def test_quickstart_beats_the_biases_and_recommends_what_people_know(
+def test_the_untaught_beats_the_biases_and_recommends_what_people_know(
     tmp_path, movielens
 ):
     metrics, counts = train(tmp_path, movielens)

@@ -5,7 +5,7 @@ import pytest
 
 from data_prep.dataset.errors import UserError
 from trainer.config import Config
-from trainer.recipes import RECIPES
+from trainer.recipes import RECIPES, make_config
 from trainer.renamed_settings import ADDED_SETTINGS
 
 
@@ -55,7 +55,7 @@ def test_a_setting_that_no_taught_model_can_use_is_refused(changes, message):
         dataclasses.replace(RECIPES["recommended"], **changes)
 
 
-@pytest.mark.parametrize("name", ["paper", "quickstart"])
+@pytest.mark.parametrize("name", ["paper", "untaught"])
 def test_a_config_of_a_release_without_teachers_is_the_recipe_of_today(name):
     record = dataclasses.asdict(RECIPES[name])
     for setting in ADDED_SETTINGS:
@@ -78,3 +78,40 @@ def test_the_learning_rate_of_the_paper_halves_at_five_epochs():
     assert halvings == [24, 36, 48, 66, 72]
     assert rates[0] == 0.005
     assert rates[-1] == pytest.approx(0.005 / 32)
+
+
+@pytest.mark.parametrize(
+    ("num_users", "batch_size", "num_epochs", "milestones"),
+    [
+        (6040, 128, 12, (3, 5, 7, 8, 9, 10)),
+        (943, 58, 30, (8, 12, 18, 20, 22, 25)),
+        (30, 4, 60, (15, 25, 35, 40, 45, 50)),
+        (2, 2, 60, (15, 25, 35, 40, 45, 50)),
+        (480_189, 128, 2, (1, 2)),
+    ],
+)
+def test_a_taught_recipe_follows_the_number_of_users(
+    num_users, batch_size, num_epochs, milestones
+):
+    config = make_config("recommended", {}, num_users)
+    assert config.batch_size == batch_size
+    assert config.num_epochs == num_epochs
+    assert config.learning_rate_milestones == milestones
+
+
+def test_what_is_asked_for_overrides_what_follows_the_data():
+    config = make_config(
+        "recommended", {"batch_size": 7, "num_epochs": 24}, num_users=30
+    )
+    assert (config.batch_size, config.num_epochs) == (7, 24)
+    assert config.learning_rate_milestones == (6, 10, 14, 16, 18, 20)
+
+
+@pytest.mark.parametrize("name", ["paper", "untaught"])
+def test_other_recipes_are_the_same_for_all_data(name):
+    assert make_config(name, {}, num_users=30) == RECIPES[name]
+
+
+def test_an_unknown_recipe_is_refused():
+    with pytest.raises(UserError, match=r"one of paper, .*recipe='soup'"):
+        make_config("soup", {})

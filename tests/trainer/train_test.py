@@ -18,7 +18,7 @@ from trainer.recipes import RECIPES
 from trainer.train import create_model, train_and_evaluate
 
 SMALL = dataclasses.replace(
-    RECIPES["quickstart"],
+    RECIPES["untaught"],
     hidden_units=(16, 8),
     dropout_rate=0.2,
     batch_size=40,

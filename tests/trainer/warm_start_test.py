@@ -81,7 +81,7 @@ def test_job_goes_on_from_the_weights_of_another(
 ):
     """At a negligible learning rate it keeps the weights of the other job."""
     config = dataclasses.replace(
-        RECIPES["quickstart"],
+        RECIPES["untaught"],
         hidden_units=(16, 8),
         batch_size=40,
         num_epochs=1,

@@ -68,7 +68,7 @@ def make_job(directory):
     paths = JobPaths.resolve(str(directory / "job"), environ={})
     train_and_evaluate(
         dataclasses.replace(
-            RECIPES["quickstart"],
+            RECIPES["untaught"],
             hidden_units=(16, 8),
             batch_size=20,
             num_epochs=40,

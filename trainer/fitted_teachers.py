@@ -1,5 +1,6 @@
 """Fits the teachers of a job once, and keeps them with its checkpoints."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -52,12 +53,13 @@ def fit_teachers(
     if config.model != "taught_autoencoder":
         return {}
     _begin(config, paths, read_manifest(data_dir).fingerprint)
-    ratings = read_training_ratings(data_dir)
+    # Read once, and only if there is something to fit.
+    read_ratings = functools.cache(lambda: read_training_ratings(data_dir))
     chain = os.path.join(paths.teachers_dir, "factorization.npz")
 
     def fit_rating_teacher() -> RidgeEncoders:
         posterior = bayesian_factorization.fit(
-            ratings, config.teacher_config(), chain
+            read_ratings(), config.teacher_config(), chain
         )
         return RidgeEncoders.from_posterior(
             posterior, items.counts, items.means, config.seed
@@ -66,7 +68,7 @@ def fit_teachers(
     rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)
     if tf.io.gfile.exists(chain):
         tf.io.gfile.remove(chain)
-    if ratings.num_items > ease.MAX_ITEMS:
+    if len(items.item_ids) > ease.MAX_ITEMS:
         logging.info(
             "More than %d items: the network learns interest from what users"
             " rated, without a teacher.",
@@ -76,7 +78,7 @@ def fit_teachers(
     return {
         "rating_teacher": rating_teacher,
         "interest_teacher": _load_or_fit(
-            paths, "interest_teacher", lambda: ease.fit(ratings)
+            paths, "interest_teacher", lambda: ease.fit(read_ratings())
         ),
     }
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.sampling_accuracy [--num_sampled_items 0,1000] [...]
 
-Runs whole jobs of the quickstart recipe in turns; 0 re-feeds the whole
+Runs whole jobs of the untaught recipe in turns; 0 re-feeds the whole
 catalog of 3,706 items. Prints JSON lines: one per job, then the mean test
 RMSE of each setting over the seeds.
 """
@@ -68,8 +68,8 @@ def _run_job(data_dir: str, num_sampled_items: str, seed: str) -> float:
     job_dir = os.path.join(_WORK_DIR.value, f"job-{num_sampled_items}-{seed}")
     # A finished job would not run again, whatever code changed since.
     shutil.rmtree(job_dir, ignore_errors=True)
-    command = [sys.executable, "-m", "trainer.task", "--job-dir", job_dir]
-    command += ["--data-dir", data_dir, "--seed", seed]
+    command = [sys.executable, "-m", "trainer.task", "--recipe", "untaught"]
+    command += ["--job-dir", job_dir, "--data-dir", data_dir, "--seed", seed]
     subprocess.run(
         [*command, "--num-sampled-items", num_sampled_items],
         check=True,

@@ -19,7 +19,13 @@ def code_of(notebook):
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("notebook", NOTEBOOKS)
+@pytest.mark.parametrize(
+    "notebook",
+    [
+        pytest.param("movielens.ipynb", marks=pytest.mark.slow),
+        "your_own_ratings.ipynb",
+    ],
+)
 def test_a_notebook_runs(notebook, tmp_path):
     script = tmp_path / "notebook.py"
     script.write_text(

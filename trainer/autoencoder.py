@@ -11,6 +11,7 @@ from trainer import losses
 from trainer.activations import ACTIVATIONS
 from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
+from trainer.network_arguments import check_network_arguments
 from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
 from trainer.renamed_settings import use_current_names
@@ -169,30 +170,13 @@ class AutoEncoder(RatingModel):
         Raises:
             UserError: an argument has a value that no model can have.
         """
-        if not hidden_units or min(hidden_units) < 1:
-            raise UserError(
-                "`hidden_units` must be one or more positive integers."
-                f" Received: hidden_units={hidden_units}"
-            )
-        if activation not in ACTIVATIONS:
-            raise UserError(
-                f"`activation` must be one of {', '.join(ACTIVATIONS)}."
-                f" Received: activation={activation!r}"
-            )
-        for name, rate in (
-            ("dropout_rate", dropout_rate),
-            ("refeed_noise_rate", refeed_noise_rate),
-        ):
-            if not 0 <= rate < 1:
-                raise UserError(
-                    f"`{name}` must be in [0, 1), a fraction, not a"
-                    f" percentage. Received: {name}={rate}"
-                )
-        if num_refeeds < 0:
-            raise UserError(
-                "`num_refeeds` must be 0 or more."
-                f" Received: num_refeeds={num_refeeds}"
-            )
+        check_network_arguments(
+            hidden_units,
+            activation,
+            num_refeeds,
+            dropout_rate=dropout_rate,
+            refeed_noise_rate=refeed_noise_rate,
+        )
         if num_sampled_items < 0:
             raise UserError(
                 "`num_sampled_items` must be 0 or more."
@@ -380,8 +364,9 @@ class AutoEncoder(RatingModel):
         self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
     ) -> tf.Tensor:
         """Adds a loss to its metric; returns the loss to differentiate."""
-        tracker.update_state(tf.math.divide_no_nan(total, count), count)
-        return self.optimizer.scale_loss(losses.global_mean(total, count))
+        return self.optimizer.scale_loss(
+            losses.track_global_mean(tracker, total, count)
+        )
 
     def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         weights = self.trainable_variables

@@ -11,6 +11,7 @@ from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
+from trainer.network_arguments import check_network_arguments
 from trainer.rating_model import RatingModel
 
 #: Factor on the input, a vector of about unit length, whose product with a
@@ -189,31 +190,14 @@ class TaughtAutoEncoder(RatingModel):
         Raises:
             UserError: a value that no model can have.
         """
-        if not hidden_units or min(hidden_units) < 1:
-            raise UserError(
-                "`hidden_units` must be one or more positive integers."
-                f" Received: hidden_units={hidden_units}"
-            )
-        if activation not in ACTIVATIONS:
-            raise UserError(
-                f"`activation` must be one of {', '.join(ACTIVATIONS)}."
-                f" Received: activation={activation!r}"
-            )
-        if not 0 <= dropout_rate < 1:
-            raise UserError(
-                "`dropout_rate` must be in [0, 1), a fraction, not a"
-                f" percentage. Received: dropout_rate={dropout_rate}"
-            )
+        check_network_arguments(
+            hidden_units, activation, num_refeeds, dropout_rate=dropout_rate
+        )
         if not 0 <= whole_history_rate <= 1:
             raise UserError(
                 "`whole_history_rate` must be in [0, 1], a fraction, not a"
                 " percentage. Received:"
                 f" whole_history_rate={whole_history_rate}"
-            )
-        if num_refeeds < 0:
-            raise UserError(
-                "`num_refeeds` must be 0 or more."
-                f" Received: num_refeeds={num_refeeds}"
             )
         for name, value in (
             ("interest_weight", interest_weight),
@@ -536,9 +520,10 @@ class TaughtAutoEncoder(RatingModel):
     def _track_loss(
         self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
     ) -> tf.Tensor:
-        """Computes what to differentiate, and adds the loss to its metric."""
-        tracker.update_state(tf.math.divide_no_nan(total, count), count)
-        return self.optimizer.scale_loss(losses.global_mean(total, count))
+        """Adds a loss to its metric; returns the loss to differentiate."""
+        return self.optimizer.scale_loss(
+            losses.track_global_mean(tracker, total, count)
+        )
 
     def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         weights = self.trainable_variables

@@ -1,0 +1,46 @@
+"""Checks of the arguments that all autoencoders share."""
+
+from collections.abc import Sequence
+
+from data_prep.dataset.errors import UserError
+from trainer.activations import ACTIVATIONS
+
+
+def check_network_arguments(
+    hidden_units: Sequence[int],
+    activation: str,
+    num_refeeds: int,
+    **dropout_rates: float,
+) -> None:
+    """Checks layers, re-feeding and dropout.
+
+    Args:
+        hidden_units: sizes of the encoder's layers.
+        activation: name of their activation.
+        num_refeeds: dense re-feeding updates per batch.
+        **dropout_rates: fractions that training drops, by their names.
+
+    Raises:
+        UserError: an argument has a value that no model can have.
+    """
+    if not hidden_units or min(hidden_units) < 1:
+        raise UserError(
+            "`hidden_units` must be one or more positive integers."
+            f" Received: hidden_units={hidden_units}"
+        )
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"`activation` must be one of {', '.join(ACTIVATIONS)}."
+            f" Received: activation={activation!r}"
+        )
+    for name, rate in dropout_rates.items():
+        if not 0 <= rate < 1:
+            raise UserError(
+                f"`{name}` must be in [0, 1), a fraction, not a percentage."
+                f" Received: {name}={rate}"
+            )
+    if num_refeeds < 0:
+        raise UserError(
+            "`num_refeeds` must be 0 or more."
+            f" Received: num_refeeds={num_refeeds}"
+        )

@@ -10,9 +10,10 @@ from absl import app, flags, logging
 
 from data_prep.dataset.errors import UserError
 
-# Hides TensorFlow's messages about the processor. TensorFlow reads the variable
-# when it is loaded, so it is set before that.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Hides what TensorFlow says of processor, absent GPUs and its own graphs; its
+# errors come as exceptions. It reads the variable when it is loaded, so it is
+# set before that; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 # The message of absl about a missing flag.
 _MISSING = re.compile(
@@ -22,7 +23,9 @@ _MISSING = re.compile(
 # The directories of the packages whose messages are for the user.
 _PACKAGE_DIRS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(__file__)), package, "")
-    for package in ("data_prep", "trainer", "export", "serving")
+    for package in (
+        *("data_prep", "trainer", "export", "serving", "deep_recommender"),
+    )
 )
 
 

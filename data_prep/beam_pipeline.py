@@ -51,19 +51,20 @@ from data_prep.engine.vocabulary import (
     build_requested_vocabulary,
 )
 from data_prep.engine.workspace import clear_output, working_directory
+from data_prep.options import Options
 from data_prep.ratings import (
     Ratings,
     Statistics,
     combine_statistics,
     compute_statistics,
     deduplicate,
+    drop_values,
     find_positions,
     from_table,
     merge,
     unify_items,
 )
 from data_prep.sources.rejects import Rejects
-from data_prep.sources.row_rules import Scale
 from data_prep.sources.source import Reading, Source
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
@@ -127,7 +128,7 @@ def _build(
         | "Sources" >> beam.Create(list(enumerate(source.divide())))
         | "Spread" >> beam.Reshuffle()
         | "Read"
-        >> beam.ParDo(_Read(buckets, options.rating_scale)).with_outputs(
+        >> beam.ParDo(_Read(buckets, options)).with_outputs(
             "statistics", "rejects", main="parts"
         )
     )
@@ -199,19 +200,24 @@ def _build(
 class _Read(beam.DoFn):
     """Reads a piece of a source, and partitions its ratings."""
 
-    def __init__(self, buckets: Buckets, scale: Scale | None) -> None:
+    def __init__(self, buckets: Buckets, options: Options) -> None:
         self._buckets = buckets
-        self._scale = scale
+        self._options = options
 
     def process(self, element: tuple[int, Source]) -> Iterator[Any]:
         """Yields ratings by bucket, and by tag statistics and rejects."""
         number, source = element
         rejects = Rejects()
         with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
-            reading = Reading(temp_dir, rejects, self._scale)
+            reading = Reading(temp_dir, rejects, self._options.scale)
             for load in source.read(reading):
-                ratings = from_table(load())
-                yield TaggedOutput("statistics", compute_statistics(ratings))
+                rows = from_table(load())
+                missing_values = self._options.missing_values
+                ratings = drop_values(rows, missing_values)
+                yield TaggedOutput(
+                    "statistics",
+                    compute_statistics(ratings, len(rows) - len(ratings)),
+                )
                 content = partition(ratings, self._buckets)
                 for bucket in range(self._buckets.num_buckets):
                     if (

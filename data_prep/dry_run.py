@@ -6,12 +6,14 @@ import itertools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from data_prep.engine.assignment import SplitRule, choose_unit
 from data_prep.engine.partition import choose_buckets
 from data_prep.engine.resources import Resources, check_disks
 from data_prep.engine.stages import Stages
+from data_prep.engine.suspicions import suspect_columns, suspect_values
 from data_prep.options import Options
 from data_prep.ratings import Statistics
 from data_prep.sources.rejects import Rejects
@@ -20,6 +22,9 @@ from data_prep.splits.base import Split
 from data_prep.splits.registry import SPLITS, make_split
 
 _NUM_FIRST_ROWS = 5
+
+# The histogram of the ratings.
+_MAX_BARS, _NUM_RANGES, _BAR_LENGTH = 22, 10, 40
 
 
 def describe(
@@ -44,7 +49,7 @@ def describe(
         reading = Reading(
             temp_dir,
             Rejects(),
-            options.rating_scale,
+            options.scale,
             resources.database_bytes,
             resources.rows_per_part,
         )
@@ -54,13 +59,11 @@ def describe(
             parts = source.read(reading)
             first = next(parts, pa.table({}).slice)()
             yield from _describe_first_rows(first)
-            spilled, statistics = stages.read(_put_back(first, parts), num_rows)
-            yield from _describe_statistics(statistics, reading.rejects)
-            yield f"Items: {len(spilled.item_ids):,}"
-            yield (
-                "Splits, before users and items without training ratings are"
-                " left out:"
+            spilled, statistics = stages.read(
+                _put_back(first, parts), num_rows, options.missing_values
             )
+            yield from _describe_statistics(statistics, reading.rejects)
+            descriptions = []
             for candidate in [split] if split else _list_splits(statistics):
                 cuts = candidate.find_cuts(
                     lambda shares: stages.find_quantiles(spilled, shares)
@@ -74,9 +77,23 @@ def describe(
                 )
                 totals = stages.assign(spilled, rule, keep=False)
                 if split or totals.num_ratings["train"]:
-                    yield _describe_split(
-                        candidate.name, totals.num_ratings, totals.dropped
+                    descriptions.append(
+                        _describe_split(
+                            candidate.name, totals.num_ratings, totals.dropped
+                        )
                     )
+            num_users, num_items = totals.num_users, len(spilled.item_ids)
+            yield f"Users: {num_users:,}"
+            yield f"Items: {num_items:,}"
+            for suspicion in suspect_columns(
+                num_users, num_items, statistics.num_ratings
+            ):
+                yield f"Warning: {suspicion}"
+            yield (
+                "Splits, before users and items without training ratings are"
+                " left out:"
+            )
+            yield from descriptions
 
 
 def _put_back(first: pa.Table, parts: Iterator[Part]) -> Iterator[Part]:
@@ -97,9 +114,12 @@ def _describe_statistics(
     statistics: Statistics, rejects: Rejects
 ) -> Iterator[str]:
     yield f"Ratings: {statistics.num_ratings:,}"
+    if statistics.num_missing:
+        yield f"Not rated (--missing-value): {statistics.num_missing:,}"
     if not statistics.num_ratings:
         return
     yield "Scale: {:g} to {:g}".format(*statistics.rating_range)
+    yield from _describe_histogram(statistics)
     if statistics.num_timestamps:
         first, last = (
             datetime.datetime.fromtimestamp(seconds, datetime.UTC)
@@ -113,6 +133,24 @@ def _describe_statistics(
         yield f"Unusable, {reason}: {count:,}"
     for row in rejects.first[:_NUM_FIRST_ROWS]:
         yield f"  {row.message}"
+    for suspicion in suspect_values(statistics):
+        yield f"Warning: {suspicion}"
+
+
+def _describe_histogram(statistics: Statistics) -> Iterator[str]:
+    """Yields a line for each rating or, if there are many, for each range."""
+    values, counts = statistics.histogram.values, statistics.histogram.counts
+    if len(values) <= _MAX_BARS:
+        labels = [f"{value:g}" for value in values]
+    else:
+        counts, edges = np.histogram(values, _NUM_RANGES, weights=counts)
+        labels = [f"{a:g} to {b:g}" for a, b in itertools.pairwise(edges)]
+    width = max(map(len, labels))
+    for label, count in zip(labels, counts.tolist(), strict=True):
+        share = count / statistics.num_ratings
+        bar = "#" * round(_BAR_LENGTH * share)
+        line = f"  {label:>{width}} {share:6.1%} {int(count):>13,} {bar}"
+        yield line.rstrip()
 
 
 def _list_splits(statistics: Statistics) -> Sequence[Split]:

@@ -102,6 +102,12 @@ NUM_SHARDS = flags.DEFINE_integer(
 _RATING_SCALE = flags.DEFINE_string(
     "rating_scale", None, "Range of valid ratings, such as 1:5."
 )
+_MISSING_VALUE = flags.DEFINE_list(
+    "missing_value",
+    [],
+    "Ratings that mean 'not rated', such as 99 or -1,0. Their rows are left"
+    " out.",
+)
 _MAX_BAD_ROWS = flags.DEFINE_float(
     "max_bad_rows",
     0.001,
@@ -166,7 +172,7 @@ def main() -> None:
 
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
-    from data_prep.options import Options
+    from data_prep.options import Options, parse_missing_values
     from data_prep.sources.formats import Columns
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
@@ -175,6 +181,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
     scale = _RATING_SCALE.value
     options = Options(
         rating_scale=parse_scale(scale) if scale else None,
+        missing_values=parse_missing_values(_MISSING_VALUE.value),
         max_bad_rows=_MAX_BAD_ROWS.value,
         min_user_ratings=_MIN_USER_RATINGS.value,
         min_item_ratings=_MIN_ITEM_RATINGS.value,

@@ -5,6 +5,7 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.engine.request import Request
+from data_prep.engine.suspicions import suspect_values
 from data_prep.ratings import Statistics
 from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
 from data_prep.sources.rejects import Rejects, write_rejects
@@ -61,7 +62,7 @@ def check_rows(
     num_rejected = rejects.counts.total()
     if num_rejected:
         write_rejects(rejects, output_dir)
-    num_rows = statistics.num_ratings + num_rejected
+    num_rows = statistics.num_ratings + statistics.num_missing + num_rejected
     rejects.check(num_rows, request.options.max_bad_rows)
     if num_rejected:
         logging.warning(
@@ -73,7 +74,9 @@ def check_rows(
             tf.io.gfile.join(output_dir, REJECTS_FILE),
         )
     if statistics.num_ratings == 0:
-        raise UserError("the source holds no ratings.")
+        raise UserError(_explain_no_ratings(statistics))
+    for suspicion in suspect_values(statistics):
+        logging.warning("%s", suspicion)
     num_missing = statistics.num_ratings - statistics.num_timestamps
     if request.split.needs_timestamps and num_missing:
         raise UserError(
@@ -81,3 +84,12 @@ def check_rows(
             f" {statistics.num_ratings:,} ratings have no timestamp. Name its"
             " column with --timestamp-column, or use --split random."
         )
+
+
+def _explain_no_ratings(statistics: Statistics) -> str:
+    if statistics.num_missing:
+        return (
+            f"all {statistics.num_missing:,} ratings are values that"
+            " --missing-value names."
+        )
+    return "the source holds no ratings."

@@ -14,7 +14,7 @@ from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
 from data_prep.dataset.items import write_items
 from data_prep.dataset.manifest import Manifest, write_manifest
 from data_prep.dataset.schema import SUBSETS
-from data_prep.engine.assignment import DUPLICATE
+from data_prep.engine.assignment import DUPLICATE, MISSING_VALUE
 from data_prep.engine.request import Request
 from data_prep.engine.shards import SerializedUsers
 from data_prep.engine.vocabulary import Vocabulary
@@ -62,7 +62,10 @@ def finish(
         UserError: if a subset is empty.
     """
     split, serialized = request.split, result.serialized
+    statistics = result.statistics
     dropped = {DUPLICATE: 0, **result.dropped}
+    if statistics.num_missing:
+        dropped[MISSING_VALUE] = statistics.num_missing
     for reason, count in serialized.dropped.items():
         dropped[reason] = dropped.get(reason, 0) + count
     for subset in SUBSETS:
@@ -85,13 +88,15 @@ def finish(
     description = request.describe()
     if result.cuts:
         description["split"]["cuts"] = _format_cuts(result.cuts)
-    lowest, highest = result.statistics.rating_range
+    lowest, highest = statistics.rating_range
     manifest = Manifest(
         **description,
         num_users=serialized.num_users,
         num_items=len(items.item_ids),
         num_ratings=serialized.num_ratings,
-        rows_read=result.statistics.num_ratings + num_rejected,
+        rows_read=(
+            statistics.num_ratings + statistics.num_missing + num_rejected
+        ),
         rows_dropped=dropped,
         rows_rejected=dict(result.rejects.counts),
         rating_min=lowest,

@@ -15,7 +15,9 @@ from data_prep.engine import shards
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
+from data_prep.sources.registry import make_source
 from data_prep.sources.rejects import RejectedRow
+from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import TYPES, InMemorySource, read_back, read_files
@@ -97,6 +99,50 @@ def test_rating_of_zero_is_a_rating(source, tmp_path):
     assert len(found) == len(source.rows)
     assert all(found[row[:2]][1] == 0 for row in zeros)
     assert (manifest.rating_min, manifest.rating_max) == (0, 5)
+
+
+def test_missing_values_are_left_out_and_counted(rows, tmp_path):
+    missing = [(f"u{k}", f"i{k}x", 99.0, 0.0) for k in range(9)]
+    manifest = prepare(
+        InMemorySource(missing + rows),
+        make_split("random"),
+        str(tmp_path),
+        options=Options(missing_values=(99.0,)),
+    )
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path / "b"))
+    assert read_back(str(tmp_path)) == read_back(str(tmp_path / "b"))
+    assert manifest.rows_dropped == {"duplicate": 0, "missing_value": 9}
+    assert manifest.rows_read == len(rows) + 9
+    assert manifest.rating_max == 5
+    assert manifest.options == {"missing_values": [99.0]}
+
+
+def test_missing_values_are_not_off_the_scale(tmp_path):
+    ratings = [99, *range(1, 6)] * 30
+    file = tmp_path / "ratings.csv"
+    lines = [f"{k // 9},{k % 9},{rating}" for k, rating in enumerate(ratings)]
+    file.write_text("\n".join(["user,item,rating", *lines]))
+    manifest = prepare(
+        make_source("files", ratings=str(file)),
+        make_split("random"),
+        str(tmp_path / "out"),
+        options=Options(rating_scale=Scale(1, 5), missing_values=(99.0,)),
+    )
+    assert manifest.rows_dropped["missing_value"] == 30
+    assert manifest.rows_rejected == {}
+
+
+def test_suspicious_values_are_warned_of(rows, tmp_path, caplog):
+    rows += [(f"u{k}", "unseen", 99.0, 1e9) for k in range(30)]
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
+    (warning,) = [r.message for r in caplog.records if r.levelno == 30]
+    assert "99 (30 of 1,230 ratings, 2.4 %) may mean 'not rated'" in warning
+
+
+def test_exchanged_columns_are_warned_of(tmp_path, caplog):
+    rows = [(f"i{k % 7}", f"u{k % 400}", 3.0, 1e9) for k in range(2_800)]
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
+    assert "400 items of 7.0 ratings on average, and only 7" in caplog.text
 
 
 def test_manifest_gives_the_cuts_that_the_data_decided(source, tmp_path):

@@ -76,6 +76,11 @@ from data_prep.splits.quantiles import (
 # Approximate number of ratings that a worker holds at once.
 _ROWS_PER_BUCKET = 1_000_000
 _CHUNK_BYTES = 1 << 24
+
+# Some ratings with the number of their piece of the source, and of their part
+# of the piece.
+_NumberedPart = tuple[int, int, Ratings]
+
 # More files than one piece of a source has.
 _MAX_FILES_PER_PIECE = 1 << 20
 
@@ -205,12 +210,16 @@ class _Read(beam.DoFn):
         self._options = options
 
     def process(self, element: tuple[int, Source]) -> Iterator[Any]:
-        """Yields ratings by bucket, and by tag statistics and rejects."""
+        """Yields ratings by bucket, and by tag statistics and rejects.
+
+        The numbers of the piece and of its part give the ratings their place
+        in the order of the rows, which decides among duplicates.
+        """
         number, source = element
         rejects = Rejects()
         with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
             reading = Reading(temp_dir, rejects, self._options.scale)
-            for load in source.read(reading):
+            for part, load in enumerate(source.read(reading)):
                 rows = from_table(load())
                 missing_values = self._options.missing_values
                 ratings = drop_values(rows, missing_values)
@@ -224,7 +233,7 @@ class _Read(beam.DoFn):
                         content.user_edges[bucket]
                         < content.user_edges[bucket + 1]
                     ):
-                        yield bucket, content.select(bucket)
+                        yield bucket, (number, part, content.select(bucket))
         yield TaggedOutput("rejects", (number, rejects))
 
 
@@ -273,9 +282,15 @@ def _add(arrays: Iterable[Any]) -> Any:
     return functools.reduce(np.add, arrays)
 
 
-def _get_timestamps(element: tuple[int, Iterable[Ratings]]) -> Any:
+def _get_timestamps(element: tuple[int, Iterable[_NumberedPart]]) -> Any:
     _, parts = element
-    return deduplicate(merge(unify_items(list(parts)))).timestamps
+    return deduplicate(merge(_unify(parts))).timestamps
+
+
+def _unify(parts: Iterable[_NumberedPart]) -> list[Ratings]:
+    """Returns parts in the order of the rows, with the same item ids."""
+    ordered = sorted(parts, key=lambda part: part[:2])
+    return unify_items([ratings for _, _, ratings in ordered])
 
 
 def _make_rule(
@@ -291,11 +306,11 @@ def _make_rule(
 
 
 def _assign(
-    element: tuple[int, Iterable[Ratings]], rule: SplitRule
+    element: tuple[int, Iterable[_NumberedPart]], rule: SplitRule
 ) -> Iterator[Any]:
     """Yields assigned ratings, and by tag the counts of items and drops."""
     bucket, parts = element
-    unified = unify_items(list(parts))
+    unified = _unify(parts)
     assignment = assign(unified, rule)
     item_ids = unified[0].item_ids
     yield bucket, (item_ids, assignment.assigned)

@@ -174,7 +174,7 @@ def replace_items(
 
 
 def merge(parts: Sequence[Ratings]) -> Ratings:
-    """Concatenates parts that share their item ids.
+    """Concatenates parts that share their item ids, in their order.
 
     The users of the result are in the order of the records: by the MD5 digest
     of their ids.
@@ -201,8 +201,9 @@ def merge(parts: Sequence[Ratings]) -> Ratings:
 def deduplicate(ratings: Ratings) -> Ratings:
     """Sorts by user and item, and keeps one rating per user and item.
 
-    The latest rating is kept; of several latest ones the highest, and of
-    equal ones the one from a test file.
+    The latest rating is kept; of several latest ones, and of those without a
+    time, the last in the order of the rows. It is what serving does with an
+    item that is named twice.
     """
     keys = ratings.users.astype(np.int64) * len(ratings.item_ids)
     keys += ratings.items
@@ -211,15 +212,9 @@ def deduplicate(ratings: Ratings) -> Ratings:
     is_repeated = keys[1:] == keys[:-1]
     if not is_repeated.any():
         return ratings.take(order)
-    order = np.lexsort(
-        (
-            ratings.is_test,
-            ratings.values,
-            np.nan_to_num(ratings.timestamps, nan=-np.inf),
-            ratings.items,
-            ratings.users,
-        )
-    )
+    # The sort is stable, so equal times keep the order of the rows.
+    times = np.nan_to_num(ratings.timestamps, nan=-np.inf)
+    order = np.lexsort((times, ratings.items, ratings.users))
     # Both orders sort the keys alike, so `is_repeated` holds for this one,
     # and the last rating of each key is the one to keep.
     return ratings.take(order[np.append(~is_repeated, True)])

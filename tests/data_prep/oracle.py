@@ -19,8 +19,9 @@ def remove_duplicates(rows):
     latest = {}
     for user, item, rating, timestamp in rows:
         key = user, item
-        latest[key] = max(latest.get(key, (-math.inf,)), (timestamp, rating))
-    return [(*key, rating, ts) for key, (ts, rating) in latest.items()]
+        if key not in latest or timestamp >= latest[key][1]:
+            latest[key] = rating, timestamp
+    return [(*key, *rest) for key, rest in latest.items()]
 
 
 def _sort_histories(rows, seed):

@@ -85,11 +85,37 @@ def test_row_order_and_shard_count_do_not_change_the_split(
     assert read_back(first)[0] == read_back(other)[0]
 
 
-def test_latest_of_duplicate_ratings_wins(rows, tmp_path):
-    user, item = rows[0][:2]
-    rows += [(user, item, 9.0, 1e6), (user, item, 7.0, 1e6), (user, item, 8, 0)]
-    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
-    assert read_back(str(tmp_path))[0][user, item][1] == 9.0
+@pytest.mark.parametrize("rows_per_part", [1, 10_000])
+@pytest.mark.parametrize(
+    ("ratings", "kept"),
+    [
+        pytest.param([(9, 1e6), (7, 1e6), (8, 0)], 7, id="last_of_the_latest"),
+        pytest.param([(5, None), (1, None)], 1, id="last_without_times"),
+        pytest.param([(5, 0.0), (1, None)], 5, id="one_with_a_time"),
+    ],
+)
+def test_of_duplicates_the_latest_and_then_the_last_wins(
+    ratings, kept, rows_per_part, rows, tmp_path
+):
+    rows += [("u", "i1", float(rating), time) for rating, time in ratings]
+    source = InMemorySource(rows, rows_per_part=rows_per_part)
+    manifest = prepare(source, make_split("random"), str(tmp_path))
+    assert read_back(str(tmp_path))[0]["u", "i1"][1] == kept
+    assert manifest.rows_dropped["duplicate"] == len(ratings) - 1
+
+
+def test_last_of_duplicates_in_several_files_wins(rows, tmp_path):
+    """In the order of the files, which have different columns."""
+    lines = [",".join(map(str, row[:3])) for row in rows]
+    again = [f"{user}\t{item}\t{9 - rating}" for user, item, rating, _ in rows]
+    (tmp_path / "1.csv").write_text("\n".join(["user,item,rating", *lines]))
+    (tmp_path / "2.tsv").write_text("\n".join(["user\titem\trating", *again]))
+    expected = {row[:2]: 9 - row[2] for row in rows}
+    ratings = f"{tmp_path}/1.csv,{tmp_path}/2.tsv"
+    source = make_source("files", ratings=ratings)
+    prepare(source, make_split("random"), str(tmp_path / "out"))
+    found, _ = read_back(str(tmp_path / "out"))
+    assert {key: rating for key, (_, rating) in found.items()} == expected
 
 
 def test_rating_of_zero_is_a_rating(source, tmp_path):

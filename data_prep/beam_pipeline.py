@@ -47,8 +47,10 @@ from data_prep.engine.shards import (
     serialize_users,
 )
 from data_prep.engine.vocabulary import (
+    KnownItems,
     Vocabulary,
     build_requested_vocabulary,
+    read_known_items,
 )
 from data_prep.engine.workspace import clear_output, working_directory
 from data_prep.options import Options
@@ -110,8 +112,9 @@ def prepare(
     work_dir = tf.io.gfile.join(output_dir, "users", "buckets")
     tf.io.gfile.makedirs(work_dir)
     with working_directory(output_dir) as temp_dir:
+        known_items = read_known_items(request.options, temp_dir)
         with beam.Pipeline(options=options) as pipeline:
-            _build(pipeline, request, output_dir, work_dir)
+            _build(pipeline, request, known_items, output_dir, work_dir)
         path = _result_path(work_dir)
         with tf.io.gfile.GFile(path, "rb") as file:
             result = pickle.loads(file.read())
@@ -122,7 +125,11 @@ def prepare(
 
 
 def _build(
-    pipeline: beam.Pipeline, request: Request, output_dir: str, work_dir: str
+    pipeline: beam.Pipeline,
+    request: Request,
+    known_items: KnownItems,
+    output_dir: str,
+    work_dir: str,
 ) -> None:
     source, options = request.source, request.options
     buckets = choose_buckets(
@@ -160,7 +167,12 @@ def _build(
         >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
         | "All items" >> beam.combiners.ToList()
         | "Vocabulary"
-        >> beam.Map(_build_vocabulary, AsSingleton(rule), request=request)
+        >> beam.Map(
+            _build_vocabulary,
+            AsSingleton(rule),
+            request=request,
+            known_items=known_items,
+        )
     )
     item_ids = vocabulary | "Item ids" >> beam.Map(
         lambda built: built.items.item_ids
@@ -331,6 +343,7 @@ def _build_vocabulary(
     items: Iterable[tuple[str, tuple[int, int]]],
     rule: SplitRule,
     request: Request,
+    known_items: KnownItems,
 ) -> Vocabulary:
     ordered = sorted(items, key=lambda item: item[0].encode())
     item_counts = ItemCounts(
@@ -340,7 +353,13 @@ def _build_vocabulary(
     item_ids = pa.array([item_id for item_id, _ in ordered], pa.string())
     with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
         return build_requested_vocabulary(
-            request, item_ids, item_counts, rule.unit, temp_dir
+            request.source,
+            request.options,
+            known_items,
+            item_ids,
+            item_counts,
+            rule.unit,
+            temp_dir,
         )
 
 

@@ -12,7 +12,10 @@ from data_prep.engine.resources import Resources, check_disks
 from data_prep.engine.shards import write_shards
 from data_prep.engine.stages import Stages
 from data_prep.engine.suspicions import suspect_columns
-from data_prep.engine.vocabulary import build_requested_vocabulary
+from data_prep.engine.vocabulary import (
+    build_requested_vocabulary,
+    read_known_items,
+)
 from data_prep.engine.workspace import clear_output, working_directory
 from data_prep.options import Options
 from data_prep.sources.rejects import Rejects
@@ -73,6 +76,7 @@ def _run(
 ) -> Result:
     """Runs all stages, and writes the record files."""
     source, split, options = request.source, request.split, request.options
+    known_items = read_known_items(options, temp_dir)
     num_rows = source.estimate_rows()
     check_disks(num_rows, temp_dir, output_dir)
     buckets = choose_buckets(
@@ -110,7 +114,13 @@ def _run(
         ):
             logging.warning("%s", suspicion)
         vocabulary = build_requested_vocabulary(
-            request, spilled.item_ids, totals.item_counts, unit, temp_dir
+            source,
+            options,
+            known_items,
+            spilled.item_ids,
+            totals.item_counts,
+            unit,
+            temp_dir,
         )
         num_items = len(vocabulary.items.item_ids)
         serialized, digests = write_shards(

@@ -411,6 +411,70 @@ def test_later_snapshot_keeps_the_indices_of_the_earlier(rows, tmp_path):
     assert read_back(second)[0] == kept
 
 
+@pytest.fixture
+def unreadable(source):
+    """A source that fails the test if its ratings are read."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Unreadable(InMemorySource):
+        def read(self, reading):
+            raise AssertionError("the ratings were read")
+
+    return Unreadable(source.rows)
+
+
+def test_titles_are_opened_before_the_ratings(unreadable, tmp_path):
+    (tmp_path / "titles.csv").write_text("shelf,color\n1,red\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    with pytest.raises(UserError, match="a column of item ids"):
+        prepare(
+            unreadable, make_split("random"), str(tmp_path), options=options
+        )
+
+
+def test_earlier_vocabulary_is_opened_before_the_ratings(unreadable, tmp_path):
+    options = Options(vocabulary_from=str(tmp_path / "typo"))
+    with pytest.raises(UserError, match="typo is not prepared data"):
+        prepare(
+            unreadable, make_split("random"), str(tmp_path), options=options
+        )
+
+
+def test_titles_of_other_items_are_refused(source, tmp_path):
+    (tmp_path / "titles.csv").write_text("item_id,title\n900,Z\n901,Heat\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    with pytest.raises(
+        UserError,
+        match=r"--items .*titles.csv has none of the 30 items of the ratings."
+        r" Its ids are such as '900', '901'; those of the ratings such as 'i",
+    ):
+        prepare(source, make_split("random"), str(tmp_path), options=options)
+    assert not is_prepared(str(tmp_path))
+
+
+def test_items_with_titles_are_counted(source, tmp_path, caplog):
+    caplog.set_level("INFO")
+    (tmp_path / "titles.csv").write_text("item_id,title\ni1,Z\nother,Heat\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    prepare(source, make_split("random"), str(tmp_path), options=options)
+    assert "titles.csv has 1 of the 30 items of the ratings." in caplog.text
+
+
+def test_vocabulary_of_other_items_is_refused(rows, tmp_path):
+    split = make_split("random")
+    prepare(InMemorySource(rows), split, str(tmp_path / "old"))
+    renamed = [(user, f"{item}.0", *rest) for user, item, *rest in rows]
+    with pytest.raises(
+        UserError, match=r"--vocabulary-from .*old has none of the 30 items"
+    ):
+        prepare(
+            InMemorySource(renamed),
+            split,
+            str(tmp_path / "new"),
+            options=Options(vocabulary_from=str(tmp_path / "old")),
+        )
+
+
 def test_published_counts_stand_beside_the_actual_ones(tmp_path, caplog):
     november, december = 1_131_000_000.0, 1_134_000_000.0
     rows = [

@@ -149,12 +149,18 @@ def main() -> None:
     """Prepares the data that the flags describe, and prints their counts."""
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
     from data_prep.dry_run import describe
+    from data_prep.engine.request import Request, find_prepared
     from data_prep.engine.resources import Resources, parse_bytes
     from data_prep.prepare import prepare
 
     source, split, options = read_flags()
     resources = Resources(memory_limit=parse_bytes(_MEMORY_LIMIT.value))
     if DRY_RUN.value or split is None:
+        if split is not None and OUTPUT_DIR.value:
+            request = Request(
+                source, split, SEED.value, NUM_SHARDS.value, options
+            )
+            find_prepared(request, OUTPUT_DIR.value)
         for line in describe(source, split, SEED.value, options, resources):
             print(line)
         return

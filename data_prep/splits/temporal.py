@@ -43,7 +43,10 @@ class UserTime(Split):
 
     name = "user-time"
     needs_timestamps = True
-    advice = "--seed or --split (this one is for users of two ratings or more)"
+    advice = (
+        "--seed (it decides which users are for validation and which for the"
+        " test), or --split (this one is for users of two ratings or more)"
+    )
     outcomes = (*SUBSETS, USER_TOO_SHORT)
 
     def assign(

@@ -453,7 +453,7 @@ def test_titles_of_other_items_are_refused(source, tmp_path):
 
 
 def test_items_with_titles_are_counted(source, tmp_path, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="absl")
     (tmp_path / "titles.csv").write_text("item_id,title\ni1,Z\nother,Heat\n")
     options = Options(titles=str(tmp_path / "titles.csv"))
     prepare(source, make_split("random"), str(tmp_path), options=options)

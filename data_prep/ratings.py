@@ -297,9 +297,11 @@ def _add_histograms(parts: Sequence[Histogram]) -> Histogram:
 def _keep_frequent(
     values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
 ) -> Histogram:
-    kept = np.lexsort((values, -counts))[:_MAX_VALUES]
-    kept = kept[np.argsort(values[kept])]
-    return Histogram(values[kept], counts[kept])
+    if len(values) > _MAX_VALUES:
+        kept = np.argpartition(-counts, _MAX_VALUES)[:_MAX_VALUES]
+        values, counts = values[kept], counts[kept]
+    order = np.argsort(values)
+    return Histogram(values[order], counts[order])
 
 
 def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -47,23 +47,26 @@ from data_prep.engine.shards import (
     serialize_users,
 )
 from data_prep.engine.vocabulary import (
+    KnownItems,
     Vocabulary,
     build_requested_vocabulary,
+    read_known_items,
 )
 from data_prep.engine.workspace import clear_output, working_directory
+from data_prep.options import Options
 from data_prep.ratings import (
     Ratings,
     Statistics,
     combine_statistics,
     compute_statistics,
     deduplicate,
+    drop_values,
     find_positions,
     from_table,
     merge,
     unify_items,
 )
 from data_prep.sources.rejects import Rejects
-from data_prep.sources.row_rules import Scale
 from data_prep.sources.source import Reading, Source
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
@@ -75,6 +78,11 @@ from data_prep.splits.quantiles import (
 # Approximate number of ratings that a worker holds at once.
 _ROWS_PER_BUCKET = 1_000_000
 _CHUNK_BYTES = 1 << 24
+
+# Some ratings with the number of their piece of the source, and of their part
+# of the piece.
+_NumberedPart = tuple[int, int, Ratings]
+
 # More files than one piece of a source has.
 _MAX_FILES_PER_PIECE = 1 << 20
 
@@ -104,8 +112,9 @@ def prepare(
     work_dir = tf.io.gfile.join(output_dir, "users", "buckets")
     tf.io.gfile.makedirs(work_dir)
     with working_directory(output_dir) as temp_dir:
+        known_items = read_known_items(request.options, temp_dir)
         with beam.Pipeline(options=options) as pipeline:
-            _build(pipeline, request, output_dir, work_dir)
+            _build(pipeline, request, known_items, output_dir, work_dir)
         path = _result_path(work_dir)
         with tf.io.gfile.GFile(path, "rb") as file:
             result = pickle.loads(file.read())
@@ -116,7 +125,11 @@ def prepare(
 
 
 def _build(
-    pipeline: beam.Pipeline, request: Request, output_dir: str, work_dir: str
+    pipeline: beam.Pipeline,
+    request: Request,
+    known_items: KnownItems,
+    output_dir: str,
+    work_dir: str,
 ) -> None:
     source, options = request.source, request.options
     buckets = choose_buckets(
@@ -127,7 +140,7 @@ def _build(
         | "Sources" >> beam.Create(list(enumerate(source.divide())))
         | "Spread" >> beam.Reshuffle()
         | "Read"
-        >> beam.ParDo(_Read(buckets, options.rating_scale)).with_outputs(
+        >> beam.ParDo(_Read(buckets, options)).with_outputs(
             "statistics", "rejects", main="parts"
         )
     )
@@ -154,7 +167,12 @@ def _build(
         >> beam.CombinePerKey(beam.combiners.TupleCombineFn(sum, sum))
         | "All items" >> beam.combiners.ToList()
         | "Vocabulary"
-        >> beam.Map(_build_vocabulary, AsSingleton(rule), request=request)
+        >> beam.Map(
+            _build_vocabulary,
+            AsSingleton(rule),
+            request=request,
+            known_items=known_items,
+        )
     )
     item_ids = vocabulary | "Item ids" >> beam.Map(
         lambda built: built.items.item_ids
@@ -199,26 +217,35 @@ def _build(
 class _Read(beam.DoFn):
     """Reads a piece of a source, and partitions its ratings."""
 
-    def __init__(self, buckets: Buckets, scale: Scale | None) -> None:
+    def __init__(self, buckets: Buckets, options: Options) -> None:
         self._buckets = buckets
-        self._scale = scale
+        self._options = options
 
     def process(self, element: tuple[int, Source]) -> Iterator[Any]:
-        """Yields ratings by bucket, and by tag statistics and rejects."""
+        """Yields ratings by bucket, and by tag statistics and rejects.
+
+        The numbers of the piece and of its part give the ratings their place
+        in the order of the rows, which decides among duplicates.
+        """
         number, source = element
         rejects = Rejects()
         with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
-            reading = Reading(temp_dir, rejects, self._scale)
-            for load in source.read(reading):
-                ratings = from_table(load())
-                yield TaggedOutput("statistics", compute_statistics(ratings))
+            reading = Reading(temp_dir, rejects, self._options.scale)
+            for part, load in enumerate(source.read(reading)):
+                rows = from_table(load())
+                missing_values = self._options.missing_values
+                ratings = drop_values(rows, missing_values)
+                yield TaggedOutput(
+                    "statistics",
+                    compute_statistics(ratings, len(rows) - len(ratings)),
+                )
                 content = partition(ratings, self._buckets)
                 for bucket in range(self._buckets.num_buckets):
                     if (
                         content.user_edges[bucket]
                         < content.user_edges[bucket + 1]
                     ):
-                        yield bucket, content.select(bucket)
+                        yield bucket, (number, part, content.select(bucket))
         yield TaggedOutput("rejects", (number, rejects))
 
 
@@ -267,9 +294,15 @@ def _add(arrays: Iterable[Any]) -> Any:
     return functools.reduce(np.add, arrays)
 
 
-def _get_timestamps(element: tuple[int, Iterable[Ratings]]) -> Any:
+def _get_timestamps(element: tuple[int, Iterable[_NumberedPart]]) -> Any:
     _, parts = element
-    return deduplicate(merge(unify_items(list(parts)))).timestamps
+    return deduplicate(merge(_unify(parts))).timestamps
+
+
+def _unify(parts: Iterable[_NumberedPart]) -> list[Ratings]:
+    """Returns parts in the order of the rows, with the same item ids."""
+    ordered = sorted(parts, key=lambda part: part[:2])
+    return unify_items([ratings for _, _, ratings in ordered])
 
 
 def _make_rule(
@@ -285,11 +318,11 @@ def _make_rule(
 
 
 def _assign(
-    element: tuple[int, Iterable[Ratings]], rule: SplitRule
+    element: tuple[int, Iterable[_NumberedPart]], rule: SplitRule
 ) -> Iterator[Any]:
     """Yields assigned ratings, and by tag the counts of items and drops."""
     bucket, parts = element
-    unified = unify_items(list(parts))
+    unified = _unify(parts)
     assignment = assign(unified, rule)
     item_ids = unified[0].item_ids
     yield bucket, (item_ids, assignment.assigned)
@@ -310,6 +343,7 @@ def _build_vocabulary(
     items: Iterable[tuple[str, tuple[int, int]]],
     rule: SplitRule,
     request: Request,
+    known_items: KnownItems,
 ) -> Vocabulary:
     ordered = sorted(items, key=lambda item: item[0].encode())
     item_counts = ItemCounts(
@@ -319,7 +353,13 @@ def _build_vocabulary(
     item_ids = pa.array([item_id for item_id, _ in ordered], pa.string())
     with tempfile.TemporaryDirectory(prefix="data_prep-") as temp_dir:
         return build_requested_vocabulary(
-            request, item_ids, item_counts, rule.unit, temp_dir
+            request.source,
+            request.options,
+            known_items,
+            item_ids,
+            item_counts,
+            rule.unit,
+            temp_dir,
         )
 
 

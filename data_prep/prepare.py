@@ -1,5 +1,7 @@
 """Prepares ratings for training, on one machine."""
 
+from absl import logging
+
 from data_prep.dataset.manifest import Manifest
 from data_prep.engine.assignment import SplitRule, choose_unit
 from data_prep.engine.checks import check_rows, check_rows_so_far
@@ -9,7 +11,11 @@ from data_prep.engine.request import Request, find_prepared
 from data_prep.engine.resources import Resources, check_disks
 from data_prep.engine.shards import write_shards
 from data_prep.engine.stages import Stages
-from data_prep.engine.vocabulary import build_requested_vocabulary
+from data_prep.engine.suspicions import suspect_columns
+from data_prep.engine.vocabulary import (
+    build_requested_vocabulary,
+    read_known_items,
+)
 from data_prep.engine.workspace import clear_output, working_directory
 from data_prep.options import Options
 from data_prep.sources.rejects import Rejects
@@ -70,6 +76,7 @@ def _run(
 ) -> Result:
     """Runs all stages, and writes the record files."""
     source, split, options = request.source, request.split, request.options
+    known_items = read_known_items(options, temp_dir)
     num_rows = source.estimate_rows()
     check_disks(num_rows, temp_dir, output_dir)
     buckets = choose_buckets(
@@ -78,7 +85,7 @@ def _run(
     reading = Reading(
         temp_dir,
         Rejects(),
-        options.rating_scale,
+        options.scale,
         resources.database_bytes,
         resources.rows_per_part,
     )
@@ -86,6 +93,7 @@ def _run(
         spilled, statistics = stages.read(
             source.read(reading),
             num_rows,
+            options.missing_values,
             lambda num_valid_rows: check_rows_so_far(
                 request, num_valid_rows, num_rows, reading.rejects, output_dir
             ),
@@ -101,8 +109,18 @@ def _run(
                 split, request.seed, cuts, options.min_user_ratings, unit
             ),
         )
+        for suspicion in suspect_columns(
+            totals.num_users, len(spilled.item_ids), statistics.num_ratings
+        ):
+            logging.warning("%s", suspicion)
         vocabulary = build_requested_vocabulary(
-            request, spilled.item_ids, totals.item_counts, unit, temp_dir
+            source,
+            options,
+            known_items,
+            spilled.item_ids,
+            totals.item_counts,
+            unit,
+            temp_dir,
         )
         num_items = len(vocabulary.items.item_ids)
         serialized, digests = write_shards(

@@ -47,6 +47,9 @@ class Ratings:
         )
 
 
+# Enough for all scales in use; bounds the memory for measurements.
+_MAX_VALUES = 4096
+
 #: The columns of `Ratings` with one value per rating, and their types.
 COLUMNS: dict[str, np.dtype[Any]] = {
     "users": np.dtype(np.int32),
@@ -57,22 +60,42 @@ COLUMNS: dict[str, np.dtype[Any]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Histogram:
+    """The most frequent ratings and how often they occur.
+
+    Args:
+        values: distinct ratings, ascending, at most `_MAX_VALUES`, float64
+            `(num_values,)`.
+        counts: the number of each of them, int64 `(num_values,)`. It is
+            exact if there are no more distinct ratings.
+    """
+
+    values: npt.NDArray[np.float64]
+    counts: npt.NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Statistics:
     """Counts and ranges of the valid ratings of a source.
 
     Args:
         num_ratings: the number of ratings.
-        num_timestamps: the number of those with a timestamp.
+        num_missing: the number of rows whose rating is a missing value, which
+            nothing else here counts.
+        num_timestamps: the number of ratings with a timestamp.
         rating_range: the lowest and the highest rating.
         time_range: the first and the last timestamp; the first exceeds the
             last if there are none.
+        histogram: the ratings by value.
     """
 
     num_ratings: int
+    num_missing: int
     num_timestamps: int
     rating_range: tuple[float, float]
     time_range: tuple[float, float]
+    histogram: Histogram
 
 
 def from_table(table: pa.Table) -> Ratings:
@@ -151,7 +174,7 @@ def replace_items(
 
 
 def merge(parts: Sequence[Ratings]) -> Ratings:
-    """Concatenates parts that share their item ids.
+    """Concatenates parts that share their item ids, in their order.
 
     The users of the result are in the order of the records: by the MD5 digest
     of their ids.
@@ -178,8 +201,9 @@ def merge(parts: Sequence[Ratings]) -> Ratings:
 def deduplicate(ratings: Ratings) -> Ratings:
     """Sorts by user and item, and keeps one rating per user and item.
 
-    The latest rating is kept; of several latest ones the highest, and of
-    equal ones the one from a test file.
+    The latest rating is kept; of several latest ones, and of those without a
+    time, the last in the order of the rows. It is what serving does with an
+    item that is named twice.
     """
     keys = ratings.users.astype(np.int64) * len(ratings.item_ids)
     keys += ratings.items
@@ -188,28 +212,55 @@ def deduplicate(ratings: Ratings) -> Ratings:
     is_repeated = keys[1:] == keys[:-1]
     if not is_repeated.any():
         return ratings.take(order)
-    order = np.lexsort(
-        (
-            ratings.is_test,
-            ratings.values,
-            np.nan_to_num(ratings.timestamps, nan=-np.inf),
-            ratings.items,
-            ratings.users,
-        )
-    )
+    # The sort is stable, so equal times keep the order of the rows.
+    times = np.nan_to_num(ratings.timestamps, nan=-np.inf)
+    order = np.lexsort((times, ratings.items, ratings.users))
     # Both orders sort the keys alike, so `is_repeated` holds for this one,
     # and the last rating of each key is the one to keep.
     return ratings.take(order[np.append(~is_repeated, True)])
 
 
-def compute_statistics(ratings: Ratings) -> Statistics:
-    """Computes the statistics of some ratings."""
+def drop_values(ratings: Ratings, values: Sequence[float]) -> Ratings:
+    """Returns the ratings that equal none of the values, and the ids of these.
+
+    Args:
+        ratings: the ratings.
+        values: the values, which are compared in float32.
+    """
+    if not values:
+        return ratings
+    is_dropped = np.isin(
+        ratings.values.astype(np.float32), np.array(values, np.float32)
+    )
+    if not is_dropped.any():
+        return ratings
+    kept = ratings.take(np.flatnonzero(~is_dropped))
+    used_users, users = np.unique(kept.users, return_inverse=True)
+    used_items, items = np.unique(kept.items, return_inverse=True)
+    return dataclasses.replace(
+        kept,
+        user_ids=kept.user_ids.take(pa.array(used_users)),
+        item_ids=kept.item_ids.take(pa.array(used_items)),
+        users=users.astype(np.int32),
+        items=items.astype(np.int32),
+    )
+
+
+def compute_statistics(ratings: Ratings, num_missing: int = 0) -> Statistics:
+    """Computes the statistics of some ratings.
+
+    Args:
+        ratings: the ratings.
+        num_missing: the number of missing values that were dropped.
+    """
     known = ratings.timestamps[~np.isnan(ratings.timestamps)]
     return Statistics(
         num_ratings=len(ratings),
+        num_missing=num_missing,
         num_timestamps=len(known),
         rating_range=_range(ratings.values),
         time_range=_range(known),
+        histogram=_count_values(ratings.values),
     )
 
 
@@ -217,10 +268,40 @@ def combine_statistics(parts: Sequence[Statistics]) -> Statistics:
     """Returns the statistics of all ratings from those of their parts."""
     return Statistics(
         num_ratings=sum(part.num_ratings for part in parts),
+        num_missing=sum(part.num_missing for part in parts),
         num_timestamps=sum(part.num_timestamps for part in parts),
         rating_range=_union([part.rating_range for part in parts]),
         time_range=_union([part.time_range for part in parts]),
+        histogram=_add_histograms([part.histogram for part in parts]),
     )
+
+
+def _count_values(ratings: npt.NDArray[np.float64]) -> Histogram:
+    # Hashes the ratings, which is faster than sorting them.
+    counted = pc.value_counts(pa.array(ratings, pa.float64()))
+    values, counts = (column.to_numpy() for column in counted.flatten())
+    return _keep_frequent(values, counts)
+
+
+def _add_histograms(parts: Sequence[Histogram]) -> Histogram:
+    values, positions = np.unique(
+        np.concatenate([np.empty(0), *(part.values for part in parts)]),
+        return_inverse=True,
+    )
+    counts = np.zeros(len(values), np.int64)
+    added = [np.empty(0, np.int64), *(part.counts for part in parts)]
+    np.add.at(counts, positions, np.concatenate(added))
+    return _keep_frequent(values, counts)
+
+
+def _keep_frequent(
+    values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64]
+) -> Histogram:
+    if len(values) > _MAX_VALUES:
+        kept = np.argpartition(-counts, _MAX_VALUES)[:_MAX_VALUES]
+        values, counts = values[kept], counts[kept]
+    order = np.argsort(values)
+    return Histogram(values[order], counts[order])
 
 
 def _range(values: npt.NDArray[np.float64]) -> tuple[float, float]:

@@ -102,6 +102,12 @@ NUM_SHARDS = flags.DEFINE_integer(
 _RATING_SCALE = flags.DEFINE_string(
     "rating_scale", None, "Range of valid ratings, such as 1:5."
 )
+_MISSING_VALUE = flags.DEFINE_list(
+    "missing_value",
+    [],
+    "Ratings that mean 'not rated', such as 99 or -1,0. Their rows are left"
+    " out.",
+)
 _MAX_BAD_ROWS = flags.DEFINE_float(
     "max_bad_rows",
     0.001,
@@ -143,12 +149,18 @@ def main() -> None:
     """Prepares the data that the flags describe, and prints their counts."""
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
     from data_prep.dry_run import describe
+    from data_prep.engine.request import Request, find_prepared
     from data_prep.engine.resources import Resources, parse_bytes
     from data_prep.prepare import prepare
 
     source, split, options = read_flags()
     resources = Resources(memory_limit=parse_bytes(_MEMORY_LIMIT.value))
     if DRY_RUN.value or split is None:
+        if split is not None and OUTPUT_DIR.value:
+            request = Request(
+                source, split, SEED.value, NUM_SHARDS.value, options
+            )
+            find_prepared(request, OUTPUT_DIR.value)
         for line in describe(source, split, SEED.value, options, resources):
             print(line)
         return
@@ -166,7 +178,7 @@ def main() -> None:
 
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
-    from data_prep.options import Options
+    from data_prep.options import Options, parse_missing_values
     from data_prep.sources.formats import Columns
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
@@ -175,6 +187,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
     scale = _RATING_SCALE.value
     options = Options(
         rating_scale=parse_scale(scale) if scale else None,
+        missing_values=parse_missing_values(_MISSING_VALUE.value),
         max_bad_rows=_MAX_BAD_ROWS.value,
         min_user_ratings=_MIN_USER_RATINGS.value,
         min_item_ratings=_MIN_ITEM_RATINGS.value,

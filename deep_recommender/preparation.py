@@ -1,7 +1,7 @@
 """Ratings as a notebook has them -> prepared data."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_prep.dataset.errors import UserError
@@ -26,6 +26,7 @@ def prepare(
     item_column: str | None = None,
     rating_column: str | None = None,
     timestamp_column: str | None = None,
+    missing_values: Sequence[float] = (),
 ) -> Manifest:
     """Prepares ratings for training, as `python -m data_prep.task` does.
 
@@ -43,6 +44,8 @@ def prepare(
         item_column: the column of the item ids, if not a usual name.
         rating_column: the column of the ratings, if not a usual name.
         timestamp_column: the column of the timestamps, if not a usual name.
+        missing_values: ratings that mean "not rated", such as 99. Their rows
+            are left out.
 
     Returns:
         What was prepared: counts, rating scale, rows rejected by reason.
@@ -62,7 +65,9 @@ def prepare(
         make_split(split),
         os.fspath(output_dir),
         seed=seed,
-        options=Options(titles=titles_file),
+        options=Options(
+            titles=titles_file, missing_values=tuple(missing_values)
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from data_prep.ratings import Ratings, deduplicate, merge
 from data_prep.splits.base import TRAIN, Split
 
 DUPLICATE = "duplicate"
+MISSING_VALUE = "missing_value"
 USER_BELOW_MINIMUM = "user_below_minimum"
 
 # Sums of integers do not depend on the order of the terms, so neither threads
@@ -104,12 +105,14 @@ class Assignment:
 
     Args:
         assigned: the ratings that belong to a subset.
+        num_users: the number of users with ratings.
         num_ratings: their number, by subset.
         dropped: the number of dropped ratings, by reason.
         item_counts: the training ratings of every item.
     """
 
     assigned: AssignedRatings
+    num_users: int
     num_ratings: dict[str, int]
     dropped: dict[str, int]
     item_counts: ItemCounts
@@ -152,6 +155,7 @@ def assign(parts: Sequence[Ratings], rule: SplitRule) -> Assignment:
             kept.values.astype(np.float32),
             subsets,
         ),
+        num_users=int(np.count_nonzero(np.bincount(ratings.users))),
         num_ratings={subset: counts.pop(subset) for subset in SUBSETS},
         dropped={reason: count for reason, count in counts.items() if count},
         item_counts=_count_items(kept, subsets == TRAIN, rule.unit),

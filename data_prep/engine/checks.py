@@ -1,13 +1,27 @@
 """Checks that the rows of a source can be prepared as requested."""
 
+from collections.abc import Mapping
+
 import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.schema import SUBSETS
+from data_prep.engine.assignment import USER_BELOW_MINIMUM
 from data_prep.engine.request import Request
+from data_prep.engine.shards import ITEM_BELOW_MINIMUM
+from data_prep.engine.suspicions import suspect_values
+from data_prep.options import Options
 from data_prep.ratings import Statistics
 from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
 from data_prep.sources.rejects import Rejects, write_rejects
+from data_prep.splits.base import Split
+
+# Reasons to drop training ratings, and the flags that set them.
+_MINIMA = {
+    USER_BELOW_MINIMUM: "--min-user-ratings",
+    ITEM_BELOW_MINIMUM: "--min-item-ratings",
+}
 
 
 def check_rows_so_far(
@@ -46,7 +60,7 @@ def check_rows(
     rejects: Rejects,
     output_dir: str,
 ) -> None:
-    """Checks all rows of a source, and writes `rejected.csv` if needed.
+    """Checks all rows of a source; writes `rejected.csv` and warns if needed.
 
     Args:
         request: the request.
@@ -55,29 +69,86 @@ def check_rows(
         output_dir: the output directory.
 
     Raises:
-        UserError: if too many rows are invalid, no row is valid, or the split
-            needs timestamps that are missing.
+        UserError: as `check_usable` does.
     """
     num_rejected = rejects.counts.total()
     if num_rejected:
         write_rejects(rejects, output_dir)
-    num_rows = statistics.num_ratings + num_rejected
-    rejects.check(num_rows, request.options.max_bad_rows)
+    check_usable(request.split, request.options, statistics, rejects)
     if num_rejected:
         logging.warning(
             "%d of %d rows cannot be used: %s. The first of each kind are in"
             " %s.",
             num_rejected,
-            num_rows,
+            statistics.num_ratings + statistics.num_missing + num_rejected,
             dict(sorted(rejects.counts.items())),
             tf.io.gfile.join(output_dir, REJECTS_FILE),
         )
-    if statistics.num_ratings == 0:
-        raise UserError("the source holds no ratings.")
-    num_missing = statistics.num_ratings - statistics.num_timestamps
-    if request.split.needs_timestamps and num_missing:
+    for suspicion in suspect_values(statistics):
+        logging.warning("%s", suspicion)
+
+
+def check_usable(
+    split: Split | None,
+    options: Options,
+    statistics: Statistics,
+    rejects: Rejects,
+    where: str = f"in {REJECTS_FILE}",
+) -> None:
+    """Checks that the rows of a source are good enough.
+
+    Args:
+        split: the split, if it is known.
+        options: the options.
+        statistics: the statistics of the valid rows.
+        rejects: the invalid rows.
+        where: where the user finds the first of these.
+
+    Raises:
+        UserError: if too many rows are invalid, no row is a rating, or the
+            split needs timestamps that are missing.
+    """
+    num_rows = statistics.num_ratings + statistics.num_missing
+    num_rows += rejects.counts.total()
+    rejects.check(num_rows, options.max_bad_rows, where=where)
+    if statistics.num_missing and not statistics.num_ratings:
         raise UserError(
-            f"split {request.split.name} goes by time, and {num_missing:,} of"
+            f"all {statistics.num_missing:,} ratings are values that"
+            " --missing-value names."
+        )
+    if not statistics.num_ratings:
+        raise UserError("the source holds no ratings.")
+    num_without = statistics.num_ratings - statistics.num_timestamps
+    if split is not None and split.needs_timestamps and num_without:
+        raise UserError(
+            f"split {split.name} goes by time, and {num_without:,} of"
             f" {statistics.num_ratings:,} ratings have no timestamp. Name its"
             " column with --timestamp-column, or use --split random."
+        )
+
+
+def check_subsets(
+    split: Split, num_ratings: Mapping[str, int], dropped: Mapping[str, int]
+) -> None:
+    """Checks that each subset has ratings.
+
+    Args:
+        split: the split.
+        num_ratings: the number of ratings of known users and items, by
+            subset.
+        dropped: the number of other ratings, by reason.
+
+    Raises:
+        UserError: if a subset is empty.
+    """
+    for subset in SUBSETS:
+        if num_ratings[subset]:
+            continue
+        changes = [
+            flag for reason, flag in _MINIMA.items() if dropped.get(reason)
+        ]
+        raise UserError(
+            f"split {split.name} leaves no {subset} ratings of known users"
+            f" and items: {dict(num_ratings)}, dropped: {dict(dropped)}."
+            f" Change {' or '.join([*changes, split.advice])}."
         )

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import tensorflow as tf
 from absl import logging
 
-from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import digest_file
 from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
 from data_prep.dataset.items import write_items
 from data_prep.dataset.manifest import Manifest, write_manifest
-from data_prep.dataset.schema import SUBSETS
-from data_prep.engine.assignment import DUPLICATE
+from data_prep.engine.assignment import DUPLICATE, MISSING_VALUE
+from data_prep.engine.checks import check_subsets
 from data_prep.engine.request import Request
 from data_prep.engine.shards import SerializedUsers
 from data_prep.engine.vocabulary import Vocabulary
@@ -62,16 +61,9 @@ def finish(
         UserError: if a subset is empty.
     """
     split, serialized = request.split, result.serialized
-    dropped = {DUPLICATE: 0, **result.dropped}
-    for reason, count in serialized.dropped.items():
-        dropped[reason] = dropped.get(reason, 0) + count
-    for subset in SUBSETS:
-        if serialized.num_ratings[subset] == 0:
-            raise UserError(
-                f"split {split.name} leaves no {subset} ratings of known users"
-                f" and items: {serialized.num_ratings}, dropped: {dropped}."
-                f" Change {split.advice}."
-            )
+    statistics = result.statistics
+    dropped = count_dropped(statistics, result.dropped, serialized)
+    check_subsets(split, serialized.num_ratings, dropped)
     items = result.vocabulary.items
     local_items = os.path.join(temp_dir, ITEMS_FILE)
     write_items(items, local_items)
@@ -85,13 +77,15 @@ def finish(
     description = request.describe()
     if result.cuts:
         description["split"]["cuts"] = _format_cuts(result.cuts)
-    lowest, highest = result.statistics.rating_range
+    lowest, highest = statistics.rating_range
     manifest = Manifest(
         **description,
         num_users=serialized.num_users,
         num_items=len(items.item_ids),
         num_ratings=serialized.num_ratings,
-        rows_read=result.statistics.num_ratings + num_rejected,
+        rows_read=(
+            statistics.num_ratings + statistics.num_missing + num_rejected
+        ),
         rows_dropped=dropped,
         rows_rejected=dict(result.rejects.counts),
         rating_min=lowest,
@@ -102,6 +96,20 @@ def finish(
     )
     write_manifest(manifest, output_dir)
     return manifest
+
+
+def count_dropped(
+    statistics: Statistics,
+    dropped: Mapping[str, int],
+    serialized: SerializedUsers,
+) -> dict[str, int]:
+    """Returns the number of valid rows left out at any stage, by reason."""
+    counts = {DUPLICATE: 0, **dropped}
+    if statistics.num_missing:
+        counts[MISSING_VALUE] = statistics.num_missing
+    for reason, count in serialized.dropped.items():
+        counts[reason] = counts.get(reason, 0) + count
+    return counts
 
 
 def _format_cuts(cuts: dict[str, float]) -> dict[str, str]:

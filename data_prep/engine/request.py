@@ -35,6 +35,17 @@ class Request:
             raise UserError(
                 f"--num-shards must be at least 1. Received: {self.num_shards}"
             )
+        has_test_ratings = self.source.has_test_ratings()
+        if self.split.needs_test_ratings and not has_test_ratings:
+            raise UserError(
+                f"split {self.split.name} needs --test-ratings, the files"
+                " published as the test set."
+            )
+        if has_test_ratings and not self.split.needs_test_ratings:
+            raise UserError(
+                f"split {self.split.name} does not use --test-ratings: --split"
+                " fold does."
+            )
 
     def describe(self) -> dict[str, Any]:
         """Returns the request as the manifest records it."""

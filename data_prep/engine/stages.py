@@ -43,6 +43,7 @@ from data_prep.ratings import (
     combine_statistics,
     compute_statistics,
     deduplicate,
+    drop_values,
     from_table,
     merge,
     sort_unique,
@@ -65,11 +66,13 @@ class Totals:
     """Counts of all ratings of a source.
 
     Args:
+        num_users: the number of users with ratings.
         num_ratings: the number of ratings, by subset.
         dropped: the number of dropped ratings, by reason.
         item_counts: the training ratings of every item.
     """
 
+    num_users: int
     num_ratings: collections.Counter[str]
     dropped: collections.Counter[str]
     item_counts: ItemCounts
@@ -102,6 +105,7 @@ class Stages:
         self,
         parts: Iterator[Part],
         estimated_rows: int,
+        missing_values: Sequence[float] = (),
         check: Callable[[int], None] | None = None,
     ) -> tuple[SpilledRatings, Statistics]:
         """Reads all parts of a source, and spills them by bucket.
@@ -109,6 +113,7 @@ class Stages:
         Args:
             parts: the parts.
             estimated_rows: approximate number of rows, for the progress.
+            missing_values: ratings that mean "not rated" and are dropped.
             check: called after each part with the number of valid rows so
                 far. An exception that it raises ends the reading.
         """
@@ -116,13 +121,18 @@ class Stages:
         num_rows = 0
         progress = Progress("Read", "ratings", estimated_rows)
         results = map_in_order(
-            self._pool, self._read_part, enumerate(parts), self._num_threads
+            self._pool,
+            functools.partial(self._read_part, missing_values=missing_values),
+            enumerate(parts),
+            self._num_threads,
         )
         for spilled_part, part_statistics in results:
             spilled.append(spilled_part)
             statistics.append(part_statistics)
-            num_rows += part_statistics.num_ratings
-            progress.add(part_statistics.num_ratings)
+            num_valid = part_statistics.num_ratings
+            num_valid += part_statistics.num_missing
+            num_rows += num_valid
+            progress.add(num_valid)
             if check is not None:
                 check(num_rows)
         progress.finish()
@@ -133,13 +143,15 @@ class Stages:
         )
 
     def _read_part(
-        self, numbered: tuple[int, Part]
+        self, numbered: tuple[int, Part], missing_values: Sequence[float]
     ) -> tuple[SpilledPart, Statistics]:
         number, load = numbered
-        ratings = from_table(load())
+        rows = from_table(load())
+        ratings = drop_values(rows, missing_values)
         directory = self._make_dir("spill", number)
         spilled = spill(partition(ratings, self._buckets), directory)
-        return spilled, compute_statistics(ratings)
+        num_missing = len(rows) - len(ratings)
+        return spilled, compute_statistics(ratings, num_missing)
 
     def find_quantiles(
         self, spilled: SpilledRatings, shares: Sequence[fractions.Fraction]
@@ -191,15 +203,14 @@ class Stages:
         num_items = len(spilled.item_ids)
         counts = np.zeros(num_items, np.int64)
         sums = np.zeros(num_items, np.int64)
-        totals = Totals(
-            collections.Counter(),
-            collections.Counter(),
-            ItemCounts(counts, sums),
-        )
+        num_users = 0
+        num_ratings = collections.Counter[str]()
+        dropped = collections.Counter[str]()
         progress = Progress("Assigned", "ratings", spilled.num_ratings)
         for assignment in self._map_buckets(assign_bucket):
-            totals.num_ratings.update(assignment.num_ratings)
-            totals.dropped.update(assignment.dropped)
+            num_users += assignment.num_users
+            num_ratings.update(assignment.num_ratings)
+            dropped.update(assignment.dropped)
             counts += assignment.item_counts.counts
             sums += assignment.item_counts.sums
             progress.add(
@@ -210,7 +221,7 @@ class Stages:
         if keep:
             for part in spilled.parts:
                 shutil.rmtree(part.directory)
-        return totals
+        return Totals(num_users, num_ratings, dropped, ItemCounts(counts, sums))
 
     def serialize(
         self, indices: npt.NDArray[np.int32], num_items: int

@@ -1,17 +1,23 @@
 """Builds the item vocabulary: item id -> item index, and titles."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from absl import logging
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import Items, read_items
 from data_prep.engine.assignment import ItemCounts
-from data_prep.engine.request import Request
+from data_prep.options import Options
 from data_prep.ratings import find_positions
+from data_prep.sources.source import Source
 from data_prep.sources.titles import read_titles
+
+# The ids that a message shows.
+_NUM_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,47 +84,130 @@ def build_vocabulary(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class KnownItems:
+    """What is known of items before their ratings are read.
+
+    Args:
+        old_ids: the items of an earlier vocabulary.
+        old_titles: their titles, item id -> title.
+        titles: the titles in the file that the options name, item id ->
+            title; `None` if they name none.
+    """
+
+    old_ids: list[str]
+    old_titles: dict[str, str]
+    titles: dict[str, str] | None
+
+
+def read_known_items(options: Options, temp_dir: str) -> KnownItems:
+    """Reads the earlier vocabulary and the titles that the options name.
+
+    Reading all ratings may take long, and a mistake in these files shows at
+    once.
+
+    Args:
+        options: the options.
+        temp_dir: a local directory for temporary files.
+
+    Raises:
+        UserError: if the vocabulary or the titles cannot be read.
+    """
+    old_ids: list[str] = []
+    old_titles: dict[str, str] = {}
+    titles = None
+    if options.vocabulary_from:
+        old = read_items(options.vocabulary_from)
+        old_ids = old.item_ids
+        old_titles = {
+            item_id: title
+            for item_id, title in zip(old_ids, old.titles, strict=True)
+            if title is not None
+        }
+    if options.titles:
+        titles = read_titles(options.titles, temp_dir)
+    return KnownItems(old_ids, old_titles, titles)
+
+
 def build_requested_vocabulary(
-    request: Request,
+    source: Source,
+    options: Options,
+    known: KnownItems,
     item_ids: pa.StringArray,
     item_counts: ItemCounts,
     unit: float,
     temp_dir: str,
 ) -> Vocabulary:
-    """Builds the vocabulary with the request's options and titles.
+    """Builds the vocabulary with the titles and the items known before.
 
     Args:
-        request: the request.
+        source: the source, for titles.
+        options: the options.
+        known: the result of `read_known_items`.
         item_ids: the ids of the source's items, sorted.
         item_counts: their training ratings.
         unit: the unit of the sums of ratings.
         temp_dir: a local directory for temporary files.
+
+    Raises:
+        UserError: if no item has a title in the file of titles, or none is in
+            the earlier vocabulary.
     """
-    options = request.options
-    old_ids: list[str] = []
-    titles: dict[str, str] = {}
-    if options.vocabulary_from:
-        old = read_items(options.vocabulary_from)
-        old_ids = old.item_ids
-        titles |= {
-            item_id: title
-            for item_id, title in zip(old_ids, old.titles, strict=True)
-            if title is not None
-        }
     vocabulary = build_vocabulary(
         item_ids,
         item_counts,
         unit,
         min_ratings=options.min_item_ratings,
-        old_ids=old_ids,
+        old_ids=known.old_ids,
     )
+    if options.vocabulary_from:
+        _check_match(
+            f"--vocabulary-from {options.vocabulary_from}",
+            known.old_ids,
+            item_ids.to_pylist(),
+        )
     ids = vocabulary.items.item_ids
-    titles |= (
-        read_titles(options.titles, temp_dir)
-        if options.titles
-        else request.source.read_titles(ids, temp_dir)
-    )
+    titles = known.titles
+    if titles is None:
+        titles = source.read_titles(ids, temp_dir)
+    else:
+        _check_match(f"--items {options.titles}", titles, ids)
+    titles = known.old_titles | titles
     items = dataclasses.replace(
         vocabulary.items, titles=[titles.get(item_id) for item_id in ids]
     )
     return dataclasses.replace(vocabulary, items=items)
+
+
+def _check_match(
+    name: str, listed: Iterable[str], item_ids: Sequence[str]
+) -> None:
+    """Logs how many items are listed.
+
+    Args:
+        name: what lists them, in messages.
+        listed: the ids listed.
+        item_ids: the items.
+
+    Raises:
+        UserError: if there are items and none of them is listed.
+    """
+    listed = set(listed)
+    num_listed = sum(item_id in listed for item_id in item_ids)
+    if item_ids and not num_listed:
+        raise UserError(
+            f"{name} has none of the {len(item_ids):,} items of the ratings."
+            f" Its ids are such as {_show(sorted(listed))}; those of the"
+            f" ratings such as {_show(item_ids)}. Name the file or the columns"
+            " that belong to these ratings."
+        )
+    logging.info(
+        "%s has %s of the %s items of the ratings.",
+        name,
+        f"{num_listed:,}",
+        f"{len(item_ids):,}",
+    )
+
+
+def _show(ids: Sequence[str]) -> str:
+    return ", ".join(repr(item_id) for item_id in ids[:_NUM_SHOWN])

@@ -61,6 +61,9 @@ class Files(Source):
     def estimate_rows(self) -> int:
         return _estimate_rows((*self.paths, *self.test_paths))
 
+    def has_test_ratings(self) -> bool:
+        return bool(self.test_paths)
+
     def read(self, reading: Reading) -> Iterator[Part]:
         files, layouts = self._recognize(reading.temp_dir)
         is_test = [file.number >= len(self.paths) for file in files]

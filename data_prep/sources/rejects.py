@@ -153,7 +153,11 @@ class Rejects:
         )
 
     def check(
-        self, num_rows: int, max_bad_rows: float, expected_rows: int = 0
+        self,
+        num_rows: int,
+        max_bad_rows: float,
+        expected_rows: int = 0,
+        where: str = f"in {FILE_NAME}",
     ) -> None:
         """Checks that not too many rows are invalid.
 
@@ -162,6 +166,7 @@ class Rejects:
             max_bad_rows: the fraction of rows that may be invalid.
             expected_rows: the number of rows expected in total, if not all
                 are read yet.
+            where: where the user finds the first of them.
 
         Raises:
             UserError: about the first invalid row, if there are too many.
@@ -177,7 +182,7 @@ class Rejects:
             f"{self.first[0].message}. Of {num_rows:,} rows{so_far}"
             f" {num_rejected:,} cannot be used ({reasons}), more than the"
             f" {100 * max_bad_rows:g} % that --max-bad-rows allows; the first"
-            f" are in {FILE_NAME}."
+            f" are {where}."
         )
 
 

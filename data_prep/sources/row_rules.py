@@ -53,10 +53,18 @@ _EXPECTED = {
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """The range of valid ratings, both ends included."""
+    """The range of valid ratings, both ends included.
+
+    Args:
+        lowest: the lowest rating.
+        highest: the highest rating.
+        missing_values: values that mean "not rated", which are not invalid
+            though they may be off the scale.
+    """
 
     lowest: float
     highest: float
+    missing_values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.lowest:g}:{self.highest:g}"
@@ -113,10 +121,13 @@ def select_rows(
         _to_reason("rating"),
     ]
     if scale is not None:
-        reasons.append(
-            f"WHEN rating NOT BETWEEN {scale.lowest!r} AND {scale.highest!r}"
-            f" THEN '{OFF_SCALE}'"
+        is_off_scale = (
+            f"rating NOT BETWEEN {scale.lowest!r} AND {scale.highest!r}"
         )
+        if scale.missing_values:
+            listed = ", ".join(f"{v!r}::FLOAT" for v in scale.missing_values)
+            is_off_scale += f" AND rating::FLOAT NOT IN ({listed})"
+        reasons.append(f"WHEN {is_off_scale} THEN '{OFF_SCALE}'")
     if "timestamp" in columns:
         reasons.append(_to_reason("timestamp"))
     fields = ", ".join(f"CAST(field_{role} AS VARCHAR)" for role in columns)

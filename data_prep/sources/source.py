@@ -72,6 +72,10 @@ class Source(abc.ABC):
             UserError: if the ratings cannot be fetched or read.
         """
 
+    def has_test_ratings(self) -> bool:
+        """Returns whether some of the ratings are published as a test set."""
+        return False
+
     def divide(self) -> "list[Source]":
         """Divides the source into smaller ones, in order."""
         return [self]

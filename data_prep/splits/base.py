@@ -37,6 +37,8 @@ class Split(abc.ABC):
 
     name: ClassVar[str]
     needs_timestamps: ClassVar[bool]
+    #: Whether the test is what the source marks as such.
+    needs_test_ratings: ClassVar[bool] = False
     #: What the user can change if a subset comes out empty.
     advice: ClassVar[str]
     #: The subsets, followed by the reasons to drop a rating.

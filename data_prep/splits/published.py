@@ -44,7 +44,11 @@ class Fold(Split):
 
     name = "fold"
     needs_timestamps = False
-    advice = "--validation-fraction or --test-ratings"
+    needs_test_ratings = True
+    advice = (
+        "--validation-fraction, or --test-ratings (their users and items must"
+        " be those of --ratings)"
+    )
 
     def __post_init__(self) -> None:
         check_fractions(self.validation_fraction, 0)

@@ -35,7 +35,7 @@ class Random(Split):
 
     name = "random"
     needs_timestamps = False
-    advice = "--validation-fraction and --test-fraction"
+    advice = "--validation-fraction and --test-fraction, or --seed"
 
     def __post_init__(self) -> None:
         check_fractions(self.validation_fraction, self.test_fraction)

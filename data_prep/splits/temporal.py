@@ -19,6 +19,7 @@ from data_prep.splits.base import (
     QuantileFinder,
     Split,
     check_fractions,
+    draw_per_rating,
     to_fraction,
 )
 
@@ -31,9 +32,9 @@ class UserTime(Split):
 
     All held-out ratings of one user belong to the same subset, validation or
     test, each with probability 1/2. This is the MovieLens converter of the
-    paper's reference code made reproducible: ties in time are broken by item
-    id, and the random choice hashes the seed and the user id. It is also
-    known as `movielens-user-time`.
+    paper's reference code made reproducible: ratings of the same second are
+    in random order, and all random choices hash the ids and the seed. It is
+    also known as `movielens-user-time`.
 
     Reference:
         The converter published with Kuchaiev and Ginsburg, 2017
@@ -42,13 +43,16 @@ class UserTime(Split):
 
     name = "user-time"
     needs_timestamps = True
-    advice = "--seed or --split (this one is for users of two ratings or more)"
+    advice = (
+        "--seed (it decides which users are for validation and which for the"
+        " test), or --split (this one is for users of two ratings or more)"
+    )
     outcomes = (*SUBSETS, USER_TOO_SHORT)
 
     def assign(
         self, ratings: Ratings, seed: int, cuts: dict[str, float]
     ) -> Outcomes:
-        ranks, counts = _rank_by_time(ratings)
+        ranks, counts = _rank_by_time(ratings, seed)
         draws = hash_strings(ratings.user_ids, f"{seed}:")[:, 0]
         held_out = np.where(draws < np.uint64(1 << 63), VALIDATION, TEST)
         return np.select(
@@ -62,8 +66,8 @@ class UserTime(Split):
 class LeaveLastOut(Split):
     """Tests on each user's last rating, validates on the one before it.
 
-    Ties in time are broken by item id. All ratings of users with one or two
-    ratings are training ratings.
+    Ratings of the same second are in random order. All ratings of users with
+    one or two ratings are training ratings.
     """
 
     name = "leave-last-out"
@@ -73,7 +77,7 @@ class LeaveLastOut(Split):
     def assign(
         self, ratings: Ratings, seed: int, cuts: dict[str, float]
     ) -> Outcomes:
-        ranks, counts = _rank_by_time(ratings)
+        ranks, counts = _rank_by_time(ratings, seed)
         return np.select(
             [counts < 3, ranks == counts - 1, ranks == counts - 2],
             [TRAIN, TEST, VALIDATION],
@@ -165,16 +169,34 @@ class GlobalTime(Split):
 
 
 def _rank_by_time(
-    ratings: Ratings,
+    ratings: Ratings, seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns each rating's rank in its user's history, and its length."""
-    # The sort is stable, so ties in time keep the order of the items.
-    order = np.lexsort((ratings.timestamps, ratings.users))
+    order = _sort_by_time(ratings, seed)
     counts = np.bincount(ratings.users, minlength=len(ratings.user_ids))
     starts = np.cumsum(counts) - counts
     ranks = np.empty(len(ratings), np.int64)
     ranks[order] = np.arange(len(ratings)) - starts[ratings.users]
     return ranks, counts[ratings.users]
+
+
+def _sort_by_time(ratings: Ratings, seed: int) -> npt.NDArray[np.int64]:
+    """Returns positions by user and time, those of equal times by chance.
+
+    Where times are dates, most of them are equal. In the order of their ids,
+    the same items would be held out of every history.
+    """
+    order = np.lexsort((ratings.timestamps, ratings.users))
+    in_order = ratings.take(order)
+    follows_equal = np.append(
+        False,
+        (np.diff(in_order.users) == 0) & (np.diff(in_order.timestamps) == 0),
+    )
+    tied = np.flatnonzero(follows_equal | np.append(follows_equal[1:], False))
+    ties = in_order.take(tied)
+    draws = draw_per_rating(ties, seed)
+    order[tied] = order[tied][np.lexsort((draws, ties.timestamps, ties.users))]
+    return order
 
 
 def _to_seconds(flag: str, text: str | None) -> float:

@@ -24,6 +24,8 @@ def skewed_files(rows, tmp_path):
     """Three files: a giant user, a duplicate, a bad row in each."""
     rows += [("giant", f"g{k}", float(k % 6), 9.0 * k) for k in range(2_000)]
     rows += [("u1", "i7", 5.0, 1e6), ("late", "i1", 2.0, 1e9)]
+    # The last of equal times wins, whichever piece it is in.
+    rows += [("u2", f"i{k % 30}", float(k % 5), 1e6) for k in range(200)]
     for number in range(3):
         path = tmp_path / f"ratings{number}.csv"
         lines = [",".join(map(str, row)) for row in rows[number::3]]

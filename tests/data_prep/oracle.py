@@ -19,26 +19,35 @@ def remove_duplicates(rows):
     latest = {}
     for user, item, rating, timestamp in rows:
         key = user, item
-        latest[key] = max(latest.get(key, (-math.inf,)), (timestamp, rating))
-    return [(*key, rating, ts) for key, (ts, rating) in latest.items()]
+        if key not in latest or timestamp >= latest[key][1]:
+            latest[key] = rating, timestamp
+    return [(*key, *rest) for key, rest in latest.items()]
+
+
+def _sort_histories(rows, seed):
+    """Returns the items of each user by time, equal times by their draws."""
+    by_user = collections.defaultdict(list)
+    for user, item, _, timestamp in rows:
+        by_user[user].append((timestamp, draw(user, item, seed), item))
+    return {
+        user: [item for _, _, item in sorted(history)]
+        for user, history in by_user.items()
+    }
 
 
 def user_time(rows, seed):
-    by_user = collections.defaultdict(list)
-    for user, item, _, timestamp in rows:
-        by_user[user].append((timestamp, item))
     split = {}
-    for user, history in by_user.items():
-        num_train = math.floor(Fraction(7, 10) * len(history))
+    for user, items in _sort_histories(rows, seed).items():
+        num_train = math.floor(Fraction(7, 10) * len(items))
         later = (
             "validation"
             if _share(f"{seed}:{user}") < Fraction(1, 2)
             else "test"
         )
-        for position, (_, item) in enumerate(sorted(history)):
+        for position, item in enumerate(items):
             split[user, item] = "train" if position < num_train else later
-        if len(history) < 2:
-            split[user, history[0][1]] = "user_with_fewer_than_2_ratings"
+        if len(items) < 2:
+            split[user, items[0]] = "user_with_fewer_than_2_ratings"
     return split
 
 
@@ -58,16 +67,12 @@ def global_time(rows, seed, validation="0.1", test="0.1"):
 
 
 def leave_last_out(rows, seed):
-    del seed
-    by_user = collections.defaultdict(list)
-    for user, item, _, timestamp in rows:
-        by_user[user].append((timestamp, item))
     split = {}
-    for user, history in by_user.items():
-        names = ["train"] * len(history)
-        if len(history) > 2:
+    for user, items in _sort_histories(rows, seed).items():
+        names = ["train"] * len(items)
+        if len(items) > 2:
             names[-2:] = ["validation", "test"]
-        for name, (_, item) in zip(names, sorted(history), strict=True):
+        for name, item in zip(names, items, strict=True):
             split[user, item] = name
     return split
 

@@ -15,7 +15,9 @@ from data_prep.engine import shards
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
+from data_prep.sources.registry import make_source
 from data_prep.sources.rejects import RejectedRow
+from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import TYPES, InMemorySource, read_back, read_files
@@ -83,11 +85,37 @@ def test_row_order_and_shard_count_do_not_change_the_split(
     assert read_back(first)[0] == read_back(other)[0]
 
 
-def test_latest_of_duplicate_ratings_wins(rows, tmp_path):
-    user, item = rows[0][:2]
-    rows += [(user, item, 9.0, 1e6), (user, item, 7.0, 1e6), (user, item, 8, 0)]
-    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
-    assert read_back(str(tmp_path))[0][user, item][1] == 9.0
+@pytest.mark.parametrize("rows_per_part", [1, 10_000])
+@pytest.mark.parametrize(
+    ("ratings", "kept"),
+    [
+        pytest.param([(9, 1e6), (7, 1e6), (8, 0)], 7, id="last_of_the_latest"),
+        pytest.param([(5, None), (1, None)], 1, id="last_without_times"),
+        pytest.param([(5, 0.0), (1, None)], 5, id="one_with_a_time"),
+    ],
+)
+def test_of_duplicates_the_latest_and_then_the_last_wins(
+    ratings, kept, rows_per_part, rows, tmp_path
+):
+    rows += [("u", "i1", float(rating), time) for rating, time in ratings]
+    source = InMemorySource(rows, rows_per_part=rows_per_part)
+    manifest = prepare(source, make_split("random"), str(tmp_path))
+    assert read_back(str(tmp_path))[0]["u", "i1"][1] == kept
+    assert manifest.rows_dropped["duplicate"] == len(ratings) - 1
+
+
+def test_last_of_duplicates_in_several_files_wins(rows, tmp_path):
+    """In the order of the files, which have different columns."""
+    lines = [",".join(map(str, row[:3])) for row in rows]
+    again = [f"{user}\t{item}\t{9 - rating}" for user, item, rating, _ in rows]
+    (tmp_path / "1.csv").write_text("\n".join(["user,item,rating", *lines]))
+    (tmp_path / "2.tsv").write_text("\n".join(["user\titem\trating", *again]))
+    expected = {row[:2]: 9 - row[2] for row in rows}
+    ratings = f"{tmp_path}/1.csv,{tmp_path}/2.tsv"
+    source = make_source("files", ratings=ratings)
+    prepare(source, make_split("random"), str(tmp_path / "out"))
+    found, _ = read_back(str(tmp_path / "out"))
+    assert {key: rating for key, (_, rating) in found.items()} == expected
 
 
 def test_rating_of_zero_is_a_rating(source, tmp_path):
@@ -97,6 +125,50 @@ def test_rating_of_zero_is_a_rating(source, tmp_path):
     assert len(found) == len(source.rows)
     assert all(found[row[:2]][1] == 0 for row in zeros)
     assert (manifest.rating_min, manifest.rating_max) == (0, 5)
+
+
+def test_missing_values_are_left_out_and_counted(rows, tmp_path):
+    missing = [(f"u{k}", f"i{k}x", 99.0, 0.0) for k in range(9)]
+    manifest = prepare(
+        InMemorySource(missing + rows),
+        make_split("random"),
+        str(tmp_path),
+        options=Options(missing_values=(99.0,)),
+    )
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path / "b"))
+    assert read_back(str(tmp_path)) == read_back(str(tmp_path / "b"))
+    assert manifest.rows_dropped == {"duplicate": 0, "missing_value": 9}
+    assert manifest.rows_read == len(rows) + 9
+    assert manifest.rating_max == 5
+    assert manifest.options == {"missing_values": [99.0]}
+
+
+def test_missing_values_are_not_off_the_scale(tmp_path):
+    ratings = [99, *range(1, 6)] * 30
+    file = tmp_path / "ratings.csv"
+    lines = [f"{k // 9},{k % 9},{rating}" for k, rating in enumerate(ratings)]
+    file.write_text("\n".join(["user,item,rating", *lines]))
+    manifest = prepare(
+        make_source("files", ratings=str(file)),
+        make_split("random"),
+        str(tmp_path / "out"),
+        options=Options(rating_scale=Scale(1, 5), missing_values=(99.0,)),
+    )
+    assert manifest.rows_dropped["missing_value"] == 30
+    assert manifest.rows_rejected == {}
+
+
+def test_suspicious_values_are_warned_of(rows, tmp_path, caplog):
+    rows += [(f"u{k}", "unseen", 99.0, 1e9) for k in range(30)]
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
+    (warning,) = [r.message for r in caplog.records if r.levelno == 30]
+    assert "99 (30 of 1,230 ratings, 2.4 %) may mean 'not rated'" in warning
+
+
+def test_exchanged_columns_are_warned_of(tmp_path, caplog):
+    rows = [(f"i{k % 7}", f"u{k % 400}", 3.0, 1e9) for k in range(2_800)]
+    prepare(InMemorySource(rows), make_split("random"), str(tmp_path))
+    assert "400 items of 7.0 ratings on average, and only 7" in caplog.text
 
 
 def test_manifest_gives_the_cuts_that_the_data_decided(source, tmp_path):
@@ -337,6 +409,70 @@ def test_later_snapshot_keeps_the_indices_of_the_earlier(rows, tmp_path):
     assert new.counts[new.item_ids.index("i3")] == 0
     kept, _ = expect(grown, "user-time", 0)
     assert read_back(second)[0] == kept
+
+
+@pytest.fixture
+def unreadable(source):
+    """A source that fails the test if its ratings are read."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Unreadable(InMemorySource):
+        def read(self, reading):
+            raise AssertionError("the ratings were read")
+
+    return Unreadable(source.rows)
+
+
+def test_titles_are_opened_before_the_ratings(unreadable, tmp_path):
+    (tmp_path / "titles.csv").write_text("shelf,color\n1,red\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    with pytest.raises(UserError, match="a column of item ids"):
+        prepare(
+            unreadable, make_split("random"), str(tmp_path), options=options
+        )
+
+
+def test_earlier_vocabulary_is_opened_before_the_ratings(unreadable, tmp_path):
+    options = Options(vocabulary_from=str(tmp_path / "typo"))
+    with pytest.raises(UserError, match="typo is not prepared data"):
+        prepare(
+            unreadable, make_split("random"), str(tmp_path), options=options
+        )
+
+
+def test_titles_of_other_items_are_refused(source, tmp_path):
+    (tmp_path / "titles.csv").write_text("item_id,title\n900,Z\n901,Heat\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    with pytest.raises(
+        UserError,
+        match=r"--items .*titles.csv has none of the 30 items of the ratings."
+        r" Its ids are such as '900', '901'; those of the ratings such as 'i",
+    ):
+        prepare(source, make_split("random"), str(tmp_path), options=options)
+    assert not is_prepared(str(tmp_path))
+
+
+def test_items_with_titles_are_counted(source, tmp_path, caplog):
+    caplog.set_level("INFO", logger="absl")
+    (tmp_path / "titles.csv").write_text("item_id,title\ni1,Z\nother,Heat\n")
+    options = Options(titles=str(tmp_path / "titles.csv"))
+    prepare(source, make_split("random"), str(tmp_path), options=options)
+    assert "titles.csv has 1 of the 30 items of the ratings." in caplog.text
+
+
+def test_vocabulary_of_other_items_is_refused(rows, tmp_path):
+    split = make_split("random")
+    prepare(InMemorySource(rows), split, str(tmp_path / "old"))
+    renamed = [(user, f"{item}.0", *rest) for user, item, *rest in rows]
+    with pytest.raises(
+        UserError, match=r"--vocabulary-from .*old has none of the 30 items"
+    ):
+        prepare(
+            InMemorySource(renamed),
+            split,
+            str(tmp_path / "new"),
+            options=Options(vocabulary_from=str(tmp_path / "old")),
+        )
 
 
 def test_published_counts_stand_beside_the_actual_ones(tmp_path, caplog):

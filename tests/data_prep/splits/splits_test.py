@@ -1,3 +1,4 @@
+import collections
 import datetime
 import random
 
@@ -148,6 +149,27 @@ def test_user_time_trains_on_seven_tenths_rounded_down(num_ratings, num_train):
     parts = assign(rows, make_split("user-time"))
     trained = [item for (_, item), part in parts.items() if part == "train"]
     assert sorted(trained) == sorted(f"i{k}" for k in range(num_train))
+
+
+@pytest.mark.parametrize("name", ["user-time", "leave-last-out"])
+def test_items_of_the_same_day_are_held_out_alike_whatever_their_ids(name):
+    """Three hundred users rate 20 of 100 items each, on one day per user."""
+    rng = random.Random(0)
+    rows = [
+        (f"u{user}", f"i{item:02d}", 3.0, 86_400.0 * (10_000 + user % 50))
+        for user in range(300)
+        for item in rng.sample(range(100), 20)
+    ]
+    trained = collections.Counter(
+        item
+        for (_, item), part in assign(rows, make_split(name)).items()
+        if part == "train"
+    )
+    counts = np.array([trained[f"i{k:02d}"] for k in range(100)])
+    assert counts.min() > counts.mean() / 2
+    # Five standard deviations of the difference of the two means.
+    bound = 5 * np.std(counts) * np.sqrt(2 / 50)
+    assert abs(counts[:50].mean() - counts[50:].mean()) < bound
 
 
 def test_user_time_names_the_reason_for_users_with_one_rating():

@@ -11,6 +11,7 @@ from data_prep.dataset.items import Items, read_items
 from data_prep.engine.assignment import ItemCounts
 from data_prep.engine.request import Request
 from data_prep.ratings import find_positions
+from data_prep.sources.ids import to_ids
 from data_prep.sources.titles import read_titles
 
 
@@ -49,10 +50,15 @@ def build_vocabulary(
         unit: the unit of the sums of ratings.
         min_ratings: items with fewer training ratings get no index.
         old_ids: the items of an earlier vocabulary. They keep their indices,
-            whatever their counts, and new items follow.
+            whatever their counts, and new items follow. They also keep their
+            spelling, by which a job that is continued knows its items.
     """
     counts, sums = item_counts.counts, item_counts.sums
-    old = find_positions(pa.array(old_ids, pa.string()), item_ids)
+    old = find_positions(_normalize(old_ids), item_ids)
+    # Of several old spellings of an id, the first gets the ratings.
+    is_first = np.zeros(len(old), np.bool_)
+    is_first[np.unique(old, return_index=True)[1]] = True
+    old = np.where(is_first, old, -1).astype(np.int32)
     is_new = counts >= max(min_ratings, 1)
     is_new[old[old >= 0]] = False
     by_count = np.lexsort((np.arange(len(counts)), -counts))
@@ -102,7 +108,9 @@ def build_requested_vocabulary(
         old_ids = old.item_ids
         titles |= {
             item_id: title
-            for item_id, title in zip(old_ids, old.titles, strict=True)
+            for item_id, title in zip(
+                _normalize(old_ids).to_pylist(), old.titles, strict=True
+            )
             if title is not None
         }
     vocabulary = build_vocabulary(
@@ -119,6 +127,12 @@ def build_requested_vocabulary(
         else request.source.read_titles(ids, temp_dir)
     )
     items = dataclasses.replace(
-        vocabulary.items, titles=[titles.get(item_id) for item_id in ids]
+        vocabulary.items,
+        titles=[titles.get(item_id) for item_id in _normalize(ids).to_pylist()],
     )
     return dataclasses.replace(vocabulary, items=items)
+
+
+def _normalize(item_ids: Sequence[str]) -> pa.StringArray:
+    """Applies the rule of ids to those of data that did not go by it yet."""
+    return to_ids(pa.array(item_ids, pa.string()))

@@ -205,7 +205,8 @@ class _Parser:
         is_valid = (
             all(_is_item(line) for _, line in self._skipped)
             and ((ratings >= lowest) & (ratings <= highest)).all()
-            and not pc.any(pc.equal(table["user"], "")).as_py()
+            # Nothing in digits has to be removed or is missing.
+            and pc.all(pc.ascii_is_decimal(table["user"])).as_py() is not False
         )
         if not is_valid:
             return None

@@ -33,8 +33,9 @@ _RATINGS = flags.DEFINE_string(
     "ratings",
     None,
     "For --source files: path, glob, comma-separated list, directory of"
-    " mv_*.txt, or - for standard input. CSV, TSV, '::', Parquet or Netflix"
-    " Prize text; text may be compressed with gzip or zstd.",
+    " mv_*.txt, or - for standard input. Text with separators, JSON lines,"
+    " Parquet or Netflix Prize text; maybe compressed with gzip, zstd, bzip2 or"
+    " xz, or a member of a zip archive, ARCHIVE.zip/MEMBER.",
 )
 _TEST_RATINGS = flags.DEFINE_string(
     "test_ratings",
@@ -60,6 +61,17 @@ _TIMESTAMP_COLUMN = flags.DEFINE_string(
     "timestamp_column",
     None,
     "Header of the timestamps, if not a usual one, or position from 1.",
+)
+_DELIMITER = flags.DEFINE_string(
+    "delimiter",
+    None,
+    "Separator of the fields of text, where it is not recognized: up to four"
+    " characters, '\\t' for a tab, ' ' for any number of blanks.",
+)
+_ENCODING = flags.DEFINE_string(
+    "encoding",
+    None,
+    "Encoding of text that is not UTF-8, such as cp1252 or latin-1.",
 )
 _ITEMS = flags.DEFINE_string(
     "items",
@@ -167,7 +179,7 @@ def main() -> None:
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
     from data_prep.options import Options
-    from data_prep.sources.formats import Columns
+    from data_prep.sources.columns import Columns
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
     from data_prep.splits.registry import make_split
@@ -191,6 +203,8 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
             rating=_RATING_COLUMN.value,
             timestamp=_TIMESTAMP_COLUMN.value,
         ),
+        delimiter=_DELIMITER.value,
+        encoding=_ENCODING.value,
     )
     split = None
     if SPLIT.value is not None:

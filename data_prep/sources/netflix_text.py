@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.excerpts import excerpt
 from data_prep.sources.fetching import InputFile, decompress
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow, Rejects
 from data_prep.sources.row_rules import (
@@ -304,7 +305,7 @@ class _Parser:
                 MALFORMED,
                 line,
                 "expected 'user,rating,date', or 'item:' before the ratings"
-                f" of an item. Received: {line!r}",
+                f" of an item. Received: {excerpt(line)}",
             )
             for number, line in lines[:NUM_KEPT]
         )

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources import ids
+from data_prep.sources.excerpts import excerpt
 
 ROLES = ("user", "item", "rating", "timestamp")
 
@@ -172,7 +173,10 @@ def explain(
         expected = "must not be empty"
     if row["reason"] == OFF_SCALE:
         expected = f"must be on the scale {scale}"
-    return f"the {role} (column {headers[role]}) {expected}. Received: {text!r}"
+    return (
+        f"the {role} (column {headers[role]}) {expected}. Received:"
+        f" {excerpt(text)}"
+    )
 
 
 def _to_value(role: str, field: str, kind: str) -> str:

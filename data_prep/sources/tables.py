@@ -15,7 +15,7 @@ import pyarrow.types as pt
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources.columnar import check_type, read_batches
-from data_prep.sources.formats import Columns, find_columns
+from data_prep.sources.columns import Columns, find_columns
 from data_prep.sources.ids import to_ids
 from data_prep.sources.source import Part, Reading, Source
 

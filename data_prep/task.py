@@ -77,7 +77,7 @@ _ITEMS = flags.DEFINE_string(
     "items",
     None,
     "File of item titles: of MovieLens, of Netflix, or any table with ids and"
-    " titles.",
+    " titles, in the formats of --ratings.",
 )
 SPLIT = flags.DEFINE_string(
     "split",
@@ -131,7 +131,7 @@ _MIN_ITEM_RATINGS = flags.DEFINE_integer(
     "Items with fewer training ratings are left out.",
     lower_bound=1,
 )
-_VOCABULARY_FROM = flags.DEFINE_string(
+_VOCABULARY_FROM = command_line.define_path(
     "vocabulary_from",
     None,
     "Directory of prepared data whose items keep their indices; new ones"
@@ -146,7 +146,7 @@ DRY_RUN = flags.DEFINE_bool(
     "Only print what is recognized, and the counts of each split (or of the"
     " one that --split names).",
 )
-OUTPUT_DIR = flags.DEFINE_string(
+OUTPUT_DIR = command_line.define_path(
     "output_dir", "", "Directory of the prepared data."
 )
 
@@ -180,6 +180,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
     from data_prep.options import Options
     from data_prep.sources.columns import Columns
+    from data_prep.sources.fetching import find_file
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
     from data_prep.splits.registry import make_split
@@ -190,7 +191,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
         max_bad_rows=_MAX_BAD_ROWS.value,
         min_user_ratings=_MIN_USER_RATINGS.value,
         min_item_ratings=_MIN_ITEM_RATINGS.value,
-        titles=_ITEMS.value,
+        titles=find_file(_ITEMS.value, "--items") if _ITEMS.value else None,
         vocabulary_from=_VOCABULARY_FROM.value,
     )
     source = make_source(

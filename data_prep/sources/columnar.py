@@ -31,6 +31,8 @@ _TYPES = {
         "times, dates or numbers",
         (*_TEXTS, *_NUMBERS, pt.is_timestamp, pt.is_date),
     ),
+    "title": ("texts", (*_TEXTS, *_NUMBERS)),
+    "year": ("numbers", (*_TEXTS, *_NUMBERS)),
 }
 
 

@@ -7,7 +7,8 @@ from data_prep.dataset.errors import UserError
 from data_prep.sources.excerpts import list_some
 
 # Usual headers, in the form that `normalize` gives them.
-_ITEMS = (
+#: What items usually are, in headers.
+ITEMS = (
     *("item", "movie", "film", "book", "product", "anime", "artist", "song"),
     *("track", "game", "recipe", "joke", "business", "show", "restaurant"),
 )
@@ -16,7 +17,7 @@ _HEADERS: dict[str, frozenset[str]] = {
         ("user", "userid", "uid", "reviewerid", "customerid", "memberid")
     ),
     "item": frozenset(
-        (*_ITEMS, *(f"{name}id" for name in _ITEMS), "iid", "isbn", "asin")
+        (*ITEMS, *(f"{name}id" for name in ITEMS), "iid", "isbn", "asin")
     ),
     "rating": frozenset(
         {

@@ -105,6 +105,20 @@ def find_files(pattern: str, flag: str = "--ratings") -> tuple[str, ...]:
     return tuple(paths)
 
 
+def find_file(pattern: str, flag: str) -> str:
+    """Returns the path that a flag names, as `find_files` does.
+
+    Raises:
+        UserError: if it names several files.
+    """
+    path, *others = find_files(pattern, flag)
+    if others:
+        raise UserError(
+            f"{flag} must name one file. {pattern} names {1 + len(others)}."
+        )
+    return path
+
+
 def _find(pattern: str) -> list[str]:
     """Returns the paths that a path or a glob names."""
     path = os.path.expanduser(pattern)

@@ -13,7 +13,8 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from data_prep.sources.excerpts import list_some
 
-ZIP_MAGIC = b"PK\x03\x04"
+#: The first bytes of a zip archive, and of an empty one.
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _BZIP2_MAGIC, _XZ_MAGIC = b"BZh", b"\xfd7zXZ\x00"
 _CHUNK_BYTES = 1 << 20
 
@@ -26,7 +27,7 @@ _DAMAGES = (
 
 def is_packed(start: bytes) -> bool:
     """Returns whether the first bytes are those of a file to unpack."""
-    return start.startswith((ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC))
+    return start.startswith((*ZIP_MAGICS, _BZIP2_MAGIC, _XZ_MAGIC))
 
 
 def split_member(path: str) -> tuple[str, str | None]:
@@ -120,8 +121,9 @@ def _choose(members: Sequence[str], wanted: Sequence[str], name: str) -> str:
             return found[0]
         if found:
             break
+    if not files:
+        raise UserError(f"{name} is a zip archive without files.")
     raise UserError(
         f"{name} is a zip archive of {len(files)} files:"
-        f" {list_some(files)}. Name one, such as"
-        f" {name}/{files[0] if files else 'ratings.csv'}."
+        f" {list_some(files)}. Name one, such as {name}/{files[0]}."
     )

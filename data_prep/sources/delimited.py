@@ -276,6 +276,8 @@ class _Reader:
         try:
             values = json.loads(line, parse_float=str, parse_int=str)
         except ValueError:
+            values = None
+        if not isinstance(values, dict):
             values = {}
         found = (values.get(header) for header in self._layout.headers)
         return [

@@ -86,6 +86,7 @@ _CANDIDATES = (
     Dialect("|", quotes=False),
     Dialect("|"),
     Dialect(" ", quotes=False),
+    Dialect(" ", skips_blanks=True),
 )
 
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources.archives import (
-    ZIP_MAGIC,
+    ZIP_MAGICS,
     extract_member,
     is_packed,
     split_member,
@@ -232,7 +232,7 @@ def _fetch(
     start = _read_magic(path)
     if is_packed(start):
         copy = os.path.join(temp_dir, f"unpacked-{number}")
-        if start.startswith(ZIP_MAGIC):
+        if start.startswith(ZIP_MAGICS):
             name = extract_member(path, member, members, name, copy)
         else:
             unpack(path, name, copy)

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,10 +122,10 @@ def recognize(
     position, magic = _TAR_MAGIC
     if start[position] == magic:
         return Layout("tar")
+    if start.startswith(b"PAR1"):
+        return _recognize_parquet(file, columns)
     check_readable(file, start)
     first_line = start.partition(b"\n")[0]
-    if first_line.startswith(b"PAR1"):
-        return _recognize_parquet(file, columns)
     if re.fullmatch(rb"\d+:\r?", first_line):
         return Layout("netflix")
     lines = read_head(file)
@@ -139,22 +140,33 @@ def check_readable(file: InputFile, start: bytes) -> None:
     Raises:
         UserError: that says what the file is.
     """
-    if not start.partition(b"\n")[0].strip():
+    first_line = start.partition(b"\n")[0]
+    if not first_line.strip():
         raise UserError(f"{file.name} is empty, or starts with an empty line.")
+    if b"\r" in first_line.removesuffix(b"\r"):
+        raise UserError(
+            f"{file.name}:1: lines must end in \\n or in \\r\\n, not in \\r"
+            " alone."
+        )
     lower = start[:16].lower()
     for magic, name in _UNREADABLE.items():
         if lower.startswith(magic.lower()):
             raise UserError(
                 f"{file.name} is {name}. Write it as CSV or Parquet."
             )
+    if b"\0" in first_line:
+        raise UserError(
+            f"{file.name} is no text: it starts with {excerpt(start[:16])}."
+            " If it is UTF-16 without a byte order mark, add --encoding"
+            " utf-16-le or utf-16-be."
+        )
 
 
 def read_head(file: InputFile) -> list[str]:
     """Returns the first lines of a text file, with their ends.
 
     Raises:
-        UserError: if the first line is not UTF-8 or ends in a carriage
-            return alone.
+        UserError: if the first line is not UTF-8.
     """
     head = file.read_start(_HEAD_BYTES)
     if b"\n" not in head:
@@ -172,11 +184,6 @@ def read_head(file: InputFile) -> list[str]:
             f" {excerpt(lines[0])}. If it is text of another encoding, name"
             " that with --encoding, such as cp1252 or latin-1."
         ) from None
-    if "\r" in first.removesuffix("\r"):
-        raise UserError(
-            f"{file.name}:1: lines must end in \\n or in \\r\\n, not in \\r"
-            " alone."
-        )
     texts = [first, *(line.decode("utf-8", "replace") for line in lines[1:])]
     return [f"{text}\n" for text in texts]
 
@@ -236,7 +243,9 @@ def _to_positions(
 ) -> tuple[tuple[str, int], ...]:
     if columns == Columns():
         roles = (field.name for field in dataclasses.fields(Columns))
-        return tuple(zip(roles, range(len(fields)), strict=False))
+        # Nothing may follow a last separator.
+        num_fields = len(fields) - (not fields[-1])
+        return tuple(zip(roles, range(num_fields), strict=False))
     return to_positions(columns) if are_positions(columns, fields) else ()
 
 
@@ -276,7 +285,7 @@ def _check_no_matrix(
 def _recognize_json(
     file: InputFile, lines: Sequence[str], columns: Columns
 ) -> Layout:
-    headers: dict[str, None] = {}
+    headers: dict[str, Any] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -285,22 +294,35 @@ def _recognize_json(
         except ValueError:
             value = None
         if isinstance(value, dict):
-            headers |= dict.fromkeys(value)
+            headers |= value
         elif number == 1:
             raise UserError(
                 f"{file.name}:1: JSON must be lines with one object per"
                 f" rating. Received: {excerpt(line.rstrip())}"
             )
     names = tuple(headers)
+    positions = find_columns(names, columns, file.name)
+    for role, position in positions:
+        if isinstance(headers[names[position]], dict | list):
+            raise UserError(
+                f"{file.name}: the {role} column {names[position]} must hold a"
+                " text or a number. It holds"
+                f" {excerpt(json.dumps(headers[names[position]]))}."
+            )
     return Layout(
         "json",
         headers=names,
-        positions=find_columns(names, columns, file.name),
+        positions=positions,
         compression=file.compression,
     )
 
 
 def _recognize_parquet(file: InputFile, columns: Columns) -> Layout:
+    if file.compression:
+        raise UserError(
+            f"{file.name} is Parquet in {file.compression}. Decompress it:"
+            " Parquet is compressed in itself."
+        )
     try:
         headers = tuple(pq.read_schema(file.path).names)
     except (pa.ArrowException, OSError) as error:

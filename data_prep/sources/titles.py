@@ -22,7 +22,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.sources.columnar import check_type
 from data_prep.sources.columns import ITEMS, normalize
 from data_prep.sources.dialects import read_first_records, recognize_dialect
-from data_prep.sources.excerpts import list_some
+from data_prep.sources.excerpts import excerpt, list_some
 from data_prep.sources.fetching import InputFile, fetch_files
 from data_prep.sources.formats import check_readable, damage_error
 from data_prep.sources.ids import to_ids
@@ -51,6 +51,7 @@ _NETFLIX_LINE = re.compile(r"(\d+),(\d{4}|NULL),(.*)")
 # Separators of files without header; others have one.
 _WITHOUT_HEADER = ("::", "|")
 _NUM_HEAD_LINES = 200
+_START_BYTES = 1 << 12
 
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|\w+);")
 _HAS_YEAR = re.compile(r"\(\d{4}\)$")
@@ -90,7 +91,7 @@ def read_titles(path: str, temp_dir: str) -> dict[str, str]:
         UserError: if the file has no ids and titles.
     """
     (file,) = fetch_files([path], temp_dir, members=_MEMBERS)
-    start = file.read_start(16)
+    start = file.read_start(_START_BYTES)
     if start.startswith(b"PAR1"):
         rows = _read_parquet(file)
     else:
@@ -144,7 +145,7 @@ def _read_text(file: InputFile) -> _Rows:
         head = list(itertools.islice(lines, _NUM_HEAD_LINES))
         records: Iterator[tuple[int, Sequence[str | None]]]
         # The fields of a record: item, title and maybe year.
-        if head[0].lstrip().startswith("{"):
+        if head[0].lstrip().startswith(("{", "[")):
             records = _read_json(file, itertools.chain(head, lines))
         elif _NETFLIX_LINE.fullmatch(head[0].rstrip("\r\n")):
             records = _read_netflix(itertools.chain(head, lines))
@@ -193,8 +194,15 @@ def _read_json(
         try:
             value = json.loads(line, parse_float=str, parse_int=str)
         except ValueError:
+            value = None
+        if not isinstance(value, dict):
             value = {}
         if not keys:
+            if not value:
+                raise UserError(
+                    f"{file.name}:{number}: JSON must be lines with one object"
+                    f" per item. Received: {excerpt(line.rstrip())}"
+                )
             headers = list(value)
             positions = _find_columns(file, headers)
             keys = [headers[position] for position in positions.values()]
@@ -222,7 +230,11 @@ def _read_delimited(
         num_fields, num_skipped = len(first), 1
     else:
         positions, num_fields, num_skipped = [0, 1], 0, 0
-    records = dialect.read_records(itertools.chain(head, lines))
+    counter = _Counter()
+    records = dialect.read_records(
+        map(counter.count, itertools.chain(head, lines))
+    )
+    number = 0
     for number, fields in itertools.islice(records, num_skipped, None):
         if fields in ([], [""]):
             continue
@@ -230,6 +242,24 @@ def _read_delimited(
             not num_fields and len(fields) > 1
         )
         yield number, [fields[k] for k in positions] if is_whole else ()
+    # The last record holds the lines after a quote that nothing closes.
+    if dialect.quotes and number < counter.lines and counter.quotes % 2:
+        raise UserError(
+            f"{file.name}:{number}: a quote is not closed (quoting)"
+        )
+
+
+class _Counter:
+    """Counts the lines and the quotes of a text."""
+
+    def __init__(self) -> None:
+        self.lines = 0
+        self.quotes = 0
+
+    def count(self, line: str) -> str:
+        self.lines += 1
+        self.quotes += line.count('"')
+        return line
 
 
 def _find_columns(file: InputFile, headers: Sequence[str]) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """What is recognized of a file, and what is said of other files."""
 
 import bz2
+import gzip
 import io
 import lzma
 import zipfile
@@ -93,6 +94,16 @@ def test_formats_are_recognized(tmp_path, content):
     assert not rejects.counts
 
 
+def test_names_in_quotes_may_stand_between_blanks(tmp_path):
+    content = 'user item rating\n"Ann Lee"  2 3\n"Bo"  4 5\n'
+    assert [row[0] for row in load(tmp_path, content)[0]] == ["Ann Lee", "Bo"]
+
+
+def test_nothing_may_follow_the_last_separator(tmp_path):
+    rows, _ = load(tmp_path, "1\t2\t3\t\n4\t5\t6\t\n")
+    assert rows == [("1", "2", 3.0, None), ("4", "5", 6.0, None)]
+
+
 def test_quotes_protect_between_tabs_if_they_must(tmp_path):
     content = 'user\titem\trating\n1\t"a\tb"\t3\n2\t"c ""d"""\t4\n'
     rows, _ = load(tmp_path, content)
@@ -145,12 +156,12 @@ def test_member_of_an_archive_can_be_named(tmp_path):
 def test_lines_of_json_that_cannot_be_used_are_named(tmp_path):
     content = (
         '{"user": 1, "item": "a", "rating": 3}\n\n'
-        '{"user": 1, "item": "b", "rating": "good"}\n{"user": 1, "it\n'
+        '{"user": 1, "item": "b", "rating": "good"}\n[1]\n{"user": 1, "it\n'
     )
     rows, rejects = load(tmp_path, content)
     assert rows == [("1", "a", 3.0, None)]
-    assert rejects.counts == {"unreadable_rating": 1, "missing_user": 1}
-    assert [row.line for row in rejects.first] == [3, 4]
+    assert rejects.counts == {"unreadable_rating": 1, "missing_user": 2}
+    assert [row.line for row in rejects.first] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +187,18 @@ def test_lines_of_json_that_cannot_be_used_are_named(tmp_path):
         pytest.param(
             '[{"user": 1}]\n', "JSON must be lines with one object", id="json"
         ),
+        pytest.param(
+            '{"user": {"id": 1}, "item": 2, "rating": 3}\n',
+            "the user column user must hold a text or a number",
+            id="nested_json",
+        ),
+        pytest.param(
+            gzip.compress(b"PAR1"), "is Parquet in gzip", id="gzip_of_parquet"
+        ),
+        pytest.param(
+            CSV.encode("utf-16-le"), "is no text.*utf-16-le", id="utf_16"
+        ),
+        pytest.param(to_zip({}), "without files", id="empty_zip"),
         pytest.param(b"ARROW1\0\0\n", "is an Arrow file. Write", id="arrow"),
         pytest.param("<!DOCTYPE html>\n", "is a web page", id="web_page"),
         pytest.param(

@@ -108,7 +108,7 @@ from data_prep.splits.registry import make_split
         pytest.param(
             "meta.json",
             b'{"asin": "07X", "title": "Tom &#38; Jerry", "price": [1]}\n'
-            b'{"title": "Heat", "asin": "2"}\n',
+            b'{"title": "Heat", "asin": "2"}\n[1]\n',
             {"07X": "Tom & Jerry", "2": "Heat"},
             id="json_lines",
         ),
@@ -173,6 +173,11 @@ def test_parquet_is_read(tmp_path):
         pytest.param("", "is empty", id="empty"),
         pytest.param("a,b\n1,x\n", "no item and no title", id="no_column"),
         pytest.param("item,title\n1,\n", "holds no titles", id="no_rows"),
+        pytest.param(
+            'item,title\n1,"Heat\n2,x\n', ":2: a quote is not", id="open_quote"
+        ),
+        pytest.param('[{"item": 1}]', "one object per item", id="json"),
+        pytest.param("item,title\r1,x\r", "not in .r alone", id="old_ends"),
         pytest.param("<!DOCTYPE html>\n", "is a web page", id="web_page"),
     ],
 )

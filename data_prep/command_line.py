@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags, logging
 
@@ -49,6 +50,23 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
         lambda _: _run_main(main),
         flags_parser=lambda argv: _parse_flags(argv, rest),
     )
+
+
+def define_path(
+    name: str, default: str | None, help_text: str
+) -> "flags.FlagHolder[Any]":
+    """Defines a flag that holds a path; `~` is the home directory.
+
+    A shell leaves `~` as it is in `--name=~/data`.
+    """
+    return flags.DEFINE(_PathParser(), name, default, help_text)
+
+
+class _PathParser(flags.ArgumentParser):  # type: ignore[type-arg]
+    """Replaces `~` by the home directory."""
+
+    def parse(self, argument: str) -> str:
+        return os.path.expanduser(argument)
 
 
 def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:

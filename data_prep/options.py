@@ -9,6 +9,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import digest_file
 from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
 from data_prep.dataset.manifest import read_manifest
+from data_prep.sources.archives import split_member
 from data_prep.sources.row_rules import Scale
 
 
@@ -67,7 +68,7 @@ class Options:
             if getattr(self, name) > 1:
                 described[name] = getattr(self, name)
         if self.titles:
-            described["titles"] = digest_file(self.titles)
+            described["titles"] = digest_file(split_member(self.titles)[0])
         if self.vocabulary_from:
             old = read_manifest(self.vocabulary_from)
             described["vocabulary_from"] = old.digests[ITEMS_FILE]

@@ -33,8 +33,9 @@ _RATINGS = flags.DEFINE_string(
     "ratings",
     None,
     "For --source files: path, glob, comma-separated list, directory of"
-    " mv_*.txt, or - for standard input. CSV, TSV, '::', Parquet or Netflix"
-    " Prize text; text may be compressed with gzip or zstd.",
+    " mv_*.txt, or - for standard input. Text with separators, JSON lines,"
+    " Parquet or Netflix Prize text; maybe compressed with gzip, zstd, bzip2 or"
+    " xz, or a member of a zip archive, ARCHIVE.zip/MEMBER.",
 )
 _TEST_RATINGS = flags.DEFINE_string(
     "test_ratings",
@@ -61,11 +62,22 @@ _TIMESTAMP_COLUMN = flags.DEFINE_string(
     None,
     "Header of the timestamps, if not a usual one, or position from 1.",
 )
+_DELIMITER = flags.DEFINE_string(
+    "delimiter",
+    None,
+    "Separator of the fields of text, where it is not recognized: up to four"
+    " characters, '\\t' for a tab, ' ' for any number of blanks.",
+)
+_ENCODING = flags.DEFINE_string(
+    "encoding",
+    None,
+    "Encoding of text that is not UTF-8, such as cp1252 or latin-1.",
+)
 _ITEMS = flags.DEFINE_string(
     "items",
     None,
     "File of item titles: of MovieLens, of Netflix, or any table with ids and"
-    " titles.",
+    " titles, in the formats of --ratings.",
 )
 SPLIT = flags.DEFINE_string(
     "split",
@@ -125,7 +137,7 @@ _MIN_ITEM_RATINGS = flags.DEFINE_integer(
     "Items with fewer training ratings are left out.",
     lower_bound=1,
 )
-_VOCABULARY_FROM = flags.DEFINE_string(
+_VOCABULARY_FROM = command_line.define_path(
     "vocabulary_from",
     None,
     "Directory of prepared data whose items keep their indices; new ones"
@@ -140,7 +152,7 @@ DRY_RUN = flags.DEFINE_bool(
     "Only print what is recognized, and the counts of each split (or of the"
     " one that --split names).",
 )
-OUTPUT_DIR = flags.DEFINE_string(
+OUTPUT_DIR = command_line.define_path(
     "output_dir", "", "Directory of the prepared data."
 )
 
@@ -179,7 +191,8 @@ def main() -> None:
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
     from data_prep.options import Options, parse_missing_values
-    from data_prep.sources.formats import Columns
+    from data_prep.sources.columns import Columns
+    from data_prep.sources.fetching import find_file
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
     from data_prep.splits.registry import make_split
@@ -191,7 +204,7 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
         max_bad_rows=_MAX_BAD_ROWS.value,
         min_user_ratings=_MIN_USER_RATINGS.value,
         min_item_ratings=_MIN_ITEM_RATINGS.value,
-        titles=_ITEMS.value,
+        titles=find_file(_ITEMS.value, "--items") if _ITEMS.value else None,
         vocabulary_from=_VOCABULARY_FROM.value,
     )
     source = make_source(
@@ -204,6 +217,8 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
             rating=_RATING_COLUMN.value,
             timestamp=_TIMESTAMP_COLUMN.value,
         ),
+        delimiter=_DELIMITER.value,
+        encoding=_ENCODING.value,
     )
     split = None
     if SPLIT.value is not None:

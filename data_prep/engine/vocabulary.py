@@ -13,6 +13,7 @@ from data_prep.dataset.items import Items, read_items
 from data_prep.engine.assignment import ItemCounts
 from data_prep.options import Options
 from data_prep.ratings import find_positions
+from data_prep.sources.ids import to_ids
 from data_prep.sources.source import Source
 from data_prep.sources.titles import read_titles
 
@@ -55,10 +56,15 @@ def build_vocabulary(
         unit: the unit of the sums of ratings.
         min_ratings: items with fewer training ratings get no index.
         old_ids: the items of an earlier vocabulary. They keep their indices,
-            whatever their counts, and new items follow.
+            whatever their counts, and new items follow. They also keep their
+            spelling, by which a job that is continued knows its items.
     """
     counts, sums = item_counts.counts, item_counts.sums
-    old = find_positions(pa.array(old_ids, pa.string()), item_ids)
+    old = find_positions(_normalize(old_ids), item_ids)
+    # Of several old spellings of an id, the first gets the ratings.
+    is_first = np.zeros(len(old), np.bool_)
+    is_first[np.unique(old, return_index=True)[1]] = True
+    old = np.where(is_first, old, -1).astype(np.int32)
     is_new = counts >= max(min_ratings, 1)
     is_new[old[old >= 0]] = False
     by_count = np.lexsort((np.arange(len(counts)), -counts))
@@ -121,7 +127,9 @@ def read_known_items(options: Options, temp_dir: str) -> KnownItems:
         old_ids = old.item_ids
         old_titles = {
             item_id: title
-            for item_id, title in zip(old_ids, old.titles, strict=True)
+            for item_id, title in zip(
+                _normalize(old_ids), old.titles, strict=True
+            )
             if title is not None
         }
     if options.titles:
@@ -163,18 +171,20 @@ def build_requested_vocabulary(
     if options.vocabulary_from:
         _check_match(
             f"--vocabulary-from {options.vocabulary_from}",
-            known.old_ids,
+            _normalize(known.old_ids),
             item_ids.to_pylist(),
         )
     ids = vocabulary.items.item_ids
+    normalized = _normalize(ids)
     titles = known.titles
     if titles is None:
         titles = source.read_titles(ids, temp_dir)
     else:
-        _check_match(f"--items {options.titles}", titles, ids)
+        _check_match(f"--items {options.titles}", titles, normalized)
     titles = known.old_titles | titles
     items = dataclasses.replace(
-        vocabulary.items, titles=[titles.get(item_id) for item_id in ids]
+        vocabulary.items,
+        titles=[titles.get(item_id) for item_id in normalized],
     )
     return dataclasses.replace(vocabulary, items=items)
 
@@ -211,3 +221,9 @@ def _check_match(
 
 def _show(ids: Sequence[str]) -> str:
     return ", ".join(repr(item_id) for item_id in ids[:_NUM_SHOWN])
+
+
+def _normalize(item_ids: Sequence[str]) -> list[str]:
+    """Applies the rule of ids to those of data that did not go by it yet."""
+    ids: list[str] = to_ids(pa.array(item_ids, pa.string())).to_pylist()
+    return ids

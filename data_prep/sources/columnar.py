@@ -6,13 +6,34 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.types as pt
 
+from data_prep.dataset.errors import UserError
 from data_prep.sources.rejects import RejectedRow
 from data_prep.sources.row_rules import explain, validate
 from data_prep.sources.source import Part, Reading, join_batches
 
 # A row is identified by the number of its table and, in these bits, its own.
 _ROW_BITS = 40
+
+_TEXTS = (
+    *(pt.is_string, pt.is_large_string, pt.is_string_view),
+    *(pt.is_binary, pt.is_large_binary, pt.is_fixed_size_binary),
+    *(pt.is_binary_view, pt.is_null),
+)
+_NUMBERS = (pt.is_integer, pt.is_floating, pt.is_decimal)
+# Role -> what its column may hold, as a word and as tests of the type.
+_TYPES = {
+    "user": ("texts or numbers", (*_TEXTS, *_NUMBERS)),
+    "item": ("texts or numbers", (*_TEXTS, *_NUMBERS)),
+    "rating": ("numbers", (*_TEXTS, *_NUMBERS, pt.is_boolean)),
+    "timestamp": (
+        "times, dates or numbers",
+        (*_TEXTS, *_NUMBERS, pt.is_timestamp, pt.is_date),
+    ),
+    "title": ("texts", (*_TEXTS, *_NUMBERS)),
+    "year": ("numbers", (*_TEXTS, *_NUMBERS)),
+}
 
 
 def read_batches(
@@ -35,6 +56,34 @@ def read_batches(
         yield functools.partial(validator.keep_valid, table)
 
 
+def check_type(
+    role: str, header: str, kind: pa.DataType, name: str
+) -> pa.DataType:
+    """Checks that a column may hold what its role says.
+
+    Args:
+        role: the role of the column.
+        header: the user's name of it.
+        kind: its type.
+        name: the name of the table in messages.
+
+    Returns:
+        The type, or that of the values of a dictionary.
+
+    Raises:
+        UserError: for a type that the role cannot have, such as a list.
+    """
+    if pt.is_dictionary(kind):
+        kind = kind.value_type
+    expected, tests = _TYPES[role]
+    if not any(test(kind) for test in tests):
+        raise UserError(
+            f"{name}: the {role} column {header} must hold {expected}, one"
+            f" per row. Its type is {kind}."
+        )
+    return kind
+
+
 class _Validator:
     """Validates the rows of several tables with the same columns."""
 
@@ -51,10 +100,28 @@ class _Validator:
             self._tables.append((number, name))
             # Rows are counted from 1.
             row = (index << _ROW_BITS) + 1
-            for batch in batches:
+            for original in batches:
+                batch = self._convert(original, name)
                 rows = pa.array(np.arange(row, row + len(batch)))
                 row += len(batch)
                 yield batch.append_column("row", rows)
+
+    def _convert(self, batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+        """Returns the batch with types that DuckDB knows.
+
+        Raises:
+            UserError: as `check_type` does.
+        """
+        columns = {}
+        for role, header in self._headers.items():
+            column = batch[role]
+            kind = check_type(role, header, column.type, name)
+            if pt.is_float16(kind):
+                column = column.cast(pa.float32())
+            elif pt.is_decimal256(kind):
+                column = column.cast(pa.string())
+            columns[role] = column
+        return pa.record_batch(columns)
 
     def keep_valid(self, table: pa.Table) -> pa.Table:
         """Returns the valid rows, and rejects the others."""

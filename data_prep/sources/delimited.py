@@ -1,19 +1,25 @@
-"""Reads ratings from delimited text: CSV, TSV and `::`.
+"""Reads ratings from lines of text: of fields with separators, or of JSON.
 
-DuckDB reads all fields as text, so that the id `007` stays what it is.
+DuckDB reads all fields as text, so that the id `007` stays what it is. What it
+cannot read, such as fields between several blanks, is first written anew.
 """
 
 import collections
 import csv
+import dataclasses
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.dialects import Dialect
+from data_prep.sources.excerpts import excerpt, list_some
 from data_prep.sources.fetching import InputFile
 from data_prep.sources.formats import Layout
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow
@@ -22,6 +28,14 @@ from data_prep.sources.source import Part, Reading, join_batches
 
 # DuckDB's error types that concern quotes.
 _QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")
+# Separates no fields: a line of JSON is one.
+_NO_DELIMITER = "\x01"
+# Removes the quotes around a field, as `dialects.unquote` does.
+_UNQUOTED = """CASE
+    WHEN prefix({0}, '"') AND regexp_full_match({0}, '"(?:[^"]|"")*"')
+    THEN replace({0}[2:-2], '""', '"')
+    ELSE {0}
+END"""
 # A row's position is the number of its table and, in these bits, its own.
 _ROW_BITS = 32
 
@@ -39,6 +53,12 @@ def read_delimited(
     Raises:
         UserError: if a file cannot be read to its end.
     """
+    dialect = layout.dialect
+    if dialect.skips_blanks or dialect.delimiter == " ":
+        files = [_write_anew(file, dialect, reading.temp_dir) for file in files]
+        layout = dataclasses.replace(
+            layout, dialect=Dialect(), compression=None
+        )
     reader = _Reader(files, layout, reading)
     rows_per_part = reading.rows_per_part
     with reading.connect() as connection:
@@ -69,24 +89,47 @@ class _Reader:
     def query(self) -> str:
         """The SQL query that reads and validates the rows."""
         paths = ", ".join(map(_quote, self._files))
-        layout = self._layout
-        types = ", ".join(
-            f"c{i}: 'VARCHAR'" for i in range(len(layout.headers))
-        )
-        # Quotes have a meaning in comma-separated files only.
-        quote = '"' if layout.delimiter == "," else ""
+        layout, dialect = self._layout, self._layout.dialect
+        is_json = layout.kind == "json"
+        num_columns = 1 if is_json else len(layout.headers)
+        types = ", ".join(f"c{i}: 'VARCHAR'" for i in range(num_columns))
+        delimiter = _NO_DELIMITER if is_json else dialect.delimiter
+        quote = '"' if dialect.quotes and not is_json else ""
         scan = (
             f"read_csv([{paths}], filename = true, auto_detect = false,"
-            f" header = {layout.has_header}, delim = '{layout.delimiter}',"
+            f" header = {layout.has_header}, delim = {_quote(delimiter)},"
             f" quote = '{quote}', escape = '{quote}', columns = {{{types}}},"
             f" compression = '{layout.compression or 'none'}',"
             " store_rejects = true)"
         )
+        if is_json:
+            keys = ", ".join(
+                _quote(_to_pointer(header))
+                for header in layout.headers_by_role.values()
+            )
+            scan = (
+                f"(SELECT TRY(json_extract_string(c0, [{keys}])) AS fields,"
+                f" filename FROM {scan} WHERE trim(c0) != '')"
+            )
         columns = {
-            role: (f"c{position}", "VARCHAR")
-            for role, position in layout.positions
+            role: (
+                f"fields[{number}]"
+                if is_json
+                else self._to_field(role, f"c{position}"),
+                "VARCHAR",
+            )
+            for number, (role, position) in enumerate(layout.positions, start=1)
         }
         return select_rows(columns, self._scale, "filename", scan)
+
+    def _to_field(self, role: str, column: str) -> str:
+        dialect = self._layout.dialect
+        if not dialect.quotes:
+            return _UNQUOTED.format(column)
+        if dialect.delimiter == ";" and role == "rating":
+            # Where semicolons separate fields, commas are decimal points.
+            return f"replace({column}, ',', '.')"
+        return column
 
     def keep_valid(self, table: pa.Table, number: int) -> pa.Table:
         """Returns the valid rows, and rejects the others.
@@ -110,7 +153,7 @@ class _Reader:
             position,
             row["reason"],
             file.name,
-            self._layout.delimiter.join(text or "" for text in row["fields"]),
+            self._join(row["fields"]),
             explain(row, self._layout.headers_by_role, self._scale),
         )
 
@@ -125,7 +168,7 @@ class _Reader:
             remaining[row.text].append(number)
         lines = [0] * len(rows)
         for line, fields in self._read_records(file):
-            text = self._layout.delimiter.join(
+            text = self._join(
                 fields[position] if position < len(fields) else ""
                 for _, position in self._layout.positions
             )
@@ -136,6 +179,9 @@ class _Reader:
                 if not remaining:
                     break
         return lines
+
+    def _join(self, fields: Iterable[str | None]) -> str:
+        return self._layout.dialect.delimiter.join(f or "" for f in fields)
 
     def reject_malformed(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Rejects the lines that do not divide into the right fields."""
@@ -181,14 +227,16 @@ class _Reader:
     ) -> RejectedRow:
         headers = self._layout.headers
         if kind == "INVALID ENCODING":
-            problem = "must be UTF-8 text"
+            problem = (
+                "must be UTF-8 text, or of the encoding that --encoding names"
+            )
         elif kind in _QUOTING:
             problem = "letters follow a closed quote (quoting)"
         else:
-            fields = self._split(text)
+            fields = self._layout.dialect.split(text)
             problem = (
-                f"expected {len(headers)} fields ({', '.join(headers)})."
-                f" Received {len(fields)}: {fields}"
+                f"expected {len(headers)} fields ({list_some(headers)})."
+                f" Received {len(fields)}: {excerpt(fields)}"
             )
         return RejectedRow(
             file.number, line, MALFORMED, file.name, text, problem, line
@@ -196,7 +244,7 @@ class _Reader:
 
     def explain_error(self, error: duckdb.Error) -> Exception:
         """Returns the error to raise: a `UserError` if the user can fix it."""
-        if self._layout.kind == "text" and self._layout.compression is None:
+        if self._layout.compression is None:
             for file in self._files.values():
                 _check_line_ends(file)
         message = str(error).partition("\n")[0]
@@ -208,29 +256,60 @@ class _Reader:
             return UserError(message if is_named else f"{names[0]}: {message}")
         return error
 
-    def _split(self, text: str) -> list[str]:
-        if self._layout.delimiter == ",":
-            return next(csv.reader([text]), [])
-        return text.split(self._layout.delimiter)
-
     def _read_records(self, file: InputFile) -> Iterator[tuple[int, list[str]]]:
         """Yields the line number and the fields of each record."""
         with file.open() as stream:
-            lines = (
-                line.decode("utf-8-sig" if k == 0 else "utf-8", "replace")
-                for k, line in enumerate(stream)
-            )
-            if self._layout.delimiter == ",":
-                records = _read_quoted(lines)
-            else:
-                records = (
-                    (number, self._split(line.rstrip("\r\n")))
-                    for number, line in enumerate(lines, start=1)
-                )
+            lines = _decode(stream, "replace")
+            if self._layout.kind == "json":
+                for number, line in enumerate(lines, start=1):
+                    if line.strip():
+                        yield number, self._read_object(line)
+                return
+            records = self._layout.dialect.read_records(lines)
             for number, fields in records:
                 is_header = self._layout.has_header and number == 1
                 if not is_header and fields not in ([], [""]):
                     yield number, fields
+
+    def _read_object(self, line: str) -> list[str]:
+        """Returns the values of a line of JSON, as DuckDB writes them."""
+        try:
+            values = json.loads(line, parse_float=str, parse_int=str)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            values = {}
+        found = (values.get(header) for header in self._layout.headers)
+        return [
+            value if isinstance(value, str) else json.dumps(value)
+            for value in ("" if v is None else v for v in found)
+        ]
+
+
+def _write_anew(file: InputFile, dialect: Dialect, temp_dir: str) -> InputFile:
+    """Returns a copy of a text as CSV with the same lines."""
+    path = os.path.join(temp_dir, f"{file.number}.csv")
+    with (
+        file.open() as stream,
+        open(
+            path, "w", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as copy,
+    ):
+        lines = _decode(stream, "surrogateescape")
+        csv.writer(copy, lineterminator="\n").writerows(
+            fields for _, fields in dialect.read_records(lines)
+        )
+    return dataclasses.replace(file, path=path, compression=None)
+
+
+def _decode(stream: Iterable[bytes], errors: str) -> Iterator[str]:
+    for number, line in enumerate(stream):
+        yield line.decode("utf-8" if number else "utf-8-sig", errors)
+
+
+def _to_pointer(key: str) -> str:
+    """Returns the JSON pointer of a key of an object."""
+    return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
 def _quote(text: str) -> str:
@@ -245,13 +324,5 @@ def _check_line_ends(file: InputFile) -> None:
             if line.endswith(b"\r\n") != first_has_return:
                 raise UserError(
                     f"{file.name}:{number}: lines must all end alike, in \\n"
-                    f" or in \\r\\n. Received: {line!r}"
+                    f" or in \\r\\n. Received: {excerpt(line)}"
                 )
-
-
-def _read_quoted(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines)
-    number = 1
-    for fields in reader:
-        yield number, fields
-        number = reader.line_num + 1

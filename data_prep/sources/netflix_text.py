@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.excerpts import excerpt
 from data_prep.sources.fetching import InputFile, decompress
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow, Rejects
 from data_prep.sources.row_rules import (
@@ -205,7 +206,8 @@ class _Parser:
         is_valid = (
             all(_is_item(line) for _, line in self._skipped)
             and ((ratings >= lowest) & (ratings <= highest)).all()
-            and not pc.any(pc.equal(table["user"], "")).as_py()
+            # Nothing in digits has to be removed or is missing.
+            and pc.all(pc.ascii_is_decimal(table["user"])).as_py() is not False
         )
         if not is_valid:
             return None
@@ -303,7 +305,7 @@ class _Parser:
                 MALFORMED,
                 line,
                 "expected 'user,rating,date', or 'item:' before the ratings"
-                f" of an item. Received: {line!r}",
+                f" of an item. Received: {excerpt(line)}",
             )
             for number, line in lines[:NUM_KEPT]
         )

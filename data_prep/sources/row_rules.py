@@ -7,18 +7,13 @@ import duckdb
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources import ids
+from data_prep.sources.excerpts import excerpt
 
 ROLES = ("user", "item", "rating", "timestamp")
 
 MALFORMED = "malformed_line"
 OFF_SCALE = "off_scale_rating"
-
-# Ids of these types stay integers at first: casting each distinct id to text
-# later is cheaper than casting each row.
-_INTEGER_TYPES = {
-    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT"),
-    *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"),
-}
 
 # A valid rating fits float32, the type of the records. NaN compares greater
 # than all numbers. Adding 0.0 turns -0.0 into 0.0.
@@ -41,8 +36,8 @@ _ISO_TIME = """
     THEN epoch(TRY_CAST({0} AS TIMESTAMPTZ))
 """
 _EXPECTED = {
-    "user": "must not be empty",
-    "item": "must not be empty",
+    "user": ids.EXPECTED,
+    "item": ids.EXPECTED,
     "rating": "must be a finite number",
     "timestamp": (
         "must be Unix seconds, Unix milliseconds or an ISO date such as"
@@ -116,8 +111,8 @@ def select_rows(
         for role, (_, kind) in columns.items()
     }
     reasons = [
-        "WHEN user_id IS NULL THEN 'missing_user'",
-        "WHEN item_id IS NULL THEN 'missing_item'",
+        _to_id_reason("user"),
+        _to_id_reason("item"),
         _to_reason("rating"),
     ]
     if scale is not None:
@@ -182,26 +177,37 @@ def explain(
             `columns` there.
         scale: the valid ratings, `None` for all finite numbers.
     """
-    role = row["reason"].rpartition("_")[2]
+    kind, _, role = row["reason"].rpartition("_")
     text = row["fields"][list(headers).index(role)] or ""
     expected = _EXPECTED[role]
+    if kind == "missing" and role in ("user", "item"):
+        expected = "must not be empty"
     if row["reason"] == OFF_SCALE:
         expected = f"must be on the scale {scale}"
-    return f"the {role} (column {headers[role]}) {expected}. Received: {text!r}"
+    return (
+        f"the {role} (column {headers[role]}) {expected}. Received:"
+        f" {excerpt(text)}"
+    )
 
 
 def _to_value(role: str, field: str, kind: str) -> str:
     if role in ("user", "item"):
-        if kind in _INTEGER_TYPES:
-            return field
-        text = field if kind == "VARCHAR" else f"CAST({field} AS VARCHAR)"
-        return f"nullif({text}, '')"
+        return ids.to_id(field, kind)
     if role == "rating":
         return _RATING.format(field)
     if kind.startswith(("DATE", "TIMESTAMP")):
         return f"CASE WHEN isfinite({field}) THEN epoch({field}) END"
     cases = _UNIX_TIME + (_ISO_TIME if kind == "VARCHAR" else "")
     return f"CASE {cases.format(field)} END"
+
+
+def _to_id_reason(role: str) -> str:
+    return f"""
+        WHEN {role}_id IS NULL THEN CASE
+            WHEN {ids.is_missing(f"field_{role}")}
+            THEN 'missing_{role}' ELSE 'unreadable_{role}'
+        END
+    """
 
 
 def _to_reason(role: str) -> str:

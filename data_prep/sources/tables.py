@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.interchange
+import pyarrow.types as pt
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columnar import read_batches
-from data_prep.sources.formats import Columns, find_columns
+from data_prep.sources.columnar import check_type, read_batches
+from data_prep.sources.columns import Columns, find_columns
+from data_prep.sources.ids import to_ids
 from data_prep.sources.source import Part, Reading, Source
 
 _NAME = "table"
@@ -24,7 +26,7 @@ _ROWS_PER_DIGEST_UPDATE = 1 << 20
 def make_table_source(
     table: Any,
     columns: Columns | None = None,
-    titles: Mapping[str, str] | None = None,
+    titles: Mapping[Any, str] | None = None,
 ) -> "Table":
     """Creates a source from a table in memory.
 
@@ -37,7 +39,7 @@ def make_table_source(
 
     Raises:
         UserError: if `table` is of another type, cannot be converted to
-            Arrow, or does not have the columns.
+            Arrow, or does not have the columns, of types that they can have.
 
     Example:
         >>> ratings = pa.table({"user": [1], "item": ["a"], "rating": [4.5]})
@@ -55,7 +57,9 @@ def make_table_source(
         role: converted.column_names[position] for role, position in positions
     }
     by_role = {role: converted.column(position) for role, position in positions}
-    return Table(pa.table(by_role), headers, dict(titles or {}))
+    for role, column in by_role.items():
+        check_type(role, headers[role], column.type, f"the {_NAME}")
+    return Table(pa.table(by_role), headers, _to_titles(titles or {}))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,6 +112,21 @@ class Table(Source):
         return dict(self.titles)
 
 
+def _to_titles(titles: Mapping[Any, str]) -> dict[str, str]:
+    try:
+        ids = to_ids(pa.array(list(titles)))
+    except pa.ArrowException as error:
+        raise UserError(
+            "the item ids of the titles must be all texts or all numbers:"
+            f" {error}"
+        ) from error
+    return {
+        item_id: title
+        for item_id, title in zip(ids.to_pylist(), titles.values(), strict=True)
+        if item_id is not None
+    }
+
+
 def _to_arrow(table: Any) -> pa.Table:
     try:
         if isinstance(table, pa.Table):
@@ -144,14 +163,17 @@ def _digest_table(table: pa.Table) -> str:
             digest.update(f"{name} {len(rows)}\n".encode())
             digest.update(lengths.to_numpy().astype("<i8"))
             # Nulls have no bytes any more, so the data are those of the text.
-            _, offsets, data = pc.fill_null(text, "").buffers()
+            _, offsets, data = pc.fill_null(text, b"").buffers()
             ends = np.frombuffer(offsets, np.int64)[: len(rows) + 1]
             digest.update(memoryview(data or b"")[ends[0] : ends[-1]])
     return digest.hexdigest()
 
 
-def _to_text(column: pa.Array) -> pa.LargeStringArray:
-    if not pa.types.is_dictionary(column.type):
-        return pc.cast(column, pa.large_string())
-    values = pc.cast(column.dictionary, pa.large_string())
-    return values.take(column.indices)
+def _to_text(column: pa.Array) -> pa.LargeBinaryArray:
+    if pt.is_dictionary(column.type):
+        return _to_text(column.dictionary).take(column.indices)
+    if pt.is_binary_view(column.type) or pt.is_fixed_size_binary(column.type):
+        column = column.cast(pa.binary())
+    if not pt.is_binary(column.type):
+        column = column.cast(pa.large_string())
+    return column.cast(pa.large_binary())

@@ -25,6 +25,13 @@ def test_without_others_they_are_errors(capsys):
     assert "Unknown command line flag" in capsys.readouterr().err
 
 
+def test_tilde_in_a_path_is_the_home_directory(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = command_line._PathParser()
+    assert parser.parse("~/data") == "/home/me/data"
+    assert parser.parse("gs://bucket/~") == "gs://bucket/~"
+
+
 @pytest.mark.parametrize(
     ("path", "level", "is_shown"),
     [

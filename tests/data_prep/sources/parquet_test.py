@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.columns import Columns
 from data_prep.sources.files import Files
-from data_prep.sources.formats import Columns
 from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 

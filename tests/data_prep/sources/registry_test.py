@@ -3,7 +3,7 @@ import os
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.formats import Columns
+from data_prep.sources.columns import Columns
 from data_prep.sources.registry import make_source
 
 
@@ -34,7 +34,7 @@ from data_prep.sources.registry import make_source
         ),
         pytest.param(
             {"name": "movielens-1m", "columns": Columns(user="u")},
-            "the column flags belong to --source files",
+            "flags of columns, .* belong to --source files",
             id="columns_of_a_named_set",
         ),
     ],

@@ -13,7 +13,7 @@ from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.formats import Columns
+from data_prep.sources.columns import Columns
 from data_prep.sources.registry import make_source
 from data_prep.sources.row_rules import Scale
 from data_prep.sources.tables import make_table_source

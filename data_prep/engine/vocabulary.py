@@ -60,7 +60,7 @@ def build_vocabulary(
             spelling, by which a job that is continued knows its items.
     """
     counts, sums = item_counts.counts, item_counts.sums
-    old = find_positions(_normalize(old_ids), item_ids)
+    old = find_positions(pa.array(_normalize(old_ids), pa.string()), item_ids)
     # Of several old spellings of an id, the first gets the ratings.
     is_first = np.zeros(len(old), np.bool_)
     is_first[np.unique(old, return_index=True)[1]] = True

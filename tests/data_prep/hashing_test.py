@@ -26,6 +26,7 @@ def test_long_columns_are_hashed_in_batches():
     )
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(strings=STRINGS, start=st.integers(0, 30))
 def test_slices_are_hashed_like_copies(strings, start):
     column = pa.array(strings, pa.string()).slice(start)

@@ -68,7 +68,7 @@ def test_a_network_that_only_errs_gets_no_weight(data):
     assert weight == pytest.approx(0, abs=1e-2)
 
 
-def test_the_rating_weight_is_the_one_of_the_highest_ndcg(data):
+def test_the_rating_weight_is_the_smallest_of_a_high_ndcg(data):
     ratings, rated, held_out, teacher = data
     model = taught_model(ratings, rated, teacher)
     counts = rated.sum(axis=0)
@@ -87,5 +87,7 @@ def test_the_rating_weight_is_the_one_of_the_highest_ndcg(data):
         )
         result = metrics.result()
         gains[rating_weight] = result["liked/ndcg@10"] + result["all/ndcg@10"]
-    assert gains[weight] == max(gains.values())
+    enough = 0.995 * max(gains.values())
+    assert gains[weight] >= enough
+    assert all(gains[w] < enough for w in RATING_WEIGHTS if w < weight)
     assert len(set(gains.values())) > 1

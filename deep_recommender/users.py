@@ -11,6 +11,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
 from data_prep.dataset.schema import SUBSETS
+from data_prep.sources.ids import to_ids
 from data_prep.sources.rejects import Rejects
 from data_prep.sources.source import Reading
 from data_prep.sources.tables import make_table_source
@@ -37,9 +38,9 @@ def read_users(
         The history of each user by id, in the order of `user_ids`.
 
     Raises:
-        UserError: the data holds no such user.
+        UserError: the data holds no such user, or what is given are no ids.
     """
-    wanted = [str(user_id) for user_id in user_ids]
+    wanted = _to_texts(list(user_ids))
     missing = set(wanted)
     found: dict[str, list[tuple[str, float]]] = {}
     for batch in tf.data.TFRecordDataset(list_shards(data_dir)).batch(
@@ -70,6 +71,20 @@ def read_users(
             f" {some_ids}. Give their ratings as a table instead."
         )
     return {user_id: found[user_id] for user_id in wanted}
+
+
+def _to_texts(user_ids: list[Any]) -> list[str]:
+    """Applies the rule of ids, by which 7, 7.0 and "7" are the same user."""
+    try:
+        texts = to_ids(pa.array(user_ids)).to_pylist()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UserError):
+        texts = [None]
+    if None in texts:
+        raise UserError(
+            "user ids must be all numbers or all strings. Received:"
+            f" {str(user_ids)[:100]}"
+        )
+    return texts
 
 
 def is_table(value: Any) -> bool:

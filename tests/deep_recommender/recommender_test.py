@@ -114,6 +114,7 @@ def test_what_is_saved_answers_alike_when_it_is_loaded(recommender, tmp_path):
     assert loaded.metrics == recommender.metrics
     assert loaded.config == recommender.config
     assert loaded.recommend_users([3]).equals(recommender.recommend_users([3]))
+    assert loaded.recommend_users([3.0]).equals(loaded.recommend_users(["3"]))
 
 
 def test_the_commands_go_on_with_what_a_notebook_saved(recommender, tmp_path):
@@ -233,6 +234,10 @@ MISTAKES = {
     "unknown user": (
         lambda r: r.recommend_users([999]),
         "1 of 1 users are not in .*: 999",
+    ),
+    "ids of several types": (
+        lambda r: r.recommend_users([3, "four"]),
+        r"all numbers or all strings. Received: \[3, 'four'\]",
     ),
     "directory in use": (lambda r: r.save(r.job_dir), "is not empty"),
     "unknown recipe": (

@@ -255,7 +255,7 @@ MISTAKES = {
     "no job": (lambda r: Recommender.load("/nowhere"), "no trained job"),
     "unknown columns": (
         lambda r: Recommender().fit(pd.DataFrame({"a": [1]})),
-        "table has no user column. Its columns are: a",
+        "table has no user column, .*no rating column. Its columns are: a",
     ),
     "not a table": (
         lambda r: Recommender().fit([1, 2, 3]),

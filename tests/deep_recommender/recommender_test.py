@@ -117,6 +117,7 @@ def test_what_is_saved_answers_alike_when_it_is_loaded(recommender, tmp_path):
     assert loaded.recommend_users([3.0]).equals(loaded.recommend_users(["3"]))
 
 
+@pytest.mark.slow
 def test_the_commands_go_on_with_what_a_notebook_saved(recommender, tmp_path):
     job_dir = recommender.save(tmp_path / "job")
     command = [sys.executable, "-m", "deep_recommender", "export"]

@@ -107,6 +107,7 @@ def test_a_plain_dictionary_of_arguments_is_read():
     assert not {"centring", "item_sampling"} & model.get_config().keys()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_stopped_job_resumes_with_the_flags_of_its_time(tmp_path):
     job_dir = tmp_path / "job"

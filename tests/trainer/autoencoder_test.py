@@ -355,21 +355,24 @@ def train_under(strategy, optimizer, num_refeeds, num_sampled_items):
     return model.get_weights(), model.training_metrics()
 
 
-@pytest.mark.parametrize("num_refeeds", [0, 1])
 @pytest.mark.parametrize(
-    ("optimizer", "num_sampled_items"),
+    ("optimizer", "num_refeeds", "num_sampled_items"),
     [
-        (lambda: Momentum(0.05, weight_decay=0.01), 0),
-        (lambda: OPTIMIZERS["adam"](0.01), 0),
-        (lambda: keras.optimizers.Adam(0.01), 0),
+        (lambda: Momentum(0.05, weight_decay=0.01), 0, 0),
+        (lambda: Momentum(0.05, weight_decay=0.01), 1, 0),
+        (lambda: OPTIMIZERS["adam"](0.01), 1, 0),
+        (lambda: keras.optimizers.Adam(0.01), 1, 0),
         # Each replica samples for itself, here every item.
-        (lambda: Momentum(0.05, lazy=True), NUM_ITEMS),
-        (lambda: OPTIMIZERS["adam"](0.01, lazy=True), NUM_ITEMS),
+        (lambda: Momentum(0.05, lazy=True), 1, NUM_ITEMS),
+        (lambda: OPTIMIZERS["adam"](0.01, lazy=True), 1, NUM_ITEMS),
     ],
-    ids=["momentum", "adam", "keras_adam", "lazy_momentum", "lazy_adam"],
+    ids=[
+        *("no_refeeds", "momentum", "adam", "keras_adam"),
+        *("lazy_momentum", "lazy_adam"),
+    ],
 )
 def test_two_replicas_train_exactly_like_one(
-    optimizer, num_sampled_items, num_refeeds, two_replicas
+    optimizer, num_refeeds, num_sampled_items, two_replicas
 ):
     arguments = optimizer, num_refeeds, num_sampled_items
     weights, metrics = train_under(tf.distribute.get_strategy(), *arguments)

@@ -207,6 +207,7 @@ def test_the_graph_is_not_made_again_for_other_numbers_of_ratings(
     assert [shape.as_list() for shape in traces] == [[None]]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights(tmp_path, synthetic_data):
     paths, _ = run(tmp_path / "one", synthetic_data)
     other_paths, _ = run(tmp_path / "two", synthetic_data)

@@ -1,5 +1,7 @@
 """Chooses on validation ratings how a model's answers are mixed."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -23,10 +25,14 @@ def choose_network_weight(
 ) -> float:
     """Sets the weight of the network beside its teacher in predicted ratings.
 
-    The weight in [0, 1] of least squared error is known in closed form: with
-    network `f`, teacher `t` and held-out rating `r`,
+    The weight of least squared error is known in closed form: with network
+    `f`, teacher `t` and `n` held-out ratings `r`, it and its standard error are
 
-        weight = sum((f - t) (r - t)) / sum((f - t)^2)
+        sum((f - t) (r - t)) / sum((f - t)^2)
+        sqrt(sum((r - t)^2) / n / sum((f - t)^2))
+
+    The network gets two standard errors less, in [0, 1]: what few ratings
+    cannot prove, the teacher answers, who knows no user by heart.
 
     Args:
         model: a trained model. Without a rating teacher its weight is 1.
@@ -43,23 +49,26 @@ def choose_network_weight(
     @tf.function(input_signature=[batches.element_spec])
     def add_up(
         batch: tuple[tf.SparseTensor, tf.SparseTensor],
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         ratings, held_out = batch
         answers = model.answer(ratings)
         teacher = tf.gather_nd(answers.teacher, held_out.indices)
         network = tf.gather_nd(answers.network, held_out.indices)
-        differences = network - teacher
+        differences, errors = network - teacher, held_out.values - teacher
         return (
-            tf.reduce_sum(differences * (held_out.values - teacher)),
+            tf.reduce_sum(differences * errors),
             tf.reduce_sum(differences**2),
+            tf.reduce_sum(errors**2),
+            tf.cast(tf.size(errors), tf.float32),
         )
 
-    gain = squares = 0.0
-    for batch in batches:
-        batch_gain, batch_squares = add_up(batch)
-        gain += float(batch_gain)
-        squares += float(batch_squares)
-    weight = float(np.clip(gain / squares, 0, 1)) if squares > 0 else 1.0
+    gain, squares, error, count = np.sum(
+        [np.array(add_up(batch), float) for batch in batches], axis=0
+    )
+    weight = 0.0
+    if squares > 0:
+        standard_error = math.sqrt(error / count / squares)
+        weight = float(np.clip(gain / squares - 2 * standard_error, 0, 1))
     model.network_weight.assign(weight)
     return weight
 

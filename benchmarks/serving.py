@@ -41,8 +41,12 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from benchmarks import grpc_callers
+from benchmarks.recommend_signature import (
+    make_requests,
+    name_items,
+    write_version,
+)
 from export.cpp_loader import CppSavedModel
-from export.signatures.signatures import Signatures
 from serving import protocol
 from serving.local_server import __main__ as local_server
 from serving.local_server import model_manager
@@ -173,56 +177,29 @@ def _write_models(path: str, keras_path: str) -> None:
         hidden_units=_HIDDEN_UNITS,
         last_layer_activation=False,
     )
-    signatures = Signatures(
+    write_version(
+        path,
         model,
-        _item_ids(),
-        rating_scale=(1.0, 5.0),
-        mean_rating=3.5,
+        num_items=_NUM_ITEMS.value,
+        num_rated=_NUM_RATED,
         top_k=_TOP_K,
-        history_length=_NUM_RATED,
     )
-    archive = keras.export.ExportArchive()
-    for table in signatures.tables:
-        archive.track(table)
-    name = protocol.RECOMMEND
-    archive.add_endpoint(
-        name, signatures.functions[name], signatures.input_specs[name]
-    )
-    archive.write_out(path, verbose=False)
     if _SATURATE.value:
         model.save(keras_path)
-    del model, signatures, archive
+    del model
     gc.collect()
 
 
-def _item_ids() -> list[str]:
-    return [f"item {index}" for index in range(_NUM_ITEMS.value)]
-
-
 def _make_inputs(count: int) -> list[Arrays]:
-    """Returns the inputs of users who rated random items."""
-    generator = np.random.default_rng(2017)
-    item_ids = np.array(_item_ids(), object)
-    inputs: list[Arrays] = []
-    for _ in range(count):
-        rated = generator.choice(len(item_ids), _NUM_RATED, replace=False)
-        ratings = generator.integers(1, 6, _NUM_RATED).astype(np.float32)
-        inputs.append(
-            {
-                protocol.ITEM_IDS: item_ids[np.newaxis, rated],
-                protocol.RATINGS: ratings[np.newaxis],
-            }
-        )
-    return inputs
+    return make_requests(count, _NUM_ITEMS.value, _NUM_RATED)
 
 
 def _serve_keras_model(keras_path: str, arguments: Sequence[str]) -> None:
     """Runs the local server with `keras.Model.predict` for the SavedModel."""
     keras_model = keras.models.load_model(keras_path)
-    index_of_id = {
-        item_id.encode(): index for index, item_id in enumerate(_item_ids())
-    }
-    ids = np.array([item_id.encode() for item_id in _item_ids()], object)
+    item_ids = [name.encode() for name in name_items(_NUM_ITEMS.value)]
+    index_of_id = {item_id: index for index, item_id in enumerate(item_ids)}
+    ids = np.array(item_ids, object)
     one_at_a_time = threading.Lock()
 
     class PredictVersion(ModelVersion):

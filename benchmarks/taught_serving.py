@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from export.signatures.signatures import Signatures
+from benchmarks.recommend_signature import make_requests, write_version
 from serving import protocol
 from serving.local_server.model import ModelVersion
 from trainer.autoencoder import AutoEncoder
@@ -39,6 +39,9 @@ _REQUESTS = flags.DEFINE_integer(
 
 #: Ratings of a user, on a scale of 1 to 5.
 _NUM_RATED = 100
+
+#: Items in an answer.
+_TOP_K = 100
 
 
 def make_taught_model(recipe: str) -> TaughtAutoEncoder:
@@ -65,45 +68,6 @@ def make_taught_model(recipe: str) -> TaughtAutoEncoder:
     return model
 
 
-def export(path: str, model: Any, rank_by: str) -> None:
-    """Writes the signature `recommend` of a model."""
-    signatures = Signatures(
-        model,
-        item_ids(),
-        rating_scale=(1.0, 5.0),
-        mean_rating=3.5,
-        top_k=100,
-        history_length=_NUM_RATED,
-        rank_by=rank_by,
-    )
-    archive = keras.export.ExportArchive()
-    for table in signatures.tables:
-        archive.track(table)
-    name = protocol.RECOMMEND
-    archive.add_endpoint(
-        name, signatures.functions[name], signatures.input_specs[name]
-    )
-    archive.write_out(path, verbose=False)
-
-
-def item_ids() -> list[str]:
-    """Names the items."""
-    return [f"item {index}" for index in range(_NUM_ITEMS.value)]
-
-
-def make_users(count: int) -> list[dict[str, np.ndarray]]:
-    """Makes requests of users who rated random items."""
-    rng = np.random.default_rng(2017)
-    ids = np.array(item_ids(), object)
-    return [
-        {
-            protocol.ITEM_IDS: rng.choice(ids, (1, _NUM_RATED), replace=False),
-            protocol.RATINGS: rng.integers(1, 6, (1, _NUM_RATED)).astype("f"),
-        }
-        for _ in range(count)
-    ]
-
-
 def main(_: list[str]) -> None:
     """Exports the models and asks them in turns."""
     keras.utils.set_random_seed(2017)
@@ -114,13 +78,20 @@ def main(_: list[str]) -> None:
         model = make_taught_model(recipe)
         models[recipe] = model, "score"
         models[f"{recipe}, by interest"] = model, "interest"
-    users = make_users(_REQUESTS.value)
+    users = make_requests(_REQUESTS.value, _NUM_ITEMS.value, _NUM_RATED)
     latencies: dict[str, list[float]] = {name: [] for name in models}
     with tempfile.TemporaryDirectory() as directory:
         versions = {}
         for name, (model, rank_by) in models.items():
             path = os.path.join(directory, name)
-            export(path, model, rank_by)
+            write_version(
+                path,
+                model,
+                num_items=_NUM_ITEMS.value,
+                num_rated=_NUM_RATED,
+                top_k=_TOP_K,
+                rank_by=rank_by,
+            )
             versions[name] = ModelVersion(path)
         outputs = sorted(
             versions["paper"].signature_defs[protocol.RECOMMEND].outputs

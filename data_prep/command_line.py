@@ -25,7 +25,11 @@ _MISSING = re.compile(
 _PACKAGE_DIRS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(__file__)), package, "")
     for package in (
-        *("data_prep", "trainer", "export", "serving", "deep_recommender"),
+        "data_prep",
+        "trainer",
+        "export",
+        "serving",
+        "deep_recommender",
     )
 )
 

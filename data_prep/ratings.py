@@ -173,6 +173,16 @@ def replace_items(
     )
 
 
+def keep_used_items(ratings: Ratings) -> Ratings:
+    """Returns the ratings with the ids of their own items only."""
+    used, positions = np.unique(ratings.items, return_inverse=True)
+    return dataclasses.replace(
+        ratings,
+        item_ids=ratings.item_ids.take(pa.array(used)),
+        items=positions.astype(np.int32),
+    )
+
+
 def merge(parts: Sequence[Ratings]) -> Ratings:
     """Concatenates parts that share their item ids, in their order.
 
@@ -235,14 +245,13 @@ def drop_values(ratings: Ratings, values: Sequence[float]) -> Ratings:
     if not is_dropped.any():
         return ratings
     kept = ratings.take(np.flatnonzero(~is_dropped))
-    used_users, users = np.unique(kept.users, return_inverse=True)
-    used_items, items = np.unique(kept.items, return_inverse=True)
-    return dataclasses.replace(
-        kept,
-        user_ids=kept.user_ids.take(pa.array(used_users)),
-        item_ids=kept.item_ids.take(pa.array(used_items)),
-        users=users.astype(np.int32),
-        items=items.astype(np.int32),
+    used, positions = np.unique(kept.users, return_inverse=True)
+    return keep_used_items(
+        dataclasses.replace(
+            kept,
+            user_ids=kept.user_ids.take(pa.array(used)),
+            users=positions.astype(np.int32),
+        )
     )
 
 

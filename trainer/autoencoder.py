@@ -360,14 +360,6 @@ class AutoEncoder(RatingModel):
             return refed
         return refed * (self.num_items / self.num_sampled_items)
 
-    def _track_loss(
-        self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
-    ) -> tf.Tensor:
-        """Adds a loss to its metric; returns the loss to differentiate."""
-        return self.optimizer.scale_loss(
-            losses.track_global_mean(tracker, total, count)
-        )
-
     def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         weights = self.trainable_variables
         gradients = tape.gradient(loss, weights)

@@ -95,12 +95,10 @@ def choose_rating_weight(
 
     def score_with_each_weight(ratings: tf.SparseTensor) -> Candidates:
         answers = model.answer(ratings)
-        predictions = model.blend(answers.network, answers.teacher)
         return Candidates(
             ratings={},
             scores={
-                str(weight): answers.interest
-                + weight * predictions / model.deviation
+                str(weight): model.score(answers, weight)
                 for weight in RATING_WEIGHTS
             },
         )

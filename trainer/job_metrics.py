@@ -17,53 +17,24 @@ from trainer.taught_autoencoder import TaughtAutoEncoder
 _MODEL = "network"
 
 
-def measure_job(
-    model: AutoEncoder | TaughtAutoEncoder,
-    items: Items,
-    liked_from: float,
-    validation: tf.data.Dataset,
-    test: tf.data.Dataset,
-) -> dict[str, Any]:
-    """Chooses how a trained model mixes its answers, and measures it.
-
-    Args:
-        model: the trained model. The weights of a taught model's mixture are
-            chosen on the validation ratings, and set in it.
-        items: the items, with the statistics of their training ratings.
-        liked_from: the lowest rating of an item that is liked.
-        validation: pairs of training and validation ratings.
-        test: pairs of training and test ratings, read once.
-
-    Returns:
-        What `train_and_evaluate` returns of it.
-    """
-    weights = _choose_blend_weights(model, items, liked_from, validation)
-    on_validation = compare(
-        lambda ratings: Candidates({_MODEL: model(ratings)}, {}),
-        validation,
-        items.counts,
-        liked_from,
-    )
-    on_test = _compare_with_baselines(model, items, liked_from, test)
-    errors = on_test.errors
-    metrics = {
-        "validation": on_validation.errors[_MODEL],
-        "test": errors.pop(_MODEL),
-        "baselines": errors,
-        "ranking": on_test.rankings,
-        "liked_from": liked_from,
-        **({"blend_weights": weights} if weights else {}),
-    }
-    metrics["beats_baselines"] = beats_baselines(metrics)
-    return metrics
-
-
-def _choose_blend_weights(
+def choose_blend_weights(
     model: AutoEncoder | TaughtAutoEncoder,
     items: Items,
     liked_from: float,
     validation: tf.data.Dataset,
 ) -> dict[str, float]:
+    """Chooses how a taught model mixes its answers; sets it in the model.
+
+    Args:
+        model: the trained model.
+        items: the items, with the statistics of their training ratings.
+        liked_from: the lowest rating of an item that is liked.
+        validation: pairs of training and validation ratings.
+
+    Returns:
+        `rating_weight` and, with a rating teacher, `network_weight`; nothing
+        for a model that has no answers to mix.
+    """
     if not isinstance(model, TaughtAutoEncoder):
         return {}
     weights = {}
@@ -73,6 +44,34 @@ def _choose_blend_weights(
         model, validation, items.counts, liked_from
     )
     return weights
+
+
+def measure_test(
+    model: AutoEncoder | TaughtAutoEncoder,
+    items: Items,
+    liked_from: float,
+    test: tf.data.Dataset,
+) -> dict[str, Any]:
+    """Measures a model beside its teachers and baselines, in one pass.
+
+    Args:
+        model: the trained model, with the weights that it will have.
+        items: the items, with the statistics of their training ratings.
+        liked_from: the lowest rating of an item that is liked.
+        test: pairs of training and test ratings.
+
+    Returns:
+        `test`, `baselines`, `ranking` and `beats_baselines` of
+        `metrics.json`.
+    """
+    comparison = _compare_with_baselines(model, items, liked_from, test)
+    errors = comparison.errors
+    metrics = {
+        "test": errors.pop(_MODEL),
+        "baselines": errors,
+        "ranking": comparison.rankings,
+    }
+    return {**metrics, "beats_baselines": beats_baselines(metrics)}
 
 
 def _compare_with_baselines(

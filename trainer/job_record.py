@@ -38,7 +38,7 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     """
     data = manifest.read_manifest(data_dir)
     record = {**dataclasses.asdict(config), _FINGERPRINT: data.fingerprint}
-    if tf.io.gfile.exists(paths.config_file) and has_best_weights(paths):
+    if _is_recorded(paths):
         _check_same_job(paths, record)
         return
     tf.io.gfile.makedirs(paths.vocabulary_dir)
@@ -54,11 +54,16 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
 
 def read_config(paths: JobPaths) -> Config | None:
     """Reads the settings of a job; `None` if no epoch of one was completed."""
-    if not tf.io.gfile.exists(paths.config_file) or not has_best_weights(paths):
+    if not _is_recorded(paths):
         return None
     record = read_json(paths.config_file)
     del record[_FINGERPRINT]
     return Config.from_json(record)
+
+
+def _is_recorded(paths: JobPaths) -> bool:
+    """Says whether a job of at least one completed epoch is there."""
+    return tf.io.gfile.exists(paths.config_file) and has_best_weights(paths)
 
 
 def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:

@@ -1,6 +1,5 @@
 """The masked squared error of the paper, as pure functions."""
 
-import keras
 import tensorflow as tf
 
 
@@ -73,20 +72,3 @@ def global_mean(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
         replica = tf.distribute.get_replica_context()
         count = replica.all_reduce(tf.distribute.ReduceOp.SUM, count)
     return tf.math.divide_no_nan(total, count)
-
-
-def track_global_mean(
-    tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
-) -> tf.Tensor:
-    """Adds a loss to its metric, and computes it.
-
-    Args:
-        tracker: mean over all entries, updated.
-        total: as for `global_mean`.
-        count: as for `global_mean`.
-
-    Returns:
-        As `global_mean`.
-    """
-    tracker.update_state(tf.math.divide_no_nan(total, count), count)
-    return global_mean(total, count)

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import losses
 from trainer.evaluation.metrics import (
     RatingMeanAbsoluteError,
     RatingRootMeanSquaredError,
@@ -59,3 +60,10 @@ class RatingModel(keras.Model):
         self.rmse.update_state(held_out.ratings, predictions)
         self.mae.update_state(held_out.ratings, predictions)
         return {"rmse": self.rmse.result(), "mae": self.mae.result()}
+
+    def _track_loss(
+        self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
+    ) -> tf.Tensor:
+        """Adds a loss to its metric; returns the loss to differentiate."""
+        tracker.update_state(tf.math.divide_no_nan(total, count), count)
+        return self.optimizer.scale_loss(losses.global_mean(total, count))

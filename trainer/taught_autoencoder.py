@@ -380,19 +380,21 @@ class TaughtAutoEncoder(RatingModel):
         """Mixes the ratings of network and teacher into those served."""
         return teacher + self.network_weight * (network - teacher)
 
-    def score(self, answers: Answers) -> tf.Tensor:
+    def score(
+        self, answers: Answers, rating_weight: float | None = None
+    ) -> tf.Tensor:
         """Computes what ranks items: the interest and some of the rating.
 
         Args:
             answers: what `answer` returned.
+            rating_weight: the weight of the rating; by default the model's.
 
         Returns:
             `(batch_size, num_asked)`, float32, the higher the better.
         """
+        weight = self.rating_weight if rating_weight is None else rating_weight
         predictions = self.blend(answers.network, answers.teacher)
-        return (
-            answers.interest + self.rating_weight * predictions / self.deviation
-        )
+        return answers.interest + weight * predictions / self.deviation
 
     def _ask_network(
         self, ratings: tf.SparseTensor, items: tf.Tensor | None, training: bool
@@ -515,14 +517,6 @@ class TaughtAutoEncoder(RatingModel):
             tf.nn.softmax(
                 self.sharpness * tf.math.divide_no_nan(scores, deviations)
             )
-        )
-
-    def _track_loss(
-        self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor
-    ) -> tf.Tensor:
-        """Adds a loss to its metric; returns the loss to differentiate."""
-        return self.optimizer.scale_loss(
-            losses.track_global_mean(tracker, total, count)
         )
 
     def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:

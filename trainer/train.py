@@ -19,7 +19,7 @@ from trainer.config import PRECISIONS, Config
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import evaluation_batches, training_batches
-from trainer.job_metrics import measure_job
+from trainer.job_metrics import choose_blend_weights, measure_test
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
@@ -157,18 +157,18 @@ def train_and_evaluate(
 
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     restore_best_weights(model, paths)
+    blend_weights = choose_blend_weights(
+        model, items, distribution.liked_from, held_out("validation")
+    )
+    if blend_weights:
+        checkpoints.save_best_again()
     metrics = {
         "best_epoch": checkpoints.best_epoch,
-        **measure_job(
-            model,
-            items,
-            distribution.liked_from,
-            held_out("validation"),
-            held_out("test"),
-        ),
+        "validation": evaluate(held_out("validation")),
+        "liked_from": distribution.liked_from,
+        **measure_test(model, items, distribution.liked_from, held_out("test")),
+        **({"blend_weights": blend_weights} if blend_weights else {}),
     }
-    if "blend_weights" in metrics:
-        checkpoints.save_best_again()
     write_json(paths.metrics_file, metrics)
     return metrics
 

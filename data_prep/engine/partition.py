@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from data_prep.hashing import hash_strings
-from data_prep.ratings import Ratings
+from data_prep.ratings import Ratings, keep_used_items
 
 # The bits of the digest that choose shard and bucket.
 _HASH_BITS = 32
@@ -79,12 +79,10 @@ class Partition:
         """Returns the ratings of one bucket, with the ids they need only."""
         ratings = self.ratings.take(np.arange(*self.edges[bucket : bucket + 2]))
         users = np.arange(*self.user_edges[bucket : bucket + 2])
-        items, positions = np.unique(ratings.items, return_inverse=True)
-        return dataclasses.replace(
-            ratings,
-            user_ids=ratings.user_ids.take(pa.array(users)),
-            item_ids=ratings.item_ids.take(pa.array(items)),
-            items=positions.astype(np.int32),
+        return keep_used_items(
+            dataclasses.replace(
+                ratings, user_ids=ratings.user_ids.take(pa.array(users))
+            )
         )
 
 

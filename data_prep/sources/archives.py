@@ -20,8 +20,8 @@ _CHUNK_BYTES = 1 << 20
 
 _DAMAGES = (
     *(EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
-    # An encrypted archive, and a method that Python does not have.
-    *(RuntimeError, NotImplementedError),
+    # An encrypted archive, or a method that Python does not have.
+    RuntimeError,
 )
 
 

@@ -22,6 +22,7 @@ from data_prep.sources.dialects import Dialect
 from data_prep.sources.excerpts import excerpt, list_some
 from data_prep.sources.fetching import InputFile
 from data_prep.sources.formats import Layout
+from data_prep.sources.json_lines import parse_object
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow
 from data_prep.sources.row_rules import MALFORMED, explain, select_rows
 from data_prep.sources.source import Part, Reading, join_batches
@@ -273,12 +274,7 @@ class _Reader:
 
     def _read_object(self, line: str) -> list[str]:
         """Returns the values of a line of JSON, as DuckDB writes them."""
-        try:
-            values = json.loads(line, parse_float=str, parse_int=str)
-        except ValueError:
-            values = None
-        if not isinstance(values, dict):
-            values = {}
+        values = parse_object(line) or {}
         found = (values.get(header) for header in self._layout.headers)
         return [
             value if isinstance(value, str) else json.dumps(value)

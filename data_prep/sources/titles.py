@@ -10,7 +10,6 @@ import codecs
 import dataclasses
 import html
 import itertools
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,6 +25,7 @@ from data_prep.sources.excerpts import excerpt, list_some
 from data_prep.sources.fetching import InputFile, fetch_files
 from data_prep.sources.formats import check_readable, damage_error
 from data_prep.sources.ids import to_ids
+from data_prep.sources.json_lines import parse_object
 
 # Usual headers, in the form that `normalize` gives them; the likeliest first.
 _HEADERS = {
@@ -191,12 +191,7 @@ def _read_json(
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line, parse_float=str, parse_int=str)
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            value = {}
+        value = parse_object(line) or {}
         if not keys:
             if not value:
                 raise UserError(

@@ -187,13 +187,13 @@ def _sort_by_time(ratings: Ratings, seed: int) -> npt.NDArray[np.int64]:
     the same items would be held out of every history.
     """
     order = np.lexsort((ratings.timestamps, ratings.users))
-    in_order = ratings.take(order)
     follows_equal = np.append(
         False,
-        (np.diff(in_order.users) == 0) & (np.diff(in_order.timestamps) == 0),
+        (np.diff(ratings.users[order]) == 0)
+        & (np.diff(ratings.timestamps[order]) == 0),
     )
     tied = np.flatnonzero(follows_equal | np.append(follows_equal[1:], False))
-    ties = in_order.take(tied)
+    ties = ratings.take(order[tied])
     draws = draw_per_rating(ties, seed)
     order[tied] = order[tied][np.lexsort((draws, ties.timestamps, ties.users))]
     return order

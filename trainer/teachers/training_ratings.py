@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards, parse_users
 
@@ -44,7 +45,8 @@ def read_training_ratings(data_dir: str) -> TrainingRatings:
     Takes 8 bytes per rating, and 8 per user.
 
     Raises:
-        UserError: when `data_dir` is not prepared data, or lost a shard.
+        UserError: when `data_dir` is not prepared data, lost a shard, or holds
+            other numbers of users and ratings than its manifest says.
     """
     manifest = read_manifest(data_dir)
     starts = np.zeros(manifest.num_users + 1, np.int64)
@@ -58,6 +60,8 @@ def read_training_ratings(data_dir: str) -> TrainingRatings:
     for ratings in parsed.prefetch(2):
         user_index, item_index = ratings.indices.numpy().T
         batch_size, end = ratings.shape[0], num_ratings + len(item_index)
+        if num_users + batch_size > manifest.num_users or end > len(items):
+            raise _wrong_counts(data_dir)
         starts[num_users + 1 : num_users + batch_size + 1] = (
             num_ratings
             + np.cumsum(np.bincount(user_index, minlength=batch_size))
@@ -65,4 +69,14 @@ def read_training_ratings(data_dir: str) -> TrainingRatings:
         items[num_ratings:end] = item_index
         values[num_ratings:end] = ratings.values
         num_users, num_ratings = num_users + batch_size, end
+    if num_users < manifest.num_users or num_ratings < len(items):
+        raise _wrong_counts(data_dir)
     return TrainingRatings(starts, items, values, manifest.num_items)
+
+
+def _wrong_counts(data_dir: str) -> UserError:
+    return UserError(
+        f"the records of {data_dir} hold other numbers of users and training"
+        " ratings than its manifest says: a file was replaced or cut. Prepare"
+        " the data again."
+    )

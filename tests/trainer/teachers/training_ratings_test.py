@@ -1,11 +1,14 @@
+import dataclasses
 import os
 import shutil
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
-from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.manifest import read_manifest, write_manifest
 from data_prep.dataset.records import list_shards
 from data_prep.dataset.schema import SUBSETS
 from trainer.teachers.training_ratings import read_training_ratings
@@ -55,3 +58,26 @@ def test_held_out_ratings_are_not_read(synthetic_data, tmp_path):
     np.testing.assert_array_equal(whole.starts, rest.starts)
     np.testing.assert_array_equal(whole.items, rest.items)
     np.testing.assert_array_equal(whole.values, rest.values)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_users": 199}, {"num_users": 201}, {"train": -1}, {"train": 1}],
+)
+def test_records_of_other_numbers_than_the_manifest_are_refused(
+    synthetic_data, tmp_path, change
+):
+    data_dir = str(tmp_path / "data")
+    shutil.copytree(synthetic_data, data_dir)
+    manifest = read_manifest(data_dir)
+    num_ratings = dict(manifest.num_ratings)
+    num_ratings["train"] += change.get("train", 0)
+    num_users = change.get("num_users", manifest.num_users)
+    write_manifest(
+        dataclasses.replace(
+            manifest, num_users=num_users, num_ratings=num_ratings
+        ),
+        data_dir,
+    )
+    with pytest.raises(UserError, match="than its manifest says"):
+        read_training_ratings(data_dir)

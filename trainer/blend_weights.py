@@ -9,14 +9,13 @@ import tensorflow as tf
 from trainer.evaluation.comparison import Candidates, compare
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
-#: Weights of the rating in the score that are tried, per standard deviation
-#: of the ratings. More brings liked items up and all others down, and one item
-#: into the lists of more users.
+#: Weights of the network's rating in the score that are tried, per standard
+#: deviation of the ratings. More brings liked items up and all others down, and
+#: one item into the lists of more users.
 RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 #: Share of the gain that a smaller weight may cost: with a smaller one lists
-#: differ more from person to person, and without one the rating of no item but
-#: those recommended is computed.
+#: differ more from person to person.
 _TOLERANCE = 0.005
 
 
@@ -79,10 +78,10 @@ def choose_rating_weight(
     item_counts: npt.NDArray[np.int64],
     liked_from: float,
 ) -> float:
-    """Sets the weight of the predicted rating in the score that ranks.
+    """Sets the weight of the network's rating in the score that ranks.
 
     Args:
-        model: a trained model, with the `network_weight` that it will have.
+        model: a trained model.
         batches: pairs of training and validation ratings of the same users.
         item_counts: training ratings of each item, `(num_items,)`.
         liked_from: the lowest rating of an item that is liked.

@@ -50,7 +50,8 @@ def model(request):
 @pytest.fixture(
     params=[
         *((name, "score") for name in MODELS),
-        *(("classes", name) for name in SCORES if name != "score"),
+        *((name, "rating") for name in MODELS if name != "interest"),
+        ("classes", "interest"),
     ],
     ids=" by ".join,
 )

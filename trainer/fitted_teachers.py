@@ -13,7 +13,9 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
 from data_prep.dataset.items import Items
 from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.records import list_shards
 from trainer.config import Config
+from trainer.input_pipeline import evaluation_batches
 from trainer.job_paths import JobPaths
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
@@ -35,6 +37,8 @@ def fit_teachers(
     """Fits the teachers of a job, or loads what an earlier run fitted.
 
     A fit that was stopped goes on from its checkpoint, to the same teachers.
+    They learn from training ratings; validation ratings choose how much the
+    rating teacher leans on the biases.
 
     Args:
         config: the settings of the job.
@@ -61,9 +65,19 @@ def fit_teachers(
         posterior = bayesian_factorization.fit(
             read_ratings(), config.teacher_config(), chain
         )
-        return RidgeEncoders.from_posterior(
+        encoders = RidgeEncoders.from_posterior(
             posterior, items.counts, items.means, config.seed
         )
+        weight = encoders.choose_biases_weight(
+            evaluation_batches(
+                list_shards(data_dir),
+                len(items.item_ids),
+                config.batch_size,
+                "validation",
+            )
+        )
+        logging.info("The biases weigh as much as %g ratings.", weight)
+        return encoders
 
     rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)
     if tf.io.gfile.exists(chain):

@@ -14,8 +14,11 @@ from trainer.teachers.bayesian_factorization import Posterior
 #: Rounds of expectation and regression on an ordinal scale.
 _NUM_ROUNDS = 2
 
-#: Number of ratings in whose place the biases stand.
+#: Number of ratings in whose place the biases stand at first.
 _BIASES_WEIGHT = 2.0
+
+#: Numbers of ratings that are tried: with the highest, the biases answer alone.
+BIASES_WEIGHTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0, math.inf)
 
 #: Users encoded at the same time.
 _PARALLEL_USERS = 4
@@ -59,7 +62,8 @@ class RidgeEncoders(RatingModel):
 
     What a sample says of nearly empty histories, it extrapolates. So the
     answer is a mean of biases and samples, in which the biases weigh as much
-    as `_BIASES_WEIGHT` ratings and the samples as much as the user's `n`.
+    as `biases_weight` ratings, two unless validation ratings chose otherwise,
+    and the samples as much as the user's `n`.
 
     Args:
         num_items: size of the catalog.
@@ -122,6 +126,13 @@ class RidgeEncoders(RatingModel):
             "thresholds", num_samples, max(num_classes - 1, 0)
         )
         self.values = add("values", num_classes or 2)
+        self.biases_weight = self.add_weight(
+            name="biases_weight",
+            shape=(),
+            initializer=keras.initializers.Constant(_BIASES_WEIGHT),
+            dtype="float32",
+            trainable=False,
+        )
         self.draws = keras.random.SeedGenerator(seed)
         self.built = True
 
@@ -226,12 +237,55 @@ class RidgeEncoders(RatingModel):
         biases = self.centering.restore(
             tf.zeros_like(samples), user_offsets, items
         )
-        counts = tf.math.bincount(
-            tf.cast(ratings.indices[:, 0], tf.int32),
-            minlength=tf.cast(ratings.dense_shape[0], tf.int32),
-            dtype=tf.float32,
-        )[:, tf.newaxis]
-        return biases + (samples - biases) * counts / (counts + _BIASES_WEIGHT)
+        counts = _count_ratings(ratings)
+        # Users without ratings get the biases, whatever these weigh.
+        shares = tf.math.divide_no_nan(counts, counts + self.biases_weight)
+        return biases + (samples - biases) * shares
+
+    def choose_biases_weight(self, batches: tf.data.Dataset) -> float:
+        """Sets the weight of the biases that predicts held-out ratings best.
+
+        Where there are few ratings, what the samples add to the biases may be
+        noise; the weight says from which length of history on it is not.
+
+        Args:
+            batches: pairs of training and validation ratings of the same
+                users, SparseTensors `(batch_size, num_items)`.
+
+        Returns:
+            The one of `BIASES_WEIGHTS` with the least squared error over the
+            validation ratings; the present weight if there are none.
+        """
+
+        @tf.function(input_signature=[batches.element_spec])
+        def measure(
+            batch: tuple[tf.SparseTensor, tf.SparseTensor],
+        ) -> tf.Tensor:
+            ratings, held_out = batch
+            users = held_out.indices[:, 0]
+            samples = self._decode(self.encode(ratings), self._read(False))
+            _, user_offsets = self.centering(ratings)
+            biases = self.centering.restore(
+                tf.zeros_like(samples), user_offsets
+            )
+            samples, biases = (
+                tf.gather_nd(answer, held_out.indices)
+                for answer in (samples, biases)
+            )
+            counts = tf.gather(_count_ratings(ratings)[:, 0], users)
+            # (num_weights, num_held_out)
+            shares = counts / (
+                counts + tf.constant(BIASES_WEIGHTS)[:, tf.newaxis]
+            )
+            errors = biases + (samples - biases) * shares - held_out.values
+            return tf.reduce_sum(errors**2, axis=1)
+
+        squares = np.zeros(len(BIASES_WEIGHTS))
+        for batch in batches:
+            squares += measure(batch).numpy()
+        if squares.any():
+            self.biases_weight.assign(BIASES_WEIGHTS[int(np.argmin(squares))])
+        return float(self.biases_weight)
 
     def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
         """Computes the users' codes, one for each sample.
@@ -451,6 +505,15 @@ class LatentMoments:
                 )
             ]
         )
+
+
+def _count_ratings(ratings: tf.SparseTensor) -> tf.Tensor:
+    """Counts the ratings of each user, `(batch_size, 1)`, float32."""
+    return tf.math.bincount(
+        tf.cast(ratings.indices[:, 0], tf.int32),
+        minlength=tf.cast(ratings.dense_shape[0], tf.int32),
+        dtype=tf.float32,
+    )[:, tf.newaxis]
 
 
 def _with_ones(factors: tf.Tensor) -> tf.Tensor:

@@ -149,6 +149,48 @@ def test_gaussian_latent_ratings_give_the_mean_over_samples():
     )
 
 
+def answer_leaning(model, weight):
+    """What the model answers where the biases weigh so many ratings."""
+    model.biases_weight.assign(weight)
+    return model(RATINGS).numpy()
+
+
+def hold_out(ratings):
+    """Pairs of `RATINGS` and the ratings of all entries."""
+    rows, columns = np.indices(ratings.shape).reshape(2, -1)
+    held_out = tf.SparseTensor(
+        np.stack([rows, columns], axis=1), ratings.ravel(), ratings.shape
+    )
+    return tf.data.Dataset.from_tensors((RATINGS, held_out))
+
+
+@pytest.mark.parametrize("weight", [1, 8, 64, np.inf])
+def test_the_weight_of_the_biases_is_that_of_the_least_validation_error(weight):
+    """Ratings that are the answer at a weight are predicted best by it."""
+    model = make_model(is_ordinal=True)
+    target = answer_leaning(model, weight)
+    model.biases_weight.assign(2.0)
+    assert model.choose_biases_weight(hold_out(target)) == weight
+    assert float(model.biases_weight) == weight
+
+
+def test_at_the_highest_weight_the_biases_answer_alone():
+    np.testing.assert_allclose(
+        answer_leaning(make_model(is_ordinal=True), np.inf),
+        Biases(COUNTS, MEANS, "user_item")(RATINGS),
+        rtol=1e-6,
+    )
+
+
+def test_without_validation_ratings_the_weight_of_the_biases_stays():
+    model = make_model(is_ordinal=True)
+    nothing = tf.SparseTensor(
+        np.zeros([0, 2], np.int64), np.zeros(0, np.float32), [5, NUM_ITEMS]
+    )
+    batches = tf.data.Dataset.from_tensors((RATINGS, nothing))
+    assert model.choose_biases_weight(batches) == 2
+
+
 @pytest.mark.parametrize("is_ordinal", [False, True], ids=["real", "classes"])
 def test_an_empty_history_has_the_answer_of_the_biases(is_ordinal):
     nothing = tf.sparse.from_dense(tf.zeros([2, NUM_ITEMS]))

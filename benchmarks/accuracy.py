@@ -57,9 +57,10 @@ def train(recipe: str, seed: int) -> tuple[JobPaths, dict[str, float]]:
     if os.path.exists(path):
         return paths, read_json(path)
     start = time.monotonic()
+    manifest = read_manifest(_DATA_DIR.value)
     metrics = train_and_evaluate(
         make_config(
-            recipe, {"seed": seed}, read_manifest(_DATA_DIR.value).num_users
+            recipe, {"seed": seed}, manifest.num_users, manifest.num_items
         ),
         _DATA_DIR.value,
         paths,

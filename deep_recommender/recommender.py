@@ -185,8 +185,10 @@ class Recommender:
                     timestamp_column=timestamp_column,
                 )
             if self._settings is not None:
-                num_users = read_manifest(data_dir).num_users
-                self.config = make_config(*self._settings, num_users)
+                manifest = read_manifest(data_dir)
+                self.config = make_config(
+                    *self._settings, manifest.num_users, manifest.num_items
+                )
             train_and_evaluate(
                 self.config, data_dir, self._paths, create_strategy()
             )

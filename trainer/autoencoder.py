@@ -6,13 +6,11 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
-from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
 from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
-from trainer.optimizers import RowOptimizer
 from trainer.rating_model import RatingModel
 from trainer.renamed_settings import use_current_names
 
@@ -174,14 +172,10 @@ class AutoEncoder(RatingModel):
             hidden_units,
             activation,
             num_refeeds,
+            num_sampled_items,
             dropout_rate=dropout_rate,
             refeed_noise_rate=refeed_noise_rate,
         )
-        if num_sampled_items < 0:
-            raise UserError(
-                "`num_sampled_items` must be 0 or more."
-                f" Received: num_sampled_items={num_sampled_items}"
-            )
         RatingCentering(centering)
 
     def build(self, ratings_shape: tuple[int | None, int]) -> None:
@@ -359,17 +353,6 @@ class AutoEncoder(RatingModel):
         if not 0 < self.num_sampled_items < self.num_items:
             return refed
         return refed * (self.num_items / self.num_sampled_items)
-
-    def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        weights = self.trainable_variables
-        gradients = tape.gradient(loss, weights)
-        if not isinstance(
-            getattr(self.optimizer, "inner_optimizer", self.optimizer),
-            RowOptimizer,
-        ):
-            # Keras' optimizers mishandle rows that several replicas read.
-            gradients = [tf.convert_to_tensor(g) for g in gradients]
-        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
     def training_metrics(self) -> dict[str, tf.Tensor]:
         """Returns the metrics that `train_step` updates, scalars.

@@ -43,6 +43,7 @@ _MODELS: dict[str, tuple[Any, tuple[str, ...]]] = {
             "dropout_rate",
             "whole_history_rate",
             "num_refeeds",
+            "num_sampled_items",
             "interest_weight",
             "sharpness",
         ),
@@ -55,7 +56,6 @@ _FIXED_WHEN_TAUGHT = {
     "last_layer_activation": False,
     "tie_weights": False,
     "refeed_noise_rate": 0.0,
-    "num_sampled_items": 0,
     "centering": "user_item",
 }
 
@@ -106,9 +106,9 @@ class Config:
     )
     num_sampled_items: int = _setting(
         "Items sampled per batch to stand for the whole catalog in dense"
-        " re-feeding; a training step then updates only the weights of these"
-        " items and of those rated in the batch. 0 re-feeds the whole"
-        " catalog."
+        " re-feeding and for teachers; a training step then updates only the"
+        " weights of these items and of those rated in the batch. 0 takes the"
+        " whole catalog."
     )
     weight_decay: float = _setting(
         "L2 penalty on every weight, biases included."

@@ -10,14 +10,16 @@ def check_network_arguments(
     hidden_units: Sequence[int],
     activation: str,
     num_refeeds: int,
+    num_sampled_items: int,
     **dropout_rates: float,
 ) -> None:
-    """Checks layers, re-feeding and dropout.
+    """Checks layers, re-feeding, sampling and dropout.
 
     Args:
         hidden_units: sizes of the encoder's layers.
         activation: name of their activation.
         num_refeeds: dense re-feeding updates per batch.
+        num_sampled_items: items that stand for the catalog; 0 for all.
         **dropout_rates: fractions that training drops, by their names.
 
     Raises:
@@ -39,8 +41,11 @@ def check_network_arguments(
                 f"`{name}` must be in [0, 1), a fraction, not a percentage."
                 f" Received: {name}={rate}"
             )
-    if num_refeeds < 0:
-        raise UserError(
-            "`num_refeeds` must be 0 or more."
-            f" Received: num_refeeds={num_refeeds}"
-        )
+    for name, number in (
+        ("num_refeeds", num_refeeds),
+        ("num_sampled_items", num_sampled_items),
+    ):
+        if number < 0:
+            raise UserError(
+                f"`{name}` must be 0 or more. Received: {name}={number}"
+            )

@@ -11,6 +11,7 @@ from trainer.evaluation.metrics import (
     RatingRootMeanSquaredError,
 )
 from trainer.item_subsets import find_rated_items
+from trainer.optimizers import RowOptimizer
 
 
 class RatingModel(keras.Model):
@@ -60,6 +61,24 @@ class RatingModel(keras.Model):
         self.rmse.update_state(held_out.ratings, predictions)
         self.mae.update_state(held_out.ratings, predictions)
         return {"rmse": self.rmse.result(), "mae": self.mae.result()}
+
+    def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
+        """Updates the weights that the loss depends on."""
+        weights = self.trainable_variables
+        updates = [
+            (gradient, weight)
+            for gradient, weight in zip(
+                tape.gradient(loss, weights), weights, strict=True
+            )
+            if gradient is not None
+        ]
+        if not isinstance(
+            getattr(self.optimizer, "inner_optimizer", self.optimizer),
+            RowOptimizer,
+        ):
+            # Keras' optimizers mishandle rows that several replicas read.
+            updates = [(tf.convert_to_tensor(g), w) for g, w in updates]
+        self.optimizer.apply_gradients(updates)
 
     def _track_loss(
         self, tracker: keras.metrics.Mean, total: tf.Tensor, count: tf.Tensor

@@ -8,6 +8,7 @@ from typing import Any
 from data_prep.dataset.errors import UserError
 from trainer.config import Config
 from trainer.renamed_settings import ADDED_SETTINGS
+from trainer.teachers import ease
 
 #: The best model of the paper's table 3, Netflix full, with the command of
 #: the authors' README (https://github.com/NVIDIA/DeepRecommender): untied,
@@ -125,13 +126,19 @@ _NUM_USERS = 6040
 _MIN_STEPS = 16
 _MIN_BATCH = 4
 
+#: Items that stand for a large catalog.
+_NUM_SAMPLED_ITEMS = 4096
+
 #: Bounds of the epochs: at least so many, at most so many times the recipe's.
 _MIN_EPOCHS = 2
 _MAX_FACTOR = 5
 
 
 def make_config(
-    recipe: str, changes: Mapping[str, Any], num_users: int | None = None
+    recipe: str,
+    changes: Mapping[str, Any],
+    num_users: int | None = None,
+    num_items: int = 0,
 ) -> Config:
     """Makes the settings of a job from a recipe.
 
@@ -143,14 +150,16 @@ def make_config(
 
     so that an epoch has at least 16 steps where there are 64 users, and
     training takes more steps, but fewer epochs, the more users there are. The
-    learning rate falls at the same shares of the epochs. The other recipes are
-    what they are for all data.
+    learning rate falls at the same shares of the epochs. In a catalog of more
+    items than the interest teacher takes, each batch samples 4,096 of them. The
+    other recipes are what they are for all data.
 
     Args:
         recipe: a key of `RECIPES`.
         changes: settings that replace those of the recipe, by their names.
         num_users: number of users to train on; by default that of
             MovieLens-1M.
+        num_items: number of items in their catalog.
 
     Raises:
         UserError: an unknown recipe, or a value that no job can use.
@@ -165,6 +174,10 @@ def make_config(
         config = _follow_data(
             config, changes.get("num_epochs"), num_users or _NUM_USERS
         )
+        if num_items > ease.MAX_ITEMS:
+            config = dataclasses.replace(
+                config, num_sampled_items=_NUM_SAMPLED_ITEMS
+            )
     return dataclasses.replace(config, **changes)
 
 

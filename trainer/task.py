@@ -124,7 +124,10 @@ def main() -> None:
     data_dir = _DATA_DIR.value or paths.data_dir
     if not _DATA_DIR.value:
         prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
-    config = _create_config(paths, changes, read_manifest(data_dir).num_users)
+    manifest = read_manifest(data_dir)
+    config = _create_config(
+        paths, changes, manifest.num_users, manifest.num_items
+    )
     metrics = train_and_evaluate(
         config, data_dir, paths, strategy, _WARM_START_FROM.value
     )
@@ -140,14 +143,19 @@ def main() -> None:
 
 
 def _create_config(
-    paths: JobPaths, changes: dict[str, Any], num_users: int | None = None
+    paths: JobPaths,
+    changes: dict[str, Any],
+    num_users: int | None = None,
+    num_items: int = 0,
 ) -> Config:
     """Changes the settings of the job that is there, or of the recipe."""
     if _RECIPE.value is None:
         config = read_config(paths)
         if config is not None:
             return dataclasses.replace(config, **changes)
-    return make_config(_RECIPE.value or DEFAULT_RECIPE, changes, num_users)
+    return make_config(
+        _RECIPE.value or DEFAULT_RECIPE, changes, num_users, num_items
+    )
 
 
 def _read_settings() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The deep autoencoder that learns from teachers: ratings and interest."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
 from trainer.rating_model import RatingModel
@@ -32,6 +34,21 @@ class Answers(NamedTuple):
     network: tf.Tensor
     teacher: tf.Tensor
     interest: tf.Tensor
+
+
+class _InterestTargets(NamedTuple):
+    """What the interest in some items shall be.
+
+    Attributes:
+        items: the items of the columns; `None` for the catalog in order.
+        targets: distributions over these items, `(batch_size, num_asked)`.
+        corrections: logarithms of the numbers of items that each of them
+            stands for, which are added to the logits.
+    """
+
+    items: tf.Tensor | None
+    targets: tf.Tensor
+    corrections: tf.Tensor | float
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -88,6 +105,9 @@ class TaughtAutoEncoder(RatingModel):
         whole_history_rate: share of the users whose whole history a step
             shows; of the others, a uniformly random share of the ratings.
         num_refeeds: number of dense re-feeding updates per batch.
+        num_sampled_items: number of items, sampled for each batch, that stand
+            for the catalog in every target: a step then costs as much as they
+            and the items rated in the batch do. 0 for the whole catalog.
         interest_weight: weight of the cross-entropy, in nats per user, beside
             the squared error of the ratings, in variances per item.
         sharpness: factor on the interest teacher's scores, which are brought
@@ -116,6 +136,7 @@ class TaughtAutoEncoder(RatingModel):
         dropout_rate: float = 0.1,
         whole_history_rate: float = 0.3,
         num_refeeds: int = 1,
+        num_sampled_items: int = 0,
         interest_weight: float = 0.05,
         sharpness: float = 0.5,
         seed: int | None = None,
@@ -127,6 +148,7 @@ class TaughtAutoEncoder(RatingModel):
             dropout_rate=dropout_rate,
             whole_history_rate=whole_history_rate,
             num_refeeds=num_refeeds,
+            num_sampled_items=num_sampled_items,
             interest_weight=interest_weight,
             sharpness=sharpness,
         )
@@ -137,6 +159,7 @@ class TaughtAutoEncoder(RatingModel):
         self.dropout_rate = dropout_rate
         self.whole_history_rate = whole_history_rate
         self.num_refeeds = num_refeeds
+        self.num_sampled_items = num_sampled_items
         self.interest_weight = interest_weight
         self.sharpness = sharpness
         self.seed = seed
@@ -151,7 +174,12 @@ class TaughtAutoEncoder(RatingModel):
         # Values come in and ratings go out through the one, the mask comes in
         # and interest goes out through the other: each has a row per item.
         self.rating_layer, self.interest_layer = (
-            ReversibleDense(hidden_units[0], dtype=self.dtype_policy, name=name)
+            ReversibleDense(
+                hidden_units[0],
+                updates_rows=num_sampled_items > 0,
+                dtype=self.dtype_policy,
+                name=name,
+            )
             for name in ("rating_layer", "interest_layer")
         )
         self.hidden_layers = [
@@ -168,6 +196,7 @@ class TaughtAutoEncoder(RatingModel):
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
         self.part_draws = keras.random.SeedGenerator(seed)
+        self.item_draws = keras.random.SeedGenerator(seed)
 
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.interest_loss = keras.metrics.Mean(name="interest_loss")
@@ -182,6 +211,7 @@ class TaughtAutoEncoder(RatingModel):
         dropout_rate: float,
         whole_history_rate: float,
         num_refeeds: int,
+        num_sampled_items: int,
         interest_weight: float,
         sharpness: float,
     ) -> None:
@@ -191,7 +221,11 @@ class TaughtAutoEncoder(RatingModel):
             UserError: a value that no model can have.
         """
         check_network_arguments(
-            hidden_units, activation, num_refeeds, dropout_rate=dropout_rate
+            hidden_units,
+            activation,
+            num_refeeds,
+            num_sampled_items,
+            dropout_rate=dropout_rate,
         )
         if not 0 <= whole_history_rate <= 1:
             raise UserError(
@@ -255,7 +289,10 @@ class TaughtAutoEncoder(RatingModel):
         Returns:
             `(batch_size, hidden_units[-1])`.
         """
-        return self._encode(*self.scale_inputs(centered_ratings))
+        items = None
+        if self.num_sampled_items:
+            centered_ratings, items = find_rated_items(centered_ratings)
+        return self._encode(*self.scale_inputs(centered_ratings), items)
 
     def scale_inputs(
         self, centered_ratings: tf.SparseTensor
@@ -282,24 +319,32 @@ class TaughtAutoEncoder(RatingModel):
             centered_ratings.with_values(scale),
         )
 
-    def _encode_everything(self, outputs: tf.Tensor) -> tf.Tensor:
+    def _encode_everything(
+        self, outputs: tf.Tensor, items: tf.Tensor | None
+    ) -> tf.Tensor:
         """Computes the codes of users who rated every item as `outputs` say.
 
         Args:
-            outputs: `(batch_size, num_items)`, centered, in deviations.
+            outputs: `(batch_size, num_items)`, centered, in deviations, or of
+                the items that stand for the catalog.
+            items: these items.
         """
+        num_outputs = outputs.shape[1]
         scale = _INPUT_SCALE / (self.num_items + 1) ** 0.5
+        scale *= self.num_items / num_outputs
         return self._encode(
-            outputs * scale, tf.fill([1, self.num_items], scale)
+            outputs * scale, tf.fill([1, num_outputs], scale), items
         )
 
     def _encode(
         self,
         values: tf.SparseTensor | tf.Tensor,
         mask: tf.SparseTensor | tf.Tensor,
+        items: tf.Tensor | None,
     ) -> tf.Tensor:
         return self.encode_sums(
-            self.rating_layer(values) + self.interest_layer(mask)
+            self.rating_layer(values, items=items)
+            + self.interest_layer(mask, items=items)
         )
 
     def encode_sums(self, sums: tf.Tensor) -> tf.Tensor:
@@ -428,36 +473,41 @@ class TaughtAutoEncoder(RatingModel):
             nats per user, and `refeed_loss`, as `loss`.
         """
         shown = self._show_parts(ratings)
+        items = self._sample_items()
         centered_ratings, user_offsets = self.centering(shown)
-        rating_targets = self._ask_rating_teacher(shown, user_offsets)
-        interest_targets = self._ask_interest_teacher(shown, ratings)
+        rating_targets = self._ask_rating_teacher(shown, user_offsets, items)
+        interest = self._find_interest_targets(shown, ratings, items)
         with tf.GradientTape() as tape:
             code = self.dropout(self.encode(centered_ratings), training=True)
             hidden = self.decode_hidden(code)
-            outputs = self._output(self.rating_layer, hidden)
+            outputs = self._output(self.rating_layer, hidden, items)
             if rating_targets is None:
                 errors = losses.squared_error(
                     self._normalize(ratings, user_offsets),
-                    tf.gather_nd(outputs, ratings.indices),
+                    self._predict_rated(hidden, ratings),
                 )
             else:
                 errors = _dense_squared_error(rating_targets, outputs)
             loss = self._track_loss(self.loss_tracker, *errors)
             if self.interest_weight:
-                logits = self._output(self.interest_layer, hidden)
+                logits = self._output(
+                    self.interest_layer, hidden, interest.items
+                )
                 loss += self.interest_weight * self._track_loss(
                     self.interest_loss,
-                    *_cross_entropy(interest_targets, logits),
+                    *_cross_entropy(
+                        interest.targets, logits + interest.corrections
+                    ),
                 )
         self._apply_gradients(tape, loss)
         for _ in range(self.num_refeeds):
             refed = tf.stop_gradient(outputs)
             with tf.GradientTape() as tape:
                 code = self.dropout(
-                    self._encode_everything(refed), training=True
+                    self._encode_everything(refed, items), training=True
                 )
                 outputs = self._output(
-                    self.rating_layer, self.decode_hidden(code)
+                    self.rating_layer, self.decode_hidden(code), items
                 )
                 loss = self._track_loss(
                     self.refeed_loss, *_dense_squared_error(refed, outputs)
@@ -492,45 +542,86 @@ class TaughtAutoEncoder(RatingModel):
         )
         return (ratings.values - biases) / self.deviation
 
+    def _sample_items(self) -> tf.Tensor | None:
+        """Samples the items that stand for the catalog."""
+        if not self.num_sampled_items:
+            return None
+        return sample_items(
+            min(self.num_sampled_items, self.num_items),
+            self.num_items,
+            self.item_draws,
+        )
+
+    def _predict_rated(
+        self, hidden: tf.Tensor, ratings: tf.SparseTensor
+    ) -> tf.Tensor:
+        """Computes `f(x)` of the entries that are rated."""
+        if not self.num_sampled_items:
+            outputs = self._output(self.rating_layer, hidden)
+            return tf.gather_nd(outputs, ratings.indices)
+        rated, items = find_rated_items(ratings)
+        outputs = self._output(self.rating_layer, hidden, items)
+        return tf.gather_nd(outputs, rated.indices)
+
     def _ask_rating_teacher(
-        self, shown: tf.SparseTensor, user_offsets: tf.Tensor
+        self,
+        shown: tf.SparseTensor,
+        user_offsets: tf.Tensor,
+        items: tf.Tensor | None,
     ) -> tf.Tensor | None:
         """Computes the targets of `f(x)`, centered, in deviations."""
         if self.rating_teacher is None:
             return None
-        answers = self.rating_teacher(shown, training=True)
-        biases = self.centering.restore(tf.zeros_like(answers), user_offsets)
+        answers = self.rating_teacher(shown, items, training=True)
+        biases = self.centering.restore(
+            tf.zeros_like(answers), user_offsets, items
+        )
         return tf.stop_gradient((answers - biases) / self.deviation)
 
-    def _ask_interest_teacher(
-        self, shown: tf.SparseTensor, ratings: tf.SparseTensor
-    ) -> tf.Tensor | None:
+    def _find_interest_targets(
+        self,
+        shown: tf.SparseTensor,
+        ratings: tf.SparseTensor,
+        items: tf.Tensor | None,
+    ) -> "_InterestTargets":
         """Computes the distributions that are the targets of `i(x)`."""
-        if self.interest_teacher is None:
-            rated = tf.sparse.to_dense(
-                ratings.with_values(tf.ones_like(ratings.values))
+        if self.interest_teacher is not None:
+            scores = self.interest_teacher(shown)
+            deviations = tf.math.reduce_std(scores, axis=1, keepdims=True)
+            scores = self.sharpness * tf.math.divide_no_nan(scores, deviations)
+            if items is not None:
+                scores = tf.gather(scores, items, axis=1)
+            return _InterestTargets(
+                items, tf.stop_gradient(tf.nn.softmax(scores)), 0.0
             )
-            return tf.math.divide_no_nan(
-                rated, tf.reduce_sum(rated, axis=1, keepdims=True)
+        corrections: tf.Tensor | float = 0.0
+        chosen, num_asked = ratings.indices, ratings.dense_shape[1]
+        if items is not None:
+            # All rated items, and the sampled ones among the others, each of
+            # which stands for as many as its stratum has.
+            rated = find_rated_items(ratings)
+            is_other = tf.reduce_all(
+                items[:, tf.newaxis] != rated.items, axis=1
             )
-        scores = self.interest_teacher(shown)
-        deviations = tf.math.reduce_std(scores, axis=1, keepdims=True)
-        return tf.stop_gradient(
-            tf.nn.softmax(
-                self.sharpness * tf.math.divide_no_nan(scores, deviations)
+            others, _ = tf.unique(tf.boolean_mask(items, is_other))
+            stratum_size = max(self.num_items / self.num_sampled_items, 1.0)
+            corrections = tf.concat(
+                [
+                    tf.zeros(tf.shape(rated.items)),
+                    tf.fill(tf.shape(others), math.log(stratum_size)),
+                ],
+                axis=0,
             )
+            items = tf.concat([rated.items, others], axis=0)
+            chosen, num_asked = rated.ratings.indices, tf.size(items, tf.int64)
+        targets = tf.scatter_nd(
+            chosen,
+            tf.ones_like(ratings.values),
+            [ratings.dense_shape[0], num_asked],
         )
-
-    def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
-        weights = self.trainable_variables
-        self.optimizer.apply_gradients(
-            [
-                (g, w)
-                for g, w in zip(
-                    tape.gradient(loss, weights), weights, strict=True
-                )
-                if g is not None
-            ]
+        counts = tf.reduce_sum(targets, axis=1, keepdims=True)
+        return _InterestTargets(
+            items, tf.math.divide_no_nan(targets, counts), corrections
         )
 
     def training_metrics(self) -> dict[str, tf.Tensor]:
@@ -560,6 +651,7 @@ class TaughtAutoEncoder(RatingModel):
             "dropout_rate": self.dropout_rate,
             "whole_history_rate": self.whole_history_rate,
             "num_refeeds": self.num_refeeds,
+            "num_sampled_items": self.num_sampled_items,
             "interest_weight": self.interest_weight,
             "sharpness": self.sharpness,
             "seed": self.seed,

@@ -45,7 +45,7 @@ def test_a_setting_that_no_job_can_use_is_refused(changes, message):
     [
         ({"whole_history_rate": 30}, "not a percentage.*whole_history_rate=30"),
         ({"interest_weight": -1.0}, "interest_weight=-1.0"),
-        ({"num_sampled_items": 9}, "must be 0 for model='taught_autoencoder'"),
+        ({"tie_weights": True}, "must be False for model='taught_autoencoder'"),
         ({"centering": "none"}, "must be 'user_item' for .*centering='none'"),
     ],
     ids=str,
@@ -97,6 +97,13 @@ def test_a_taught_recipe_follows_the_number_of_users(
     assert config.batch_size == batch_size
     assert config.num_epochs == num_epochs
     assert config.learning_rate_milestones == milestones
+
+
+def test_a_taught_recipe_samples_the_items_of_large_catalogs():
+    assert make_config("quickstart", {}, 6040, 20_000).num_sampled_items == 0
+    assert make_config("quickstart", {}, 6040, 20_001).num_sampled_items == 4096
+    asked = make_config("quickstart", {"num_sampled_items": 0}, 6040, 20_001)
+    assert asked.num_sampled_items == 0
 
 
 def test_what_is_asked_for_overrides_what_follows_the_data():

@@ -41,6 +41,7 @@ SAMPLES = [
         dropout_rate=0.5,
         whole_history_rate=0.25,
         num_refeeds=2,
+        num_sampled_items=3,
         interest_weight=0.125,
         sharpness=3.0,
         seed=7,

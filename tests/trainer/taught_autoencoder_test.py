@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from tests.reference import ACTIVATIONS
-from trainer.optimizers import Momentum
+from trainer.optimizers import Adam, Momentum
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
@@ -42,8 +42,10 @@ class RidgeTeacher(RatingModel):
         codes = tf.linalg.solve(
             squares + 0.01 * tf.eye(rank), (centered @ self.factors)[..., None]
         )[..., 0]
-        factors = self.factors if items is None else self.factors[items]
-        return self.mean + self.unit * (codes @ factors.T)
+        factors = self.factors
+        if items is not None:
+            factors = tf.gather(factors, items)
+        return self.mean + self.unit * (codes @ tf.transpose(factors))
 
     def get_config(self):
         return {
@@ -271,9 +273,13 @@ def softmax(logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-@pytest.mark.parametrize("num_refeeds", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("num_refeeds", "num_sampled_items"),
+    # A sample of every item is the catalog.
+    [(0, 0), (1, 0), (2, 0), (2, 6), (1, 60)],
+)
 @pytest.mark.parametrize("is_taught", [True, False], ids=["taught", "untaught"])
-def test_updates_equal_the_reference(is_taught, num_refeeds):
+def test_updates_equal_the_reference(is_taught, num_refeeds, num_sampled_items):
     ratings, rated, teacher = low_rank_data(num_users=5, num_items=6)
     model = TaughtAutoEncoder(
         6,
@@ -283,6 +289,7 @@ def test_updates_equal_the_reference(is_taught, num_refeeds):
         dropout_rate=0.0,
         whole_history_rate=1.0,
         num_refeeds=num_refeeds,
+        num_sampled_items=num_sampled_items,
         interest_weight=0.5,
     )
     set_statistics(model, ratings, rated)
@@ -314,6 +321,75 @@ def test_updates_equal_the_reference(is_taught, num_refeeds):
         variables(model), reference.weights, strict=True
     ):
         np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def sampled_model(is_taught, num_items):
+    """A model with its first weights, whose batches sample 8 items."""
+    ratings, rated, teacher = low_rank_data(num_items=num_items)
+    teachers = [teacher if is_taught else None] * 2
+    keras.utils.set_random_seed(1)
+    model = TaughtAutoEncoder(
+        num_items,
+        *teachers,
+        hidden_units=(16, 8),
+        dropout_rate=0.0,
+        num_sampled_items=8,
+        interest_weight=0.5,
+        seed=1,
+    )
+    set_statistics(model, ratings, rated)
+    model.compile(Adam(0.003, lazy=True))
+    model.optimizer.build(model.trainable_variables)
+    return model, ratings, rated, teacher
+
+
+@pytest.mark.parametrize("is_taught", [True, False], ids=["taught", "untaught"])
+def test_a_step_changes_the_rows_of_rated_and_sampled_items_alone(is_taught):
+    model, ratings, rated, _ = sampled_model(is_taught, num_items=60)
+    rated &= np.arange(60) < 6
+    before = [weight.numpy() for weight in variables(model)]
+    model.train_step(to_sparse(ratings[:50], rated[:50]))
+    changed = np.zeros(60, bool)
+    for old, new in zip(before, variables(model), strict=True):
+        if len(old) == 60:
+            differs = old != new.numpy()
+            changed |= differs if differs.ndim == 1 else differs.any(axis=1)
+    assert changed[:6].all()
+    assert 6 < changed.sum() <= 6 + 8
+
+
+def test_the_student_of_samples_learns_what_the_teacher_answers():
+    model, ratings, rated, teacher = sampled_model(True, num_items=24)
+    step = tf.function(model.train_step, reduce_retracing=True)
+    for _ in range(60):
+        for first in range(0, len(ratings), 50):
+            users = slice(first, first + 50)
+            step(to_sparse(ratings[users], rated[users]))
+    inputs = to_sparse(ratings, rated)
+    answers = teacher(inputs)
+    errors = np.sqrt(np.mean((model(inputs) - answers) ** 2))
+    assert errors < 0.5 * np.std(answers)
+
+
+def test_sampled_logits_stand_for_all_items():
+    """Without a teacher the sum over a sample estimates that over all."""
+    model, ratings, rated, _ = sampled_model(False, num_items=60)
+    inputs = to_sparse(ratings[:20], rated[:20] & (np.arange(60) < 6))
+    logits = model.answer(inputs).interest.numpy()
+    sums = []
+    for _ in range(200):
+        interest = model._find_interest_targets(
+            inputs, inputs, model._sample_items()
+        )
+        np.testing.assert_array_equal(np.sort(interest.items[:6]), range(6))
+        sums.append(
+            np.exp(
+                logits[:, interest.items] + interest.corrections.numpy()
+            ).sum(axis=1)
+        )
+    np.testing.assert_allclose(
+        np.mean(sums, axis=0), np.exp(logits).sum(axis=1), rtol=0.05
+    )
 
 
 def test_training_leaves_teachers_and_statistics_alone():

@@ -1,10 +1,11 @@
 """The signatures of an exported model: functions over raw item ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from data_prep.dataset.items import Items
 from export.signatures import shape_checks as checks
 from export.signatures.autoencoder_predictor import AutoEncoderPredictor
 from export.signatures.examples import read_examples
@@ -15,6 +16,7 @@ from export.signatures.ranking import top_k
 from export.signatures.similarity import ItemSimilarity
 from export.signatures.taught_predictor import TaughtPredictor
 from serving import protocol
+from trainer.layers import RatingCentering
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
@@ -41,9 +43,8 @@ class Signatures:
 
     Args:
         model: a trained model.
-        item_ids: the raw id of each item index.
+        items: the items, with the statistics of their training ratings.
         rating_scale: lowest and highest rating that a user can give.
-        mean_rating: prediction for an item that the model does not know.
         top_k: number of recommendations, and of similar items per target; a
             smaller catalog gives fewer.
         history_length: length that clients should pad histories to.
@@ -67,9 +68,8 @@ class Signatures:
     def __init__(
         self,
         model: RatingModel,
-        item_ids: Sequence[str],
+        items: Items,
         rating_scale: tuple[float, float],
-        mean_rating: float,
         *,
         top_k: int,
         history_length: int,
@@ -82,10 +82,13 @@ class Signatures:
         self._similarity = ItemSimilarity(
             self.predictor, min(top_k, model.num_items - 1)
         )
-        self._items = ItemLookup(item_ids)
+        self._items = ItemLookup(items.item_ids)
+        # What every model says of an item that it does not know.
+        self._biases = RatingCentering.from_statistics(
+            "user_item", items.counts, items.means
+        )
         self.rating_scale = rating_scale
         self.history_length = history_length
-        self._mean_rating = mean_rating
         self._top_k = min(top_k, model.num_items)
         self._clip_predictions = clip_predictions
         self.tables = self._items.tables
@@ -195,7 +198,7 @@ class Signatures:
         Returns:
             `predicted_ratings`, float32, and `candidate_known`, bool, both
             `(batch_size, candidates)`. The prediction for an unknown candidate
-            is the mean rating.
+            is the mean rating plus the user's offset.
         """
         histories = self._read(item_ids, ratings)
         candidate_item_ids = _check_columns(
@@ -208,7 +211,11 @@ class Signatures:
         )
         return {
             protocol.PREDICTED_RATINGS: self._to_ratings(
-                tf.where(candidate_known, predictions, self._mean_rating)
+                tf.where(
+                    candidate_known,
+                    predictions,
+                    self._biases.predict_cold(histories.ratings),
+                )
             ),
             protocol.CANDIDATE_KNOWN: candidate_known,
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,

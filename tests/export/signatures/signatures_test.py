@@ -26,7 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def signatures(model):
-    return make_signatures(model, ITEM_IDS, mean_rating=3.25)
+    return make_signatures(model, ITEM_IDS)
 
 
 def test_recommendations_are_the_unrated_items_best_first(model, signatures):
@@ -98,7 +98,7 @@ def test_a_model_in_half_precision_is_served_with_its_float32_weights(
 ):
     keras.utils.set_random_seed(0)
     model = AutoEncoder(len(ITEM_IDS), hidden_units=(4, 3), dtype=policy)
-    served = make_signatures(model, ITEM_IDS, mean_rating=3.25)
+    served = make_signatures(model, ITEM_IDS)
     history = [("alien", 4.0), ("cube", 2.0)]
     answer = ask(served.predict, [history], candidate_item_ids=[ITEM_IDS])
     np.testing.assert_allclose(
@@ -110,14 +110,18 @@ def test_a_model_in_half_precision_is_served_with_its_float32_weights(
     assert ask(served.encode, [history])["code"].dtype == np.float32
 
 
-def test_an_unknown_candidate_gets_the_mean_rating_and_is_marked(signatures):
+def test_an_unknown_candidate_gets_the_mean_and_the_user_s_offset(signatures):
+    # All items have the mean 3, and a user starts with 10 ratings at it.
     answer = ask(
         signatures.predict,
-        [[("alien", 3.0)]],
-        candidate_item_ids=[[UNKNOWN, "", "cube"]],
+        [[("alien", 5.0), ("brazil", 4.0)], [("cube", 3.0)], []],
+        candidate_item_ids=[[UNKNOWN, "", "cube"]] * 3,
     )
-    assert answer["candidate_known"].tolist() == [[False, False, True]]
-    assert answer["predicted_ratings"][0, :2].tolist() == [3.25, 3.25]
+    assert answer["candidate_known"].tolist() == [[False, False, True]] * 3
+    np.testing.assert_allclose(
+        answer["predicted_ratings"][:, :2],
+        [[3 + 3 / 12] * 2, [3.0] * 2, [3.0] * 2],
+    )
 
 
 def test_the_code_is_the_encoder_s(model, signatures):
@@ -330,7 +334,6 @@ def test_clipped_predictions_lie_on_the_scale_and_keep_the_ranking(model):
             model,
             ITEM_IDS,
             rating_scale=(2.9, 3.0),
-            mean_rating=3.25,
             clip_predictions=clip_predictions,
         )
         history = [("cube", 2.95)]

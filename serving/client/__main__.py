@@ -17,6 +17,7 @@ from typing import Any
 from serving.client.client import Client
 from serving.client.errors import ServingError
 from serving.client.rating_files import read_ratings
+from serving.client.results import Reason, Recommendation, SimilarItem
 from serving.command_line import Parser, fail
 
 _Pairs = list[tuple[str, float]]
@@ -66,7 +67,7 @@ def _recommend(
         [
             "rank  predicted rating  item",
             *(
-                f"{rank:4}  {item.predicted_rating:16.3f}  {item.item_id}"
+                f"{rank:4}  {item.predicted_rating:16.3f}  {_name(item)}"
                 for rank, item in enumerate(items, start=1)
             ),
         ],
@@ -97,12 +98,16 @@ def _explain(
 ) -> _Output:
     answer = client.explain(ratings, flags.target)
     given = dict(ratings)
+
+    def rating_of(reason: Reason) -> float:
+        return given.get(reason.item_id, given.get(reason.title, math.nan))
+
     lines = ["contribution  rating  item"]
     for item in answer.items:
         lines.append(_heading(item.item_id, item.known))
         lines += [
             f"{reason.contribution:+12.3f}"
-            f"  {given.get(reason.item_id, math.nan):6g}  {reason.item_id}"
+            f"  {rating_of(reason):6g}  {_name(reason)}"
             for reason in item.reasons
         ]
     return _output(
@@ -137,7 +142,7 @@ def _similar(
             }
         )
         lines.append(_heading(item_id, known))
-        lines += [f"{item.similarity:10.3f}  {item.item_id}" for item in items]
+        lines += [f"{item.similarity:10.3f}  {_name(item)}" for item in items]
     return {"items": document}, lines
 
 
@@ -199,6 +204,13 @@ _USER_COMMANDS = ("recommend", "predict", "explain", "encode")
 
 def _heading(item_id: str, known: bool) -> str:
     return f"{item_id}:{'' if known else ' unknown to the model'}"
+
+
+def _name(item: Recommendation | Reason | SimilarItem) -> str:
+    """Returns an item's title and, if it is another text, its id."""
+    if item.title == item.item_id:
+        return item.item_id
+    return f"{item.title}  [{item.item_id}]"
 
 
 def _output(
@@ -306,7 +318,8 @@ def _add_rating_flags(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ITEM=RATING",
-        help="a rating that the user gave; may be repeated",
+        help="a rating that the user gave, of an item by id or title; may be"
+        " repeated",
     )
     command.add_argument(
         "--ratings",

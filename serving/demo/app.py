@@ -60,8 +60,8 @@ class DemoApp:
         GET  /api/items?query=...  items found by words of their titles
         POST /api/recommendations  recommendations and their reasons
 
-    The last takes `{"ratings": {ITEM_ID: RATING}}`. Answers are JSON. If the
-    model does not answer, the status is 502 and `error` says why.
+    The last takes `{"ratings": {ID_OR_TITLE: RATING}}`. Answers are JSON. If
+    the model does not answer, the status is 502 and `error` says why.
 
     Args:
         url: the URL of the model over REST.
@@ -180,7 +180,9 @@ class DemoApp:
                     "reasons": [
                         {
                             "title": title_of(reason.item_id),
-                            "rating": ratings[reason.item_id],
+                            "rating": ratings.get(
+                                reason.item_id, ratings.get(reason.title)
+                            ),
                             "contribution": reason.contribution,
                         }
                         for reason in explanation.reasons

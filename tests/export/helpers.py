@@ -19,11 +19,11 @@ def make_items(item_ids, titles=None):
     )
 
 
-def make_signatures(model, item_ids, **settings):
+def make_signatures(model, item_ids, titles=None, **settings):
     """Makes the signatures of a model, with default settings unless given."""
     return Signatures(
         model,
-        make_items(item_ids),
+        make_items(item_ids, titles),
         **{
             "rating_scale": (0.0, 5.0),
             "top_k": 4,

@@ -325,6 +325,64 @@ def test_all_items_as_candidates_give_the_recommendations(signatures):
         np.testing.assert_array_equal(everything[key][:, :4], best[key])
 
 
+# ---- Titles ----
+
+# The title of `été` is an id; two items share another one.
+TITLES = ["Alien (1979)", None, "Remake", "alien", "Remake"]
+
+
+@pytest.fixture(scope="module")
+def titled(model):
+    return make_signatures(model, ITEM_IDS, TITLES, top_k=5)
+
+
+def test_titles_stand_beside_ids_and_ids_for_items_without_one(titled):
+    title_of_id = dict(zip(ITEM_IDS, TITLES, strict=True)) | {
+        "brazil": "brazil",
+        "": "",
+    }
+    history = [("cube", 4.0)]
+    targets = [["alien", UNKNOWN]]
+    answers = [
+        ask(titled.recommend, [history]),
+        ask(titled.explain, [history], target_item_ids=targets),
+        titled.similar(tf.constant(targets)),
+    ]
+    for answer, ids, titles in zip(
+        answers,
+        ("item_ids", "reason_item_ids", "similar_item_ids"),
+        ("titles", "reason_titles", "similar_titles"),
+        strict=True,
+    ):
+        found = np.ravel(answer[ids]).tolist()
+        assert [title.decode() for title in np.ravel(answer[titles])] == [
+            title_of_id[item_id.decode()] for item_id in found
+        ]
+        assert any(found)
+
+
+def test_a_title_names_its_item_and_an_id_goes_before_it(titled):
+    by_title = [("Alien (1979)", 5.0), ("alien", 1.0)]
+    answer = ask(
+        titled.predict,
+        [by_title, [("alien", 1.0)]],
+        candidate_item_ids=[["Alien (1979)"], ["alien"]],
+    )
+    # It is one item, whose last rating counts.
+    assert answer["num_known_items"].tolist() == [1, 1]
+    assert answer["candidate_known"].all()
+    first, second = answer["predicted_ratings"]
+    assert first == second
+
+
+def test_a_title_of_several_items_is_refused_with_their_ids(titled):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"(?s)Several items have the same title.*Remake.*cube, fargo",
+    ):
+        ask(titled.recommend, [[("Remake", 4.0)]])
+
+
 # ---- Clipping ----
 
 

@@ -52,7 +52,14 @@ def test_json_is_printed_on_request(server, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "num_rated_items": 2,
         "num_known_items": 1,
-        "items": [{"item_id": "brazil", "predicted_rating": 4.5, "score": 4.5}],
+        "items": [
+            {
+                "item_id": "brazil",
+                "predicted_rating": 4.5,
+                "score": 4.5,
+                "title": "brazil",
+            }
+        ],
     }
     main(
         ["predict", "--url", server.url, "--json", "--candidate", "été à 東京"]
@@ -104,8 +111,8 @@ def test_explain_prints_json_on_request(capsys):
                 "item_id": "c",
                 "known": True,
                 "reasons": [
-                    {"item_id": "a", "contribution": -0.25},
-                    {"item_id": "b", "contribution": 0.125},
+                    {"item_id": "a", "contribution": -0.25, "title": "a"},
+                    {"item_id": "b", "contribution": 0.125, "title": "b"},
                 ],
             },
             {"item_id": "d", "known": False, "reasons": []},
@@ -132,8 +139,16 @@ def test_similar_prints_json_on_request(server, capsys):
     alien, nobody = json.loads(capsys.readouterr().out)["items"]
     assert (alien["item_id"], alien["known"]) == ("alien", True)
     assert alien["items"] == [
-        {"item_id": "brazil", "similarity": pytest.approx(0.8)},
-        {"item_id": "cube", "similarity": pytest.approx(0.6)},
+        {
+            "item_id": "brazil",
+            "similarity": pytest.approx(0.8),
+            "title": "brazil",
+        },
+        {
+            "item_id": "cube",
+            "similarity": pytest.approx(0.6),
+            "title": "cube",
+        },
     ]
     assert nobody == {"item_id": "nobody", "known": False, "items": []}
 

@@ -276,6 +276,30 @@ class Client:
             num_known_items=outputs.num_known_items,
         )
 
+    def find_unknown(self, item_ids: Sequence[str]) -> list[str]:
+        """Returns the items that the model does not know, in their order.
+
+        Args:
+            item_ids: ids or titles.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one, such
+                as from a model that was exported without `describe`.
+            TypeError: if an item id is not a string.
+            ValueError: if an item id is empty.
+        """
+        outputs = self._ask(
+            protocol.DESCRIBE, None, {protocol.ITEM_IDS: item_ids}
+        )
+        length = outputs.sent_length(protocol.ITEM_IDS)
+        known = outputs.values(protocol.ITEM_KNOWN, bool, length)
+        return [
+            item_id
+            # Not strict: the items may have been padded.
+            for item_id, is_known in zip(item_ids, known, strict=False)
+            if not is_known
+        ]
+
     def status(self) -> list[VersionStatus]:
         """Returns the status of each version of the model, newest first.
 

@@ -159,6 +159,17 @@ def test_a_refusal_carries_the_servers_status_and_text(server):
     assert str(caught.value) == f"{caught.value.message} (HTTP status 404)"
 
 
+def test_a_refusal_ends_without_the_node_of_the_graph():
+    text = "`ratings` must lie on the scale: [a] [9]\\n\\t [[{{node Assert}}]]"
+    answer = f'{{"error": "{text}"}}'.encode(), 400
+    with (
+        canned_server(answer) as (url, _),
+        pytest.raises(ServingError, match="must lie") as caught,
+    ):
+        Client(url, pads=False).recommend({"a": 9})
+    assert caught.value.message == "`ratings` must lie on the scale: [a] [9]"
+
+
 # ---- A real model, over REST and gRPC ----
 
 
@@ -215,7 +226,7 @@ def test_reasons_add_the_difference_that_a_rating_makes(real_url):
     def predict(ratings):
         return client.predict(ratings, ["item-5"]).items[0].predicted_rating
 
-    for item_id, contribution in known.reasons:
+    for item_id, contribution, _ in known.reasons:
         others = {key: RATINGS[key] for key in RATINGS if key != item_id}
         assert contribution == pytest.approx(
             predict(RATINGS) - predict(others), abs=1e-4
@@ -585,10 +596,12 @@ GRPC_NOTHING = grpc_answer(
 
 def test_a_grpc_request_is_one_of_tensorflow_serving_s():
     with canned_grpc_server(GRPC_NOTHING) as (url, requests):
-        for suffix in ("", "/versions/12", "/labels/stable"):
+        for suffix in ("", "/versions/12", "/labels/stable", "/b/versions/3"):
             with Client(url + suffix, pads=False) as client:
                 client.recommend([("été", 1), ("b", 2.5)])
-    plain, versioned, labelled = requests
+    plain, versioned, labelled, slashed = requests
+    assert slashed.model_spec.name == "m/b"
+    assert slashed.model_spec.version.value == 3
     assert plain.model_spec.name == "m"
     assert plain.model_spec.signature_name == "serving_default"
     assert plain.model_spec.WhichOneof("version_choice") is None

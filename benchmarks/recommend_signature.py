@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from data_prep.dataset.items import Items
 from export.signatures.signatures import Signatures
 from serving import protocol
 from serving.local_server.model import Arrays
@@ -35,9 +36,13 @@ def write_version(
     """
     signatures = Signatures(
         model,
-        name_items(num_items),
+        Items(
+            item_ids=name_items(num_items),
+            counts=np.ones(num_items, np.int64),
+            means=np.full(num_items, 3.5),
+            titles=[None] * num_items,
+        ),
         rating_scale=(1.0, 5.0),
-        mean_rating=3.5,
         top_k=top_k,
         history_length=num_rated,
         rank_by=rank_by,

@@ -131,9 +131,13 @@ class _Trial:
             add_counts, self.stages.serialize(vocabulary.indices, num_items)
         )
         dropped = count_dropped(self.statistics, totals.dropped, serialized)
-        check_subsets(split, serialized.num_ratings, dropped)
+        check_subsets(split, serialized, dropped)
         yield "Split:"
-        yield _describe_split(split.name, serialized.num_ratings, dropped)
+        kept = serialized.num_ratings | {
+            f"{subset}, item_without_training_ratings": count
+            for subset, count in serialized.num_cold_ratings.items()
+        }
+        yield _describe_split(split.name, kept, dropped)
 
     def describe_all(self, known_items: KnownItems) -> Iterator[str]:
         """Yields what each split that suits the source would hold."""

@@ -236,6 +236,11 @@ def print_manifest(manifest: "Manifest") -> None:
     """Prints the counts and the directory of prepared data."""
     counts = {"users": manifest.num_users, "items": manifest.num_items}
     counts |= {f"{k} ratings": manifest.num_ratings[k] for k in SUBSETS}
+    counts |= {
+        f"{subset} ratings of items without training ratings": count
+        for subset, count in manifest.num_cold_ratings.items()
+        if count
+    }
     counts |= {f"dropped, {k}": n for k, n in manifest.rows_dropped.items()}
     counts |= {f"rejected, {k}": n for k, n in manifest.rows_rejected.items()}
     for name, count in counts.items():

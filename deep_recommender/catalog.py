@@ -1,6 +1,5 @@
 """The items that a model knows, found by id or by title."""
 
-import collections
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,16 +7,14 @@ import pyarrow as pa
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.items import Items
+from data_prep.dataset.items import ItemNames, Items
 
 # Items that a message names.
 _NUM_NAMED = 5
 
 
 class Catalog:
-    """Finds items by id or by title.
-
-    An id goes before a title of the same text.
+    """Finds items by id or by title, as `ItemNames` has them.
 
     Args:
         items: the vocabulary of a model.
@@ -25,13 +22,10 @@ class Catalog:
 
     def __init__(self, items: Items) -> None:
         self._items = items
-        self._title_of_id = {
-            item_id: title or item_id
-            for item_id, title in zip(items.item_ids, items.titles, strict=True)
-        }
-        self._ids_of_title: dict[str, list[str]] = collections.defaultdict(list)
-        for item_id, title in self._title_of_id.items():
-            self._ids_of_title[title].append(item_id)
+        self._names = ItemNames(items)
+        self._title_of_id = dict(
+            zip(items.item_ids, items.display_names(), strict=True)
+        )
 
     def find(self, name: Any) -> str | None:
         """Returns the id of the item with this id or title; `None` if unknown.
@@ -40,15 +34,14 @@ class Catalog:
             UserError: several items have the title.
         """
         text = str(name)
-        if text in self._title_of_id:
-            return text
-        ids = self._ids_of_title.get(text, [])
-        if len(ids) > 1:
+        ids = self._names.ambiguous.get(text)
+        if ids:
             raise UserError(
                 f"{len(ids)} items are called {text!r}: {', '.join(ids)}. Give"
                 " the id of one of them."
             )
-        return ids[0] if ids else None
+        index = self._names.index_of.get(text)
+        return None if index is None else self._items.item_ids[index]
 
     def require(self, name: Any) -> str:
         """Returns the id of the item with this id or title.

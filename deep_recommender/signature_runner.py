@@ -85,9 +85,8 @@ class SignatureRunner:
             self._top_k = max(top_k, _MIN_TOP_K)
             signatures = Signatures(
                 self._job.model,
-                self._job.items.item_ids,
+                self._job.items,
                 self._scale,
-                self._job.data.rating_mean,
                 top_k=self._top_k,
                 history_length=1,
             )

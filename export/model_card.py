@@ -43,7 +43,8 @@ why.
 _LIMITS = """\
 - It knows only the {num_items:,} items that had training ratings. Unknown
   items in a history are ignored (`num_known_items` counts the known ones); the
-  prediction for an unknown candidate is the mean rating, {rating_mean:.4g}.
+  prediction for an unknown candidate is the mean rating, {rating_mean:.4g},
+  plus the user's offset.
 - Ratings must lie on the scale from {rating_min:g} to {rating_max:g}; others
   are refused. {clipping}
 - All users without a known rating get the same answer, that to an empty
@@ -182,11 +183,15 @@ def _describe_metrics(paths: JobPaths) -> str:
     metrics = _read_metrics(paths)
     if not metrics:
         return "The job was exported before it was evaluated.\n"
-    rows = {
-        f"{name} ratings": metrics[name]
-        for name in ("test", "validation")
-        if name in metrics
-    }
+    rows = {}
+    for name in ("test", "validation"):
+        if name not in metrics:
+            continue
+        rows[f"{name} ratings"] = metrics[name]
+        if "all" in metrics[name]:
+            rows[f"{name} ratings, unknown items included"] = metrics[name][
+                "all"
+            ]
     for name, baseline in metrics.get("baselines", {}).items():
         rows[f"test ratings, by {name} alone"] = baseline
     # Everything that is a number, since later jobs may have more metrics.

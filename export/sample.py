@@ -40,10 +40,7 @@ def recommend_to_first_user(version_dir: str, data_dir: str) -> Sample:
         has its raw id in its place.
     """
     items = read_items(data_dir)
-    title_of_id = {
-        item_id: title or item_id
-        for item_id, title in zip(items.item_ids, items.titles, strict=True)
-    }
+    title_of_id = dict(zip(items.item_ids, items.display_names(), strict=True))
     user = next(iter(tf.data.TFRecordDataset(list_shards(data_dir)).batch(1)))
     history = parse_users(user, len(items.item_ids), ["train"])["train"]
     item_ids = [items.item_ids[item] for item in history.indices[:, 1]]

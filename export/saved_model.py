@@ -48,9 +48,8 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
     scale = (job.data.rating_min, job.data.rating_max)
     signatures = Signatures(
         job.model,
-        job.items.item_ids,
+        job.items,
         scale,
-        job.data.rating_mean,
         top_k=settings.top_k,
         history_length=settings.history_length
         or typical_history_length(job, data_dir),

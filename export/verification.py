@@ -28,9 +28,16 @@ _TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 # Output of item ids -> the output that they are ranked by, and what else there
 # is of each item.
 _RANKED_BY = {
-    protocol.ITEM_IDS: (protocol.SCORES, protocol.PREDICTED_RATINGS),
-    protocol.REASON_ITEM_IDS: (protocol.CONTRIBUTIONS,),
-    protocol.SIMILAR_ITEM_IDS: (protocol.SIMILARITIES,),
+    protocol.ITEM_IDS: (
+        protocol.SCORES,
+        protocol.PREDICTED_RATINGS,
+        protocol.TITLES,
+    ),
+    protocol.REASON_ITEM_IDS: (protocol.CONTRIBUTIONS, protocol.REASON_TITLES),
+    protocol.SIMILAR_ITEM_IDS: (
+        protocol.SIMILARITIES,
+        protocol.SIMILAR_TITLES,
+    ),
 }
 
 # Items per user whose predictions are compared.

@@ -6,7 +6,9 @@ comment says otherwise, it takes a user's history,
     ITEM_IDS  string   (batch_size, history_length), padded with ""
     RATINGS   float32  (batch_size, history_length), padded with 0
 
-and also returns how many of the rated items the model knows,
+Wherever an item id is taken, a title that one item alone has is taken as well.
+Unless its comment says otherwise, a signature also returns how many of the
+rated items the model knows,
 
     NUM_KNOWN_ITEMS  int32  (batch_size,)
 
@@ -20,13 +22,14 @@ from typing import NamedTuple
 # ---- Signatures ----
 
 # Ranks the whole catalog, best first, without what the user rated. Returns
-# ITEM_IDS, string, PREDICTED_RATINGS and SCORES, float32, all (batch_size, k).
+# ITEM_IDS and TITLES, string, PREDICTED_RATINGS and SCORES, float32, all
+# (batch_size, k). An item without a title has its id in its place.
 # The scores are what items are ranked by: for models that rank by predicted
-# rating, these ratings before they are clipped. Older SavedModels
-# return no SCORES. A row that runs out of unrated items ends with "" and 0.
+# rating, these ratings before they are clipped. Older SavedModels return no
+# SCORES and no titles. A row that runs out of unrated items ends with "" and 0.
 RECOMMEND = "serving_default"
 # Ranks CANDIDATE_ITEM_IDS, string, (batch_size, num_candidates), instead of the
-# catalog, and returns as many ITEM_IDS, PREDICTED_RATINGS and SCORES. A
+# catalog, and returns as many ITEM_IDS, TITLES, PREDICTED_RATINGS and SCORES. A
 # candidate that is rated, unknown, "" or repeated is left out: the row ends
 # with "" and 0.
 RECOMMEND_FROM = "recommend_from"
@@ -36,13 +39,15 @@ RECOMMEND_FROM = "recommend_from"
 PREDICT = "predict"
 # Also takes TARGET_ITEM_IDS, string, (batch_size, num_targets). Returns
 # TARGET_KNOWN, bool, of that shape, and the ratings that moved each target's
-# score most: REASON_ITEM_IDS, string, and CONTRIBUTIONS, float32, in units of
-# the score, both (batch_size, num_targets, num_reasons), ending with "" and 0.
+# score most: REASON_ITEM_IDS and REASON_TITLES, string, and CONTRIBUTIONS,
+# float32, in units of the score, all (batch_size, num_targets, num_reasons),
+# ending with "" and 0.
 EXPLAIN = "explain"
 # Takes TARGET_ITEM_IDS alone, string, (batch_size, num_targets), and no user.
 # Returns TARGET_KNOWN, bool, of that shape, and the items most similar to each
-# target, the most similar first: SIMILAR_ITEM_IDS, string, and SIMILARITIES,
-# float32, both (batch_size, num_targets, k), ending with "" and 0. The
+# target, the most similar first: SIMILAR_ITEM_IDS and SIMILAR_TITLES, string,
+# and SIMILARITIES, float32, all (batch_size, num_targets, k), ending with ""
+# and 0. The
 # similarity of two items is the cosine of their rows of the model's output
 # kernel. There is no NUM_KNOWN_ITEMS.
 SIMILAR = "similar"
@@ -63,6 +68,7 @@ DESCRIBE = "describe"
 # ---- Tensors ----
 
 ITEM_IDS = "item_ids"
+TITLES = "titles"
 RATINGS = "ratings"
 CANDIDATE_ITEM_IDS = "candidate_item_ids"
 TARGET_ITEM_IDS = "target_item_ids"
@@ -72,8 +78,10 @@ SCORES = "scores"
 CANDIDATE_KNOWN = "candidate_known"
 TARGET_KNOWN = "target_known"
 REASON_ITEM_IDS = "reason_item_ids"
+REASON_TITLES = "reason_titles"
 CONTRIBUTIONS = "contributions"
 SIMILAR_ITEM_IDS = "similar_item_ids"
+SIMILAR_TITLES = "similar_titles"
 SIMILARITIES = "similarities"
 NUM_KNOWN_ITEMS = "num_known_items"
 CODE = "code"

@@ -1,6 +1,6 @@
 """Reads prepared records as batches of sparse ratings."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -82,15 +82,60 @@ def evaluation_batches(
         A dataset of pairs: training ratings and held-out ratings of the same
         users, SparseTensors `(batch_size, num_items)`, float32.
     """
+    return _pair_with_training(
+        shards,
+        num_items,
+        batch_size,
+        lambda users: records.parse_users(users, num_items, [group])[group],
+    )
+
+
+def cold_rating_batches(
+    shards: Sequence[str], num_items: int, batch_size: int, group: str
+) -> tf.data.Dataset:
+    """Reads the users who have held-out ratings of cold items.
+
+    Args:
+        shards: TFRecord files of `data_prep`.
+        num_items: size of the catalog.
+        batch_size: users per batch; the last one may hold fewer.
+        group: "validation" or "test".
+
+    Returns:
+        A dataset of pairs: the users' training ratings, a SparseTensor
+        `(batch_size, num_items)`, and what `records.parse_cold_ratings` says
+        of them, float32 both.
+    """
+    return _pair_with_training(
+        shards,
+        num_items,
+        batch_size,
+        lambda users: records.parse_cold_ratings(users, group),
+    )
+
+
+def _pair_with_training(
+    shards: Sequence[str],
+    num_items: int,
+    batch_size: int,
+    parse_held_out: Callable[[tf.Tensor], tf.SparseTensor],
+) -> tf.data.Dataset:
+    """Reads training and held-out ratings of the users who have held-out ones.
+
+    Args:
+        shards: TFRecord files of `data_prep`.
+        num_items: size of the catalog.
+        batch_size: users per batch; the last one may hold fewer.
+        parse_held_out: parses the held-out ratings of serialized users.
+    """
 
     def keep_held_out(users: tf.Tensor) -> tf.Tensor:
-        held_out = records.parse_users(users, num_items, [group])[group]
-        rows, _ = tf.unique(held_out.indices[:, 0])
+        rows, _ = tf.unique(parse_held_out(users).indices[:, 0])
         return tf.gather(users, rows)
 
     def parse(users: tf.Tensor) -> tuple[tf.SparseTensor, tf.SparseTensor]:
-        parsed = records.parse_users(users, num_items, ["train", group])
-        return parsed["train"], parsed[group]
+        parsed = records.parse_users(users, num_items, ["train"])
+        return parsed["train"], parse_held_out(users)
 
     return (
         tf.data.TFRecordDataset(sorted(shards))

@@ -293,6 +293,16 @@ class RatingCentering(keras.layers.Layer):
             autocast=False,
         )
 
+    @classmethod
+    def from_statistics(
+        cls, mode: str, counts: np.ndarray, means: np.ndarray
+    ) -> "RatingCentering":
+        """Makes a layer with the statistics that `set_statistics` takes."""
+        layer = cls(mode)
+        layer.build((None, len(counts)))
+        layer.set_statistics(counts, means)
+        return layer
+
     def set_statistics(self, counts: np.ndarray, means: np.ndarray) -> None:
         """Sets the mean and the item offsets from the training ratings.
 
@@ -311,6 +321,21 @@ class RatingCentering(keras.layers.Layer):
                 (sums - counts * mean)
                 / np.maximum(counts + self.item_damping, 1e-9)
             )
+
+    def predict_cold(self, ratings: tf.SparseTensor) -> tf.Tensor:
+        """Predicts the users' ratings of an item that nobody has rated.
+
+        All that is known is the user: the prediction is the mean rating plus
+        the user's offset, if the mode has these.
+
+        Args:
+            ratings: SparseTensor `(batch_size, num_items)`, float32.
+
+        Returns:
+            `(batch_size, 1)`, float32.
+        """
+        _, user_offsets = self(ratings)
+        return user_offsets if self.mode == "none" else self.mean + user_offsets
 
     def call(
         self, ratings: tf.SparseTensor

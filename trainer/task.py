@@ -186,6 +186,16 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         (model, metrics["test"]),
     ):
         print(f"  {name:<24} RMSE {row['rmse']:.4f}  MAE {row['mae']:.4f}")
+    num_cold = 0
+    if "all" in metrics["test"]:
+        everything = metrics["test"]["all"]
+        num_cold = everything["num_ratings"] - metrics["test"]["num_ratings"]
+    if num_cold:
+        print(
+            f"  {'  and unknown items':<24} RMSE {everything['rmse']:.4f}"
+            f"  MAE {everything['mae']:.4f}  ({num_cold:,} more ratings, of"
+            " items without training ratings)"
+        )
     ranking = metrics["ranking"]
     print(
         "\nLists for the test users, without what they rated in training; liked"

@@ -16,9 +16,14 @@ from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import PRECISIONS, Config
+from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
-from trainer.input_pipeline import evaluation_batches, training_batches
+from trainer.input_pipeline import (
+    cold_rating_batches,
+    evaluation_batches,
+    training_batches,
+)
 from trainer.job_metrics import choose_blend_weights, measure_test
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
@@ -63,13 +68,16 @@ def train_and_evaluate(
         metrics of the lists that network, teachers and baselines make for the
         test users, `liked_from` the rating from which an item counts as
         liked. A taught model has `blend_weights`, which its answers are mixed
-        with.
+        with. The metrics of `validation` and `test` are over ratings of items
+        with training ratings; their `all` is over all held-out ratings,
+        unless an earlier version prepared the data and left the others out.
 
     Raises:
         UserError: the job directory belongs to another job, there are fewer
             users than a batch holds, or the loss is no longer finite.
     """
-    num_users = read_manifest(data_dir).num_users
+    data = read_manifest(data_dir)
+    num_users = data.num_users
     if num_users < config.batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of users, {num_users}."
@@ -169,6 +177,14 @@ def train_and_evaluate(
         **measure_test(model, items, distribution.liked_from, held_out("test")),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
+    for group in data.num_cold_ratings:
+        metrics[group]["all"] = include_cold_ratings(
+            metrics[group],
+            items,
+            cold_rating_batches(
+                shards, len(items.item_ids), config.batch_size, group
+            ),
+        )
     write_json(paths.metrics_file, metrics)
     return metrics
 

@@ -1,5 +1,6 @@
 """The items of prepared data: `items.parquet`, one row per item index."""
 
+import collections
 import dataclasses
 import os
 import tempfile
@@ -34,6 +35,45 @@ class Items:
     counts: npt.NDArray[np.int64]
     means: npt.NDArray[np.float64]
     titles: list[str | None]
+
+    def display_names(self) -> list[str]:
+        """Returns the title of each item; the id of an item without one."""
+        return [
+            title or item_id
+            for item_id, title in zip(self.item_ids, self.titles, strict=True)
+        ]
+
+
+class ItemNames:
+    """What people may call the items: their ids and their titles.
+
+    An id goes before a title of the same text. A title that several items
+    have names none of them.
+
+    Args:
+        items: the items.
+
+    Attributes:
+        index_of: item index by id or title.
+        ambiguous: the ids of the items that share a title, by that title.
+    """
+
+    def __init__(self, items: Items) -> None:
+        with_title: dict[str, list[int]] = collections.defaultdict(list)
+        for index, title in enumerate(items.titles):
+            if title:
+                with_title[title].append(index)
+        by_id = {item_id: index for index, item_id in enumerate(items.item_ids)}
+        self.index_of = by_id | {
+            title: indices[0]
+            for title, indices in with_title.items()
+            if len(indices) == 1 and title not in by_id
+        }
+        self.ambiguous = {
+            title: [items.item_ids[index] for index in indices]
+            for title, indices in with_title.items()
+            if len(indices) > 1 and title not in by_id
+        }
 
 
 def read_items(data_dir: str) -> Items:

@@ -40,6 +40,9 @@ class Manifest:
         rows_rejected: invalid rows, by reason.
         published_counts: for a split with published counts, the `expected`
             and the `actual` ones.
+        num_cold_ratings: held-out ratings of items without training ratings,
+            by subset; they are not in `num_ratings`. Empty in data that a
+            version up to 0.1 prepared, which left them out.
         schema_version: the version of this manifest and of the records.
     """
 
@@ -61,13 +64,17 @@ class Manifest:
     published_counts: dict[str, dict[str, int]] = dataclasses.field(
         default_factory=dict
     )
+    num_cold_ratings: dict[str, int] = dataclasses.field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
     @property
     def fingerprint(self) -> str:
         """A hash of the manifest: 16 hexadecimal digits."""
-        content = to_json(dataclasses.asdict(self))
-        return hashlib.sha256(content.encode()).hexdigest()[:16]
+        content = dataclasses.asdict(self)
+        if not any(self.num_cold_ratings.values()):
+            # The same data of an earlier version has the same fingerprint.
+            del content["num_cold_ratings"]
+        return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
 
 
 _ALL = {field.name for field in dataclasses.fields(Manifest)}

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import read_manifest
-from data_prep.dataset.schema import SUBSETS, USER_ID
+from data_prep.dataset.schema import COLD_RATINGS, SUBSETS, USER_ID
 
 
 def list_shards(data_dir: str) -> list[str]:
@@ -69,6 +69,25 @@ def parse_users(
             [tf.size(serialized, tf.int64), num_items],
         )
     return ratings
+
+
+def parse_cold_ratings(serialized: tf.Tensor, subset: str) -> tf.SparseTensor:
+    """Parses the held-out ratings of items without training ratings.
+
+    Such an item has no index, so the users' ratings stand side by side.
+
+    Args:
+        serialized: serialized examples, string `(batch_size,)`.
+        subset: `validation` or `test`.
+
+    Returns:
+        A float32 SparseTensor `(batch_size, longest)`, where `longest` is the
+        largest number of such ratings of a user.
+    """
+    key = COLD_RATINGS[subset]
+    return tf.io.parse_example(
+        serialized, {key: tf.io.VarLenFeature(tf.float32)}
+    )[key]
 
 
 def parse_user_ids(serialized: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,13 @@ SUBSETS = {
     "test": ("test_item_index", "test_rating"),
 }
 
+#: Held-out subset -> the feature of its ratings of cold items, which have no
+#: training ratings and so no index. Users without such ratings lack it.
+COLD_RATINGS = {
+    "validation": "validation_cold_rating",
+    "test": "test_cold_rating",
+}
+
 #: The feature of the raw user id.
 USER_ID = "user_id"
 

@@ -9,7 +9,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.schema import SUBSETS
 from data_prep.engine.assignment import USER_BELOW_MINIMUM
 from data_prep.engine.request import Request
-from data_prep.engine.shards import ITEM_BELOW_MINIMUM
+from data_prep.engine.shards import ITEM_BELOW_MINIMUM, SerializedUsers
 from data_prep.engine.suspicions import suspect_values
 from data_prep.options import Options
 from data_prep.ratings import Statistics
@@ -128,19 +128,19 @@ def check_usable(
 
 
 def check_subsets(
-    split: Split, num_ratings: Mapping[str, int], dropped: Mapping[str, int]
+    split: Split, serialized: SerializedUsers, dropped: Mapping[str, int]
 ) -> None:
-    """Checks that each subset has ratings.
+    """Checks that each subset has ratings of items with training ratings.
 
     Args:
         split: the split.
-        num_ratings: the number of ratings of known users and items, by
-            subset.
+        serialized: the counts of all serialized users.
         dropped: the number of other ratings, by reason.
 
     Raises:
         UserError: if a subset is empty.
     """
+    num_ratings = serialized.num_ratings
     for subset in SUBSETS:
         if num_ratings[subset]:
             continue
@@ -149,6 +149,7 @@ def check_subsets(
         ]
         raise UserError(
             f"split {split.name} leaves no {subset} ratings of known users"
-            f" and items: {dict(num_ratings)}, dropped: {dict(dropped)}."
+            f" and items: {num_ratings}, of items without training ratings:"
+            f" {serialized.num_cold_ratings}, dropped: {dict(dropped)}."
             f" Change {' or '.join([*changes, split.advice])}."
         )

@@ -63,7 +63,7 @@ def finish(
     split, serialized = request.split, result.serialized
     statistics = result.statistics
     dropped = count_dropped(statistics, result.dropped, serialized)
-    check_subsets(split, serialized.num_ratings, dropped)
+    check_subsets(split, serialized, dropped)
     items = result.vocabulary.items
     local_items = os.path.join(temp_dir, ITEMS_FILE)
     write_items(items, local_items)
@@ -93,6 +93,7 @@ def finish(
         rating_mean=result.vocabulary.rating_mean,
         digests=digests,
         published_counts=_compare_counts(split, result),
+        num_cold_ratings=serialized.num_cold_ratings,
     )
     write_manifest(manifest, output_dir)
     return manifest

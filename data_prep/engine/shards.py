@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from data_prep.dataset.schema import SUBSETS, shard_name
+from data_prep.dataset.schema import COLD_RATINGS, SUBSETS, shard_name
 from data_prep.engine.assignment import AssignedRatings
 from data_prep.engine.partition import Buckets
 from data_prep.engine.progress import Progress
@@ -16,7 +16,6 @@ from data_prep.engine.tfrecords import serialize_records
 from data_prep.splits.base import TRAIN
 
 UNKNOWN_USER = "user_without_training_ratings"
-UNKNOWN_ITEM = "item_without_training_ratings"
 ITEM_BELOW_MINIMUM = "item_below_minimum"
 
 
@@ -28,6 +27,8 @@ class SerializedUsers:
         records: the content of a TFRecord file, uint8 `(num_bytes,)`.
         num_users: the number of users.
         num_ratings: the number of ratings, by subset.
+        num_cold_ratings: the number of held-out ratings of items without
+            training ratings, by subset.
         dropped: the number of ratings left out, by reason.
         held_out_users: the number of users with held-out ratings.
         held_out_items: whether each item has held-out ratings, bool
@@ -37,6 +38,7 @@ class SerializedUsers:
     records: npt.NDArray[np.uint8]
     num_users: int
     num_ratings: dict[str, int]
+    num_cold_ratings: dict[str, int]
     dropped: dict[str, int]
     held_out_users: int
     held_out_items: npt.NDArray[np.bool_]
@@ -54,6 +56,7 @@ def add_counts(
         records=np.empty(0, np.uint8),
         num_users=first.num_users + second.num_users,
         num_ratings=_add(first.num_ratings, second.num_ratings),
+        num_cold_ratings=_add(first.num_cold_ratings, second.num_cold_ratings),
         dropped=_add(first.dropped, second.dropped),
         held_out_users=first.held_out_users + second.held_out_users,
         held_out_items=first.held_out_items | second.held_out_items,
@@ -66,7 +69,7 @@ def serialize_users(
     """Serializes the users of a bucket.
 
     Leaves out training ratings of items that are not in the vocabulary, and
-    held-out ratings of users and items without training ratings.
+    held-out ratings of users without training ratings.
 
     Args:
         assigned: all ratings of some users.
@@ -85,15 +88,23 @@ def serialize_users(
     reasons = {
         ITEM_BELOW_MINIMUM: is_train & ~is_known,
         UNKNOWN_USER: ~is_train & ~is_of_user,
-        UNKNOWN_ITEM: ~is_train & ~is_known & is_of_user,
     }
     kept = np.flatnonzero(is_known & is_of_user)
-    users = (np.cumsum(has_training) - 1)[assigned.users[kept]]
+    user_positions = (np.cumsum(has_training) - 1)[assigned.users]
+    users = user_positions[kept]
     # One list of ratings per user and subset.
     lists = users * len(SUBSETS) + assigned.subsets[kept]
     order = np.argsort(lists * num_items + index[kept])
     counts = np.bincount(lists, minlength=has_training.sum() * len(SUBSETS))
     counts = counts.reshape(-1, len(SUBSETS))
+    cold = np.flatnonzero(~is_train & ~is_known & is_of_user)
+    cold_lists = user_positions[cold] * len(COLD_RATINGS)
+    cold_lists += assigned.subsets[cold] - 1
+    # Cold items have no index; their ratings go by value.
+    cold = cold[np.lexsort((assigned.values[cold], cold_lists))]
+    cold_counts = np.bincount(
+        cold_lists, minlength=has_training.sum() * len(COLD_RATINGS)
+    ).reshape(-1, len(COLD_RATINGS))
     held_out_items = np.zeros(num_items, np.bool_)
     held_out_items[index[kept][assigned.subsets[kept] != TRAIN]] = True
     return SerializedUsers(
@@ -102,10 +113,15 @@ def serialize_users(
             counts,
             index[kept][order].astype(np.int64),
             assigned.values[kept][order],
+            cold_counts,
+            assigned.values[cold],
         ),
         num_users=int(has_training.sum()),
         num_ratings=dict(
             zip(SUBSETS, counts.sum(axis=0).tolist(), strict=True)
+        ),
+        num_cold_ratings=dict(
+            zip(COLD_RATINGS, cold_counts.sum(axis=0).tolist(), strict=True)
         ),
         dropped={
             reason: int(is_dropped.sum())

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from data_prep.dataset.schema import SUBSETS, USER_ID
+from data_prep.dataset.schema import COLD_RATINGS, SUBSETS, USER_ID
 
 _Bytes = npt.NDArray[np.uint8]
 _Sizes = npt.NDArray[np.int64]
@@ -35,6 +35,8 @@ def serialize_records(
     counts: _Sizes,
     indices: npt.NDArray[np.int64],
     ratings: npt.NDArray[np.float32],
+    cold_counts: _Sizes,
+    cold_ratings: npt.NDArray[np.float32],
 ) -> _Bytes:
     """Serializes users as TFRecords, one Example per user.
 
@@ -45,6 +47,10 @@ def serialize_records(
         indices: the item indices of the ratings, int64 `(num_ratings,)`,
             sorted by user, subset and index.
         ratings: the ratings in the same order, float32 `(num_ratings,)`.
+        cold_counts: the number of ratings of cold items in each subset of
+            `COLD_RATINGS`, int64 `(num_users, 2)`.
+        cold_ratings: these ratings, float32 `(num_cold_ratings,)`, sorted by
+            user and subset.
 
     Returns:
         The content of a TFRecord file, uint8 `(num_bytes,)`.
@@ -59,9 +65,14 @@ def serialize_records(
                 (rating_key, _FloatList(counts, k, ratings)),
             )
         ]
+        + [
+            (key, _OptionalFloatList(cold_counts, k, cold_ratings))
+            for k, key in enumerate(COLD_RATINGS.values())
+            if cold_counts[:, k].any()
+        ]
     )
-    entry_sizes = [_entry_size(key, values.sizes) for key, values in lists]
-    features_sizes = np.sum([_with_header(s) for s in entry_sizes], axis=0)
+    entry_sizes = [_entry_size(key, values) for key, values in lists]
+    features_sizes = np.sum([_size_if_any(s) for s in entry_sizes], axis=0)
     example_sizes = _with_header(features_sizes)
     record_sizes = example_sizes + (_HEADER_BYTES + _FOOTER_BYTES)
     ends = np.cumsum(record_sizes)
@@ -73,13 +84,14 @@ def serialize_records(
     writer.put_varint(features_sizes)
     for (key, values), entry_size in zip(lists, entry_sizes, strict=True):
         name = key.encode()
-        writer.put(_FIELD_1)
-        writer.put_varint(entry_size)
-        writer.put(_FIELD_1 + bytes([len(name)]) + name + _FIELD_2)
-        list_sizes = _list_size(values.sizes)
-        writer.put_varint(_with_header(list_sizes))
-        writer.put(values.kind)
-        writer.put_varint(list_sizes)
+        where = values.is_written
+        writer.put(_FIELD_1, where)
+        writer.put_varint(entry_size, where)
+        writer.put(_FIELD_1 + bytes([len(name)]) + name + _FIELD_2, where)
+        list_sizes = _size_if_any(values.sizes)
+        writer.put_varint(_with_header(list_sizes), where)
+        writer.put(values.kind, where)
+        writer.put_varint(list_sizes, where)
         is_filled = values.sizes > 0
         writer.put(_FIELD_1, is_filled)
         writer.put_varint(values.sizes, is_filled)
@@ -92,6 +104,7 @@ class _StringList:
     """A list of one string per user."""
 
     kind = _BYTES_LIST
+    is_written: Any = slice(None)
 
     def __init__(self, strings: pa.StringArray) -> None:
         # Copies a slice, so that its offsets start at 0.
@@ -115,6 +128,7 @@ class _IntegerList:
     """The integers of one subset, packed as varints."""
 
     kind = _INT64_LIST
+    is_written: Any = slice(None)
 
     def __init__(
         self, counts: _Sizes, subset: int, values: npt.NDArray[np.int64]
@@ -137,6 +151,7 @@ class _FloatList:
     """The floats of one subset, packed in four bytes each."""
 
     kind = _FLOAT_LIST
+    is_written: Any = slice(None)
 
     def __init__(
         self, counts: _Sizes, subset: int, values: npt.NDArray[np.float32]
@@ -152,6 +167,16 @@ class _FloatList:
         data = self._values.astype("<f4").view(np.uint8).reshape(-1, 4)
         for k in range(4):
             out[positions + k] = data[:, k]
+
+
+class _OptionalFloatList(_FloatList):
+    """A feature that users without values of it lack."""
+
+    def __init__(
+        self, counts: _Sizes, subset: int, values: npt.NDArray[np.float32]
+    ) -> None:
+        super().__init__(counts, subset, values)
+        self.is_written = self.sizes > 0
 
 
 class _Writer:
@@ -181,7 +206,7 @@ class _Writer:
 
 def _select(counts: _Sizes, subset: int) -> npt.NDArray[np.bool_]:
     """Returns whether each rating belongs to the subset."""
-    is_selected = np.tile(np.arange(len(SUBSETS)) == subset, len(counts))
+    is_selected = np.tile(np.arange(counts.shape[1]) == subset, len(counts))
     return np.repeat(is_selected, counts.ravel())
 
 
@@ -212,13 +237,21 @@ def _with_header(sizes: _Sizes) -> _Sizes:
     return 1 + _varint_sizes(sizes) + sizes
 
 
-def _list_size(sizes: _Sizes) -> _Sizes:
+def _size_if_any(sizes: _Sizes) -> _Sizes:
+    """Returns the size of a message with its header, 0 if it has no content."""
     return np.where(sizes > 0, _with_header(sizes), 0)
 
 
-def _entry_size(key: str, sizes: _Sizes) -> _Sizes:
-    feature_sizes = _with_header(_list_size(sizes))
-    return 2 + len(key) + _with_header(feature_sizes)
+def _entry_size(
+    key: str, values: _StringList | _IntegerList | _FloatList
+) -> _Sizes:
+    """Returns the size of a feature, 0 for users who lack it."""
+    feature_sizes = _with_header(_size_if_any(values.sizes))
+    sizes = np.zeros(len(values.sizes), np.int64)
+    sizes[values.is_written] = (
+        2 + len(key) + _with_header(feature_sizes)[values.is_written]
+    )
+    return sizes
 
 
 def _write_frames(out: _Bytes, starts: _Sizes, sizes: _Sizes) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from data_prep.dataset.errors import UserError
 from data_prep.sources.excerpts import list_some
 
-# Usual headers, in the form that `normalize` gives them.
 #: What items usually are, in headers.
 ITEMS = (
     *("item", "movie", "film", "book", "product", "anime", "artist", "song"),
     *("track", "game", "recipe", "joke", "business", "show", "restaurant"),
 )
-_HEADERS: dict[str, frozenset[str]] = {
+#: The usual headers of each role, in the form that `normalize` gives them.
+HEADERS: dict[str, frozenset[str]] = {
     "user": frozenset(
         ("user", "userid", "uid", "reviewerid", "customerid", "memberid")
     ),
@@ -112,7 +112,7 @@ def match_headers(
             position
             for position, header in enumerate(headers)
             if (
-                normalized[position] in _HEADERS[role]
+                normalized[position] in HEADERS[role]
                 if given is None
                 else header == given
             )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from data_prep.dataset.items import ItemNames, Items
 from export.signatures import shape_checks as checks
 from serving import protocol
 
@@ -24,37 +25,71 @@ class Histories(NamedTuple):
 
 
 class ItemLookup:
-    """Looks up item indices by raw id and raw ids by index, in the graph.
+    """Looks up items by id or title, and ids and titles by index, in the graph.
 
     Args:
-        item_ids: the raw id of each item index.
+        items: the items.
 
     Attributes:
         tables: the lookup tables.
         num_items: number of items.
     """
 
-    def __init__(self, item_ids: Sequence[str]) -> None:
-        ids = tf.constant(item_ids, tf.string)
-        indices = tf.range(len(item_ids), dtype=tf.int64)
-        self._index_of_id = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(ids, indices),
-            default_value=-1,
+    def __init__(self, items: Items) -> None:
+        self.num_items = len(items.item_ids)
+        indices = tf.range(self.num_items, dtype=tf.int64)
+        names = ItemNames(items)
+        self._index_of_name = _make_table(
+            list(names.index_of),
+            tf.constant(list(names.index_of.values()), tf.int64),
+            -1,
         )
-        self._id_of_index = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(indices, ids),
-            default_value="",
-        )
-        self.tables = [self._index_of_id, self._id_of_index]
-        self.num_items = len(item_ids)
+        self._id_of_index = _make_table(indices, items.item_ids, "")
+        self._title_of_index = _make_table(indices, items.display_names(), "")
+        self.tables = [
+            self._index_of_name,
+            self._id_of_index,
+            self._title_of_index,
+        ]
+        self._ids_of_ambiguous = None
+        if names.ambiguous:
+            self._ids_of_ambiguous = _make_table(
+                list(names.ambiguous),
+                [", ".join(ids) for ids in names.ambiguous.values()],
+                "",
+            )
+            self.tables.append(self._ids_of_ambiguous)
 
-    def index_of(self, item_ids: tf.Tensor) -> tf.Tensor:
-        """Returns the index of each id, int64; -1 for an unknown id.
+    def index_of(self, names: tf.Tensor) -> tf.Tensor:
+        """Returns the index of the item of each id or title; -1 if unknown.
 
         Args:
-            item_ids: strings of any shape.
+            names: strings of any shape.
+
+        Returns:
+            int64 of the same shape.
+
+        Raises:
+            tf.errors.InvalidArgumentError: several items have a title. The
+                graph raises it.
         """
-        return self._index_of_id.lookup(item_ids)
+        checked = []
+        if self._ids_of_ambiguous is not None:
+            ids = self._ids_of_ambiguous.lookup(names)
+            refused = tf.where(ids != "")
+            checked.append(
+                checks.require(
+                    tf.size(refused) == 0,
+                    [
+                        "Several items have the same title. Give the id of one"
+                        " of them. Received, of titles and their ids:",
+                        tf.gather_nd(names, refused),
+                        tf.gather_nd(ids, refused),
+                    ],
+                )
+            )
+        with tf.control_dependencies(checked):
+            return self._index_of_name.lookup(names)
 
     def id_of(self, indices: tf.Tensor) -> tf.Tensor:
         """Returns the id of each index, a string; `""` for -1.
@@ -63,6 +98,27 @@ class ItemLookup:
             indices: int64 of any shape.
         """
         return self._id_of_index.lookup(indices)
+
+    def title_of(self, indices: tf.Tensor) -> tf.Tensor:
+        """Returns the title of each index, the id where it has none.
+
+        Args:
+            indices: int64 of any shape.
+
+        Returns:
+            Strings of the same shape; `""` for -1.
+        """
+        return self._title_of_index.lookup(indices)
+
+
+def _make_table(
+    keys: Sequence[str] | tf.Tensor,
+    values: Sequence[str] | tf.Tensor,
+    default: str | int,
+) -> tf.lookup.StaticHashTable:
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(keys, values), default
+    )
 
 
 def read_histories(
@@ -73,7 +129,8 @@ def read_histories(
 ) -> Histories:
     """Converts histories, and refuses malformed ones.
 
-    Unknown ids are left out. If an item occurs twice, its last rating counts.
+    Items may be named by title as well. Unknown ids are left out. If an item
+    occurs twice, its last rating counts.
 
     Args:
         item_ids: strings `(batch_size, history)`, padded with `""`.

@@ -1,10 +1,11 @@
 """The signatures of an exported model: functions over raw item ids."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
+from data_prep.dataset.items import Items
 from export.signatures import shape_checks as checks
 from export.signatures.autoencoder_predictor import AutoEncoderPredictor
 from export.signatures.examples import read_examples
@@ -15,6 +16,7 @@ from export.signatures.ranking import top_k
 from export.signatures.similarity import ItemSimilarity
 from export.signatures.taught_predictor import TaughtPredictor
 from serving import protocol
+from trainer.layers import RatingCentering
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
@@ -28,22 +30,23 @@ class Signatures:
     All but `similar` and `describe` take users' histories: `item_ids`, strings
     `(batch_size, history)` padded with `""`, and `ratings`, float32 of the
     same shape; or `examples`, serialized `tf.train.Example`s that hold both.
+    Wherever an id is taken, a title that one item alone has is taken as well.
     Ids that the model does not know are ignored; an item named twice counts
-    once, with its last rating; a history without a known item gets the
-    model's answer to an empty one.
+    once, with its last rating; a history without a known item gets the model's
+    answer to an empty one.
 
     These return `num_known_items`, int32 `(batch_size,)`, the number of items
     in the history that the model knows. The first dimension of every input and
     output is the batch, and no row depends on another.
 
     The graph raises `tf.errors.InvalidArgumentError` for ratings that are not
-    finite or not on the rating scale and for shapes that do not match.
+    finite or not on the rating scale, for titles that several items have, and
+    for shapes that do not match.
 
     Args:
         model: a trained model.
-        item_ids: the raw id of each item index.
+        items: the items, with the statistics of their training ratings.
         rating_scale: lowest and highest rating that a user can give.
-        mean_rating: prediction for an item that the model does not know.
         top_k: number of recommendations, and of similar items per target; a
             smaller catalog gives fewer.
         history_length: length that clients should pad histories to.
@@ -67,9 +70,8 @@ class Signatures:
     def __init__(
         self,
         model: RatingModel,
-        item_ids: Sequence[str],
+        items: Items,
         rating_scale: tuple[float, float],
-        mean_rating: float,
         *,
         top_k: int,
         history_length: int,
@@ -82,10 +84,13 @@ class Signatures:
         self._similarity = ItemSimilarity(
             self.predictor, min(top_k, model.num_items - 1)
         )
-        self._items = ItemLookup(item_ids)
+        self._items = ItemLookup(items)
+        # What every model says of an item that it does not know.
+        self._biases = RatingCentering.from_statistics(
+            "user_item", items.counts, items.means
+        )
         self.rating_scale = rating_scale
         self.history_length = history_length
-        self._mean_rating = mean_rating
         self._top_k = min(top_k, model.num_items)
         self._clip_predictions = clip_predictions
         self.tables = self._items.tables
@@ -126,9 +131,10 @@ class Signatures:
         """Recommends the unrated items with the highest scores.
 
         Returns:
-            `item_ids`, strings, `predicted_ratings` and `scores`, float32, all
-            `(batch_size, k)`, best first. A user with fewer than k unrated
-            items gets `""` and 0 at the end.
+            `item_ids` and `titles`, strings, `predicted_ratings` and `scores`,
+            float32, all `(batch_size, k)`, best first. A user with fewer than
+            k unrated items gets `""` and 0 at the end. An item without a title
+            has its id there.
         """
         histories = self._read(item_ids, ratings)
         users = self.predictor.read(histories.ratings)
@@ -148,10 +154,10 @@ class Signatures:
         """Ranks the candidates that each user did not rate.
 
         Returns:
-            `item_ids`, strings, `predicted_ratings` and `scores`, float32, all
-            `(batch_size, candidates)`, best first. Each candidate that is
-            rated, unknown, `""` or a repetition leaves a `""` and 0 at the
-            end.
+            `item_ids` and `titles`, strings, `predicted_ratings` and `scores`,
+            float32, all `(batch_size, candidates)`, best first. Each candidate
+            that is rated, unknown, `""` or a repetition leaves a `""` and 0 at
+            the end.
         """
         histories = self._read(item_ids, ratings)
         users = self.predictor.read(histories.ratings)
@@ -195,7 +201,7 @@ class Signatures:
         Returns:
             `predicted_ratings`, float32, and `candidate_known`, bool, both
             `(batch_size, candidates)`. The prediction for an unknown candidate
-            is the mean rating.
+            is the mean rating plus the user's offset.
         """
         histories = self._read(item_ids, ratings)
         candidate_item_ids = _check_columns(
@@ -208,7 +214,11 @@ class Signatures:
         )
         return {
             protocol.PREDICTED_RATINGS: self._to_ratings(
-                tf.where(candidate_known, predictions, self._mean_rating)
+                tf.where(
+                    candidate_known,
+                    predictions,
+                    self._biases.predict_cold(histories.ratings),
+                )
             ),
             protocol.CANDIDATE_KNOWN: candidate_known,
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
@@ -227,7 +237,8 @@ class Signatures:
         contributes as well.
 
         Returns:
-            `reason_item_ids`, strings, and `contributions`, float32, both
+            `reason_item_ids` and `reason_titles`, strings, and
+            `contributions`, float32, all
             `(batch_size, targets, NUM_REASONS)`, the strongest first, filled
             up with `""` and 0; and `target_known`, bool `(batch_size,
             targets)`. An unknown target has no reasons.
@@ -242,10 +253,10 @@ class Signatures:
             histories.ratings, tf.maximum(targets, 0)
         )
         has_reasons = target_known[:, :, tf.newaxis]
+        reasons = tf.where(has_reasons, reasons, -1)
         return {
-            protocol.REASON_ITEM_IDS: self._items.id_of(
-                tf.where(has_reasons, reasons, -1)
-            ),
+            protocol.REASON_ITEM_IDS: self._items.id_of(reasons),
+            protocol.REASON_TITLES: self._items.title_of(reasons),
             protocol.CONTRIBUTIONS: tf.where(has_reasons, contributions, 0.0),
             protocol.TARGET_KNOWN: target_known,
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
@@ -260,8 +271,9 @@ class Signatures:
         the interest layer.
 
         Returns:
-            `similar_item_ids`, strings, and `similarities`, float32 in
-            [-1, 1], both `(batch_size, targets, k)`, most similar first,
+            `similar_item_ids` and `similar_titles`, strings, and
+            `similarities`, float32 in [-1, 1], all
+            `(batch_size, targets, k)`, most similar first,
             without the target itself, where k is `top_k` or, if that is less,
             the number of other items; and `target_known`, bool `(batch_size,
             targets)`. An unknown target has `""` and 0 throughout.
@@ -276,10 +288,10 @@ class Signatures:
         )
         shape = tf.concat([tf.shape(targets), tf.shape(indices)[1:]], axis=0)
         is_known = target_known[:, :, tf.newaxis]
+        similar = tf.where(is_known, tf.reshape(indices, shape), -1)
         return {
-            protocol.SIMILAR_ITEM_IDS: self._items.id_of(
-                tf.where(is_known, tf.reshape(indices, shape), -1)
-            ),
+            protocol.SIMILAR_ITEM_IDS: self._items.id_of(similar),
+            protocol.SIMILAR_TITLES: self._items.title_of(similar),
             protocol.SIMILARITIES: tf.where(
                 is_known, tf.reshape(similarities, shape), 0.0
             ),
@@ -363,10 +375,10 @@ class Signatures:
         """Answers with items in order; -infinity scores become fillers."""
         is_item = tf.math.is_finite(scores)
         ratings = self.predictor.predict(users, tf.where(is_item, indices, 0))
+        indices = tf.where(is_item, indices, -1)
         return {
-            protocol.ITEM_IDS: self._items.id_of(
-                tf.where(is_item, indices, -1)
-            ),
+            protocol.ITEM_IDS: self._items.id_of(indices),
+            protocol.TITLES: self._items.title_of(indices),
             protocol.PREDICTED_RATINGS: tf.where(
                 is_item, self._to_ratings(ratings), 0.0
             ),

@@ -16,10 +16,14 @@ from typing import Any
 
 from serving.client.client import Client
 from serving.client.errors import ServingError
+from serving.client.ids import to_id
 from serving.client.rating_files import read_ratings
+from serving.client.results import Reason, Recommendation, SimilarItem
 from serving.command_line import Parser, fail
 
 _Pairs = list[tuple[str, float]]
+
+_NUM_ITEMS = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratings: _Pairs = []
         if flags.command in _USER_COMMANDS:
             for path in flags.ratings:
-                ratings += read_ratings(path)
+                file = read_ratings(path)
+                _note(f"{path}: {file.columns}")
+                ratings += file.ratings
             ratings += flags.rating
         client = Client(flags.url, flags.timeout_seconds)
     except ValueError as error:
@@ -58,15 +64,18 @@ def _recommend(
     client: Client, ratings: _Pairs, flags: argparse.Namespace
 ) -> _Output:
     answer = client.recommend(ratings, flags.candidate or None)
-    items = answer.items[: flags.num_items]
+    items = answer.items[: flags.num_items or _NUM_ITEMS]
+    if not flags.candidate:
+        _note_limit(flags.num_items, len(answer.items))
     return _output(
+        client,
         ratings,
         answer.num_known_items,
         {"items": [item._asdict() for item in items]},
         [
             "rank  predicted rating  item",
             *(
-                f"{rank:4}  {item.predicted_rating:16.3f}  {item.item_id}"
+                f"{rank:4}  {item.predicted_rating:16.3f}  {_name(item)}"
                 for rank, item in enumerate(items, start=1)
             ),
         ],
@@ -78,6 +87,7 @@ def _predict(
 ) -> _Output:
     answer = client.predict(ratings, flags.candidate)
     return _output(
+        client,
         ratings,
         answer.num_known_items,
         {"items": [item._asdict() for item in answer.items]},
@@ -97,15 +107,20 @@ def _explain(
 ) -> _Output:
     answer = client.explain(ratings, flags.target)
     given = dict(ratings)
+
+    def rating_of(reason: Reason) -> float:
+        return given.get(reason.item_id, given.get(reason.title, math.nan))
+
     lines = ["contribution  rating  item"]
     for item in answer.items:
         lines.append(_heading(item.item_id, item.known))
         lines += [
             f"{reason.contribution:+12.3f}"
-            f"  {given.get(reason.item_id, math.nan):6g}  {reason.item_id}"
+            f"  {rating_of(reason):6g}  {_name(reason)}"
             for reason in item.reasons
         ]
     return _output(
+        client,
         ratings,
         answer.num_known_items,
         {
@@ -128,7 +143,9 @@ def _similar(
     document = []
     lines = ["similarity  item"]
     for item_id, known, similar_items in answer.items:
-        items = similar_items[: flags.num_items]
+        items = similar_items[: flags.num_items or _NUM_ITEMS]
+        if known:
+            _note_limit(flags.num_items, len(similar_items))
         document.append(
             {
                 "item_id": item_id,
@@ -137,7 +154,7 @@ def _similar(
             }
         )
         lines.append(_heading(item_id, known))
-        lines += [f"{item.similarity:10.3f}  {item.item_id}" for item in items]
+        lines += [f"{item.similarity:10.3f}  {_name(item)}" for item in items]
     return {"items": document}, lines
 
 
@@ -146,6 +163,7 @@ def _encode(
 ) -> _Output:
     answer = client.encode(ratings)
     return _output(
+        client,
         ratings,
         answer.num_known_items,
         {"code": answer.code},
@@ -201,23 +219,57 @@ def _heading(item_id: str, known: bool) -> str:
     return f"{item_id}:{'' if known else ' unknown to the model'}"
 
 
+def _name(item: Recommendation | Reason | SimilarItem) -> str:
+    """Returns an item's title and, if it is another text, its id."""
+    if item.title == item.item_id:
+        return item.item_id
+    return f"{item.title}  [{item.item_id}]"
+
+
+def _note(text: str) -> None:
+    """Prints a line beside the answer."""
+    sys.stderr.write(f"{text}\n")
+
+
+def _note_limit(num_wanted: int | None, num_items: int) -> None:
+    if num_wanted and num_wanted > num_items:
+        _note(
+            f"The model answers with {num_items} items, not {num_wanted}. How"
+            " many it may answer with is chosen at export: --top-k."
+        )
+
+
+def _find_unknown(client: Client, item_ids: list[str]) -> list[str]:
+    """Returns the unknown items; none if the model is too old to say."""
+    try:
+        return client.find_unknown(item_ids)
+    except ServingError:
+        return []
+
+
 def _output(
+    client: Client,
     ratings: _Pairs,
     num_known_items: int,
     answer: dict[str, Any],
     lines: Iterable[str],
 ) -> _Output:
     # The model counts an item that is named twice once.
-    num_rated_items = len({item_id for item_id, _ in ratings})
+    rated = list(dict.fromkeys(item_id for item_id, _ in ratings))
+    unknown = (
+        _find_unknown(client, rated) if num_known_items < len(rated) else []
+    )
     return (
         {
-            "num_rated_items": num_rated_items,
+            "num_rated_items": len(rated),
             "num_known_items": num_known_items,
+            "unknown_items": unknown,
             **answer,
         },
         [
-            f"{num_known_items} of {num_rated_items} rated items are known to"
-            " the model",
+            f"{num_known_items} of {len(rated)} rated items are known to the"
+            " model",
+            *([f"Unknown: {', '.join(map(repr, unknown))}"] if unknown else []),
             "",
             *lines,
         ],
@@ -280,7 +332,7 @@ def _make_parser() -> Parser:
         ("similar", "the most items to print per item (default: 10)"),
     ):
         parsers[name].add_argument(
-            "--num_items", type=_parse_num_items, default=10, help=help_text
+            "--num_items", type=_parse_num_items, help=help_text
         )
     for name, flag, help_text in (
         ("recommend", "--candidate", "an item to choose from"),
@@ -306,7 +358,8 @@ def _add_rating_flags(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="ITEM=RATING",
-        help="a rating that the user gave; may be repeated",
+        help="a rating that the user gave, of an item by id or title; may be"
+        " repeated",
     )
     command.add_argument(
         "--ratings",
@@ -319,7 +372,8 @@ def _add_rating_flags(command: argparse.ArgumentParser) -> None:
 
 def _parse_rating(text: str) -> tuple[str, float]:
     # The last "=", because titles may hold one.
-    item_id, _, rating_text = text.rpartition("=")
+    name, _, rating_text = text.rpartition("=")
+    item_id = to_id(name)
     try:
         rating = float(rating_text)
     except ValueError:
@@ -333,9 +387,10 @@ def _parse_rating(text: str) -> tuple[str, float]:
 
 
 def _parse_item_id(text: str) -> str:
-    if not text:
+    item_id = to_id(text)
+    if item_id is None:
         raise argparse.ArgumentTypeError("must not be empty")
-    return text
+    return item_id
 
 
 def _parse_num_items(text: str) -> int:

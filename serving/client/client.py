@@ -62,7 +62,8 @@ class Client:
     Example:
         >>> client = Client("http://localhost:8501/v1/models/recommender")
         >>> client.recommend({"Toy Story (1995)": 5}).items[0]
-        Recommendation(item_id='Cars (2006)', predicted_rating=4.7, score=4.7)
+        Recommendation(item_id='45517', predicted_rating=4.7, score=4.7,
+            title='Cars (2006)')
     """
 
     def __init__(
@@ -88,9 +89,9 @@ class Client:
         """Returns the items that a user would like best and did not rate.
 
         Args:
-            ratings: the user's ratings by item id, or pairs of item id and
-                rating. Unknown items are ignored, and of an item named twice
-                the last rating counts; it may be empty.
+            ratings: the user's ratings by item id or title, or pairs of these
+                and ratings. Unknown items are ignored, and of an item named
+                twice the last rating counts; it may be empty.
             candidate_item_ids: the items to choose from; None for all.
 
         Returns:
@@ -119,8 +120,15 @@ class Client:
             if protocol.SCORES in outputs.answer.row
             else predicted_ratings
         )
+        titles = (
+            outputs.values(protocol.TITLES, str, len(item_ids))
+            if protocol.TITLES in outputs.answer.row
+            else item_ids
+        )
         return Recommendations(
-            items=_items(Recommendation, item_ids, predicted_ratings, scores),
+            items=_items(
+                Recommendation, item_ids, predicted_ratings, scores, titles
+            ),
             num_known_items=outputs.num_known_items,
         )
 
@@ -188,12 +196,22 @@ class Client:
         known = outputs.values(protocol.TARGET_KNOWN, bool, length)
         reasons = outputs.lists(protocol.REASON_ITEM_IDS, str, length)
         contributions = outputs.lists(protocol.CONTRIBUTIONS, float, length)
+        titles = (
+            outputs.lists(protocol.REASON_TITLES, str, length)
+            if protocol.REASON_TITLES in outputs.answer.row
+            else reasons
+        )
         return Explanations(
             items=[
                 Explanation(item_id, item_known, _items(Reason, *lists))
                 # Not strict: the targets may have been padded.
                 for item_id, item_known, *lists in zip(
-                    target_item_ids, known, reasons, contributions, strict=False
+                    target_item_ids,
+                    known,
+                    reasons,
+                    contributions,
+                    titles,
+                    strict=False,
                 )
             ],
             num_known_items=outputs.num_known_items,
@@ -223,12 +241,17 @@ class Client:
         known = outputs.values(protocol.TARGET_KNOWN, bool, length)
         similar = outputs.lists(protocol.SIMILAR_ITEM_IDS, str, length)
         similarities = outputs.lists(protocol.SIMILARITIES, float, length)
+        titles = (
+            outputs.lists(protocol.SIMILAR_TITLES, str, length)
+            if protocol.SIMILAR_TITLES in outputs.answer.row
+            else similar
+        )
         return Similarities(
             items=[
                 SimilarItems(item_id, item_known, _items(SimilarItem, *lists))
                 # Not strict: the items may have been padded.
                 for item_id, item_known, *lists in zip(
-                    item_ids, known, similar, similarities, strict=False
+                    item_ids, known, similar, similarities, titles, strict=False
                 )
             ]
         )
@@ -252,6 +275,30 @@ class Client:
             code=outputs.values(protocol.CODE, float),
             num_known_items=outputs.num_known_items,
         )
+
+    def find_unknown(self, item_ids: Sequence[str]) -> list[str]:
+        """Returns the items that the model does not know, in their order.
+
+        Args:
+            item_ids: ids or titles.
+
+        Raises:
+            ServingError: if there is no answer or not the expected one, such
+                as from a model that was exported without `describe`.
+            TypeError: if an item id is not a string.
+            ValueError: if an item id is empty.
+        """
+        outputs = self._ask(
+            protocol.DESCRIBE, None, {protocol.ITEM_IDS: item_ids}
+        )
+        length = outputs.sent_length(protocol.ITEM_IDS)
+        known = outputs.values(protocol.ITEM_KNOWN, bool, length)
+        return [
+            item_id
+            # Not strict: the items may have been padded.
+            for item_id, is_known in zip(item_ids, known, strict=False)
+            if not is_known
+        ]
 
     def status(self) -> list[VersionStatus]:
         """Returns the status of each version of the model, newest first.
@@ -451,7 +498,7 @@ def _pad(
 def _items(
     item_type: Callable[..., _Result],
     item_ids: Iterable[str],
-    *columns: Iterable[float],
+    *columns: Iterable[Any],
 ) -> list[_Result]:
     """Joins items with their values, without the padding at the end."""
     return [

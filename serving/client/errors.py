@@ -1,13 +1,18 @@
 """The error of a client of a served model."""
 
+import re
+
 from serving.protocol import Code
+
+_GRAPH_NODE = re.compile(r"\s*\[\[\{\{node [^}]*\}\}\]\]")
 
 
 class ServingError(Exception):
     """A request without an answer, with a refusal, or with a malformed answer.
 
     Args:
-        message: the server's text if it sent one.
+        message: the server's text if it sent one. What TensorFlow adds about
+            the node of the graph is taken away.
         status: the HTTP status of a REST answer or the `Code` of a gRPC
             answer; None without an answer.
         is_retriable: whether to send the same request again, because the
@@ -20,6 +25,7 @@ class ServingError(Exception):
         status: int | Code | None = None,
         is_retriable: bool = False,
     ):
+        message = _GRAPH_NODE.sub("", message)
         super().__init__(message)
         self.message = message
         self.status = status

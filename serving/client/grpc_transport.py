@@ -17,7 +17,9 @@ from serving.client.transport import Answer, Row
 from serving.protocol import Code, VersionStatus
 
 URL = re.compile(
-    r"grpc://(?P<address>[^/?#@]+)/(?P<name>[^/:?#]+)"
+    r"grpc://(?P<address>[^/?#@]+)"
+    # A model may have slashes in its name.
+    r"/(?P<name>[^/:?#]+(?:/(?!versions/|labels/)[^/:?#]+)*)"
     r"(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:?#]+))?"
 )
 

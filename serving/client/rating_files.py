@@ -1,40 +1,92 @@
 """Reads a user's ratings from a CSV or JSON file."""
 
+import codecs
 import csv
 import io
 import json
 import math
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-# Columns of a CSV file and keys of JSON objects.
-_ITEM_ID, _RATING = "item_id", "rating"
+from serving.client.ids import to_id
+
+# What items usually are. These names and those below are the ones that
+# preparation knows, without case, blanks, `_` and `-`.
+_ITEMS = (
+    *("item", "movie", "film", "book", "product", "anime", "artist", "song"),
+    *("track", "game", "recipe", "joke", "business", "show", "restaurant"),
+)
+#: The usual names of columns, by what they hold.
+NAMES = {
+    "user": frozenset(
+        ("user", "userid", "uid", "reviewerid", "customerid", "memberid")
+    ),
+    "item": frozenset(
+        (*_ITEMS, *(f"{name}id" for name in _ITEMS), "iid", "isbn", "asin")
+    ),
+    "rating": frozenset(
+        {
+            *("rating", "ratings", "score", "stars", "overall"),
+            *("userrating", "bookrating", "movierating", "reviewscore"),
+        }
+    ),
+}
+_DELIMITERS = (",", "\t", ";", "|")
 
 
-def read_ratings(path: str) -> list[tuple[str, float]]:
+class RatingFile(NamedTuple):
+    """The ratings of a file.
+
+    Attributes:
+        ratings: pairs of item id or title and rating, in the order of the
+            file.
+        columns: where items and ratings were found, a phrase.
+    """
+
+    ratings: list[tuple[str, float]]
+    columns: str
+
+
+class _Columns(NamedTuple):
+    """The positions of columns, and a phrase that says them."""
+
+    item: int
+    rating: int
+    user: int | None
+    phrase: str
+    has_names: bool
+
+
+def read_ratings(path: str) -> RatingFile:
     """Reads the ratings of a user.
 
-    JSON is an object of ratings by item id, or a list of pairs
-    `["Heat (1995)", 3.5]` or objects `{"item_id": ..., "rating": ...}`; any
-    other text is CSV. If its first line names the columns `item_id` and
-    `rating`, these are read, otherwise the first two columns.
+    JSON is an object of ratings by item, or a list of pairs
+    `["Heat (1995)", 3.5]` or objects such as `{"movieId": 6, "rating": 3.5}`;
+    any other text is CSV, separated by commas, tabs, semicolons or bars.
+    Columns and keys have the names that preparation knows, or `title`. A file
+    without names holds items and ratings or, if its third column is a number,
+    users, items and ratings.
 
     Args:
         path: the file; `-` for the standard input.
 
     Returns:
-        Pairs of item id and rating, in the order of the file.
+        The ratings of the file.
 
     Raises:
-        ValueError: if the file cannot be read; the message names the line.
+        ValueError: if the file cannot be read, or holds the ratings of several
+            users; the message names the line.
     """
     try:
         if path == "-":
-            text = sys.stdin.read()
+            data = sys.stdin.buffer.read()
         else:
-            # utf-8-sig, because spreadsheets write a byte order mark.
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                text = file.read()
+            with open(path, "rb") as file:
+                data = file.read()
+        has_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        # utf-8-sig, because spreadsheets write a byte order mark.
+        text = data.decode("utf-16" if has_utf16 else "utf-8-sig")
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -44,52 +96,167 @@ def read_ratings(path: str) -> list[tuple[str, float]]:
     return _read_csv(text, path)
 
 
-def _read_json(text: str, path: str) -> list[tuple[str, float]]:
+def _read_json(text: str, path: str) -> RatingFile:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
     if isinstance(document, dict):
         document = list(document.items())
+    users = _Users()
     ratings = []
     for position, entry in enumerate(document, start=1):
+        place = f"{path}, rating {position}"
         match entry:
-            case [item_id, rating] | (item_id, rating):
+            case [item, rating] | (item, rating):
                 pass
-            case {"item_id": item_id, "rating": rating}:
-                pass
+            case dict():
+                keys = list(entry)
+                columns = _match_names(keys, place)
+                item, rating = (
+                    entry[keys[columns.item]],
+                    entry[keys[columns.rating]],
+                )
+                if columns.user is not None:
+                    users.add(entry[keys[columns.user]], place)
             case _:
-                item_id = rating = None
+                item = rating = None
         if isinstance(rating, bool | str):
             rating = None
-        ratings.append(_check(item_id, rating, f"{path}, rating {position}"))
-    return ratings
+        ratings.append(_check(item, rating, place))
+    return RatingFile(ratings, "JSON")
 
 
-def _read_csv(text: str, path: str) -> list[tuple[str, float]]:
-    reader = csv.reader(io.StringIO(text, newline=""))
-    item_column, rating_column = 0, 1
+def _read_csv(text: str, path: str) -> RatingFile:
+    delimiter, columns = _recognize(text, path)
+    users = _Users()
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = (row for row in reader if row)
+    if columns.has_names:
+        next(rows)
     ratings = []
-    for row in reader:
-        if reader.line_num == 1 and _RATING in row and _ITEM_ID in row:
-            item_column, rating_column = row.index(_ITEM_ID), row.index(_RATING)
-        elif row:
-            item_id, rating = (
-                row[column] if column < len(row) else None
-                for column in (item_column, rating_column)
+    for row in rows:
+        place = f"{path}:{reader.line_num}"
+        item, rating, user = (
+            row[column] if column is not None and column < len(row) else None
+            for column in (columns.item, columns.rating, columns.user)
+        )
+        if columns.user is not None:
+            users.add(user, place)
+        ratings.append(_check(item, rating, place))
+    return RatingFile(ratings, columns.phrase)
+
+
+def _recognize(text: str, path: str) -> tuple[str, _Columns]:
+    """Finds the separator and the columns by the first line.
+
+    The separator is the first of the usual ones that divides the line into
+    names of columns, or into fields of which one is a number where the rating
+    belongs.
+    """
+    first_rows = {
+        delimiter: next(
+            filter(
+                None,
+                csv.reader(io.StringIO(text, newline=""), delimiter=delimiter),
+            ),
+            [],
+        )
+        for delimiter in _DELIMITERS
+    }
+    for delimiter, row in first_rows.items():
+        if len(row) > 1 and _find("rating", row):
+            return delimiter, _match_names(row, path)
+    for delimiter, row in first_rows.items():
+        columns = _match_positions(row)
+        if len(row) > columns.rating and _is_number(row[columns.rating]):
+            return delimiter, columns
+    return ",", _match_positions(first_rows[","])
+
+
+def _match_names(names: Sequence[str], place: str) -> _Columns:
+    """Finds columns by their names.
+
+    Raises:
+        ValueError: if there is no item or rating, or several.
+    """
+    found = {role: _find(role, names) for role in NAMES}
+    if not found["item"]:
+        found["item"] = [
+            k for k, name in enumerate(names) if _normalize(name) == "title"
+        ]
+    for role in ("item", "rating"):
+        if len(found[role]) != 1:
+            number = "several" if found[role] else "no"
+            raise ValueError(
+                f"{place}: {number} columns of the {role} among"
+                f" {', '.join(names)[:200]}. Call exactly one of them"
+                f" {role!r}."
             )
-            ratings.append(_check(item_id, rating, f"{path}:{reader.line_num}"))
-    return ratings
+    (item,), (rating,) = found["item"], found["rating"]
+    return _Columns(
+        item,
+        rating,
+        found["user"][0] if found["user"] else None,
+        f"items from {names[item]!r}, ratings from {names[rating]!r}",
+        has_names=True,
+    )
 
 
-def _check(item_id: Any, rating: Any, place: str) -> tuple[str, float]:
+def _match_positions(row: Sequence[str]) -> _Columns:
+    has_user = len(row) > 2 and _is_number(row[2])
+    item = int(has_user)
+    return _Columns(
+        item,
+        item + 1,
+        0 if has_user else None,
+        f"items from column {item + 1}, ratings from column {item + 2}",
+        has_names=False,
+    )
+
+
+def _find(role: str, names: Sequence[str]) -> list[int]:
+    return [
+        k for k, name in enumerate(names) if _normalize(name) in NAMES[role]
+    ]
+
+
+def _normalize(name: str) -> str:
+    """Removes case, blanks, `_`, `-` and the type after a colon."""
+    text = name.partition(":")[0].lower()
+    return "".join(text.split()).translate(str.maketrans("", "", "_-"))
+
+
+def _is_number(text: Any) -> bool:
     try:
-        number = float(rating)
+        return math.isfinite(float(text))
     except (TypeError, ValueError):
-        number = math.nan
-    if not isinstance(item_id, str) or not item_id or not math.isfinite(number):
+        return False
+
+
+class _Users:
+    """Checks that all ratings are of one user."""
+
+    def __init__(self) -> None:
+        self._first: str | None = None
+
+    def add(self, user: Any, place: str) -> None:
+        """Raises a ValueError at the second user."""
+        user_id = to_id(user)
+        if self._first is None:
+            self._first = user_id
+        elif user_id != self._first:
+            raise ValueError(
+                f"{place}: the ratings of a second user, {user!r}, after those"
+                f" of {self._first!r}. Give the ratings of one user."
+            )
+
+
+def _check(item: Any, rating: Any, place: str) -> tuple[str, float]:
+    name = to_id(item)
+    if name is None or not _is_number(rating):
         raise ValueError(
             f"{place}: expected an item id and a finite number. Received:"
-            f" {item_id!r} and {rating!r}"
+            f" {item!r} and {rating!r}"
         )
-    return item_id, number
+    return name, float(rating)

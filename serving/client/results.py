@@ -2,9 +2,10 @@
 
 Everywhere, `known` tells whether the model knows an item, and
 `num_known_items` counts the items that the user rated and the model knows.
-Ratings and predictions are on the rating scale of the model. A score is what
-the model ranks items by: the predicted rating, or how interested the user is in
-the item, or some of both. Only scores of one user compare.
+`title` is the item's title, or its id if it has none or the model knows no
+titles. Ratings and predictions are on the rating scale of the model. A score is
+what the model ranks items by: the predicted rating, or how interested the user
+is in the item, or some of both. Only scores of one user compare.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Recommendation(NamedTuple):
     item_id: str
     predicted_rating: float
     score: float
+    title: str
 
 
 class Prediction(NamedTuple):
@@ -38,6 +40,7 @@ class Reason(NamedTuple):
 
     item_id: str
     contribution: float
+    title: str
 
 
 class Explanation(NamedTuple):
@@ -60,6 +63,7 @@ class SimilarItem(NamedTuple):
 
     item_id: str
     similarity: float
+    title: str
 
 
 class SimilarItems(NamedTuple):

@@ -60,8 +60,9 @@ class DemoApp:
         GET  /api/items?query=...  items found by words of their titles
         POST /api/recommendations  recommendations and their reasons
 
-    The last takes `{"ratings": {ITEM_ID: RATING}}`. Answers are JSON. If the
-    model does not answer, the status is 502 and `error` says why.
+    The last takes `{"ratings": {ID_OR_TITLE: RATING}}`. Answers are JSON. If
+    the model does not answer, the status is 502, if it refuses the ratings
+    400, and `error` says why.
 
     Args:
         url: the URL of the model over REST.
@@ -138,7 +139,9 @@ class DemoApp:
                         )
                     return _to_json(self._recommend(ratings))
         except ServingError as error:
-            return _to_json({"error": str(error)}, 502)
+            # The model refuses ratings that are not on its scale.
+            is_refusal = method == "POST" and error.status == 400
+            return _to_json({"error": str(error)}, 400 if is_refusal else 502)
         return _to_json({"error": f"There is no {method} {path}."}, 404)
 
     def _read_scale(self) -> dict[str, Any]:
@@ -180,7 +183,9 @@ class DemoApp:
                     "reasons": [
                         {
                             "title": title_of(reason.item_id),
-                            "rating": ratings[reason.item_id],
+                            "rating": ratings.get(
+                                reason.item_id, ratings.get(reason.title)
+                            ),
                             "contribution": reason.contribution,
                         }
                         for reason in explanation.reasons
@@ -221,7 +226,7 @@ def _parse_ratings(body: bytes) -> dict[str, float] | None:
     try:
         # A Python int may be larger than any float.
         document = json.loads(body, parse_int=float)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     match document:
         case {"ratings": dict(ratings)} if all(

@@ -45,7 +45,7 @@ class Catalog:
         Titles that begin with the query come first, then titles in which each
         query word begins a word, then the others, such as titles without
         spaces. Ties go to the most rated item. A query without words matches
-        every item.
+        every item. An item whose id is the query comes before all others.
 
         Args:
             query: the text typed so far; its last word may be incomplete.
@@ -63,6 +63,8 @@ class Catalog:
             begins = _mask(pc.match_substring(folded, f" {word}"))
             ranks = np.where(begins, ranks, 2)
         best = places[np.argsort(ranks, kind="stable")[:limit]]
+        same_id = _mask(pc.equal(self._item_ids, query.strip()))
+        best = np.append(np.flatnonzero(same_id), best[~same_id[best]])[:limit]
         return [
             Item(item_id, title)
             for item_id, title in zip(

@@ -410,6 +410,11 @@ def _no_version(config: ModelConfig) -> ModelLoadError:
         return ModelLoadError(
             f"{config.base_path} holds none of the versions {numbers}."
         )
+    if tf.io.gfile.exists(os.path.join(config.base_path, "saved_model.pb")):
+        return ModelLoadError(
+            f"{config.base_path} is one version of a model. Name the directory"
+            f" that holds it: {os.path.dirname(config.base_path.rstrip('/'))}."
+        )
     return ModelLoadError(
         f"{config.base_path} holds no version of a model. A version is a"
         " directory whose name is a number, such as"

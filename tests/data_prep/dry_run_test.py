@@ -110,7 +110,8 @@ def refuse(source, split, options, output_dir, reason):
             [f"u{k % 5},i{k},3,{k}" for k in range(40)],
             "leave-last-out",
             Options(),
-            r"leaves no validation ratings .*'item_without_training_ratings'",
+            r"leaves no validation ratings .*, of items without training"
+            r" ratings: {'validation': 5, 'test': 5}",
             id="held_out_items_are_all_cold",
         ),
         pytest.param(
@@ -161,8 +162,8 @@ def test_test_ratings_of_other_items_are_named(rows, tmp_path):
     )
     reason = (
         r"no test ratings of known users and items: .*"
-        r"'item_without_training_ratings': 1200.*--test-ratings \(their users"
-        r" and items must be those of --ratings\)"
+        r" of items without training ratings: .*'test': 1200.*--test-ratings"
+        r" \(their users and items must be those of --ratings\)"
     )
     refuse(source, make_split("fold"), Options(), str(tmp_path), reason)
 
@@ -182,10 +183,16 @@ def test_chosen_split_is_counted_to_the_end(rows, tmp_path):
     manifest = prepare(
         InMemorySource(rows), make_split("user-time"), str(tmp_path)
     )
+    assert sum(manifest.num_cold_ratings.values()) == 3
     counts = "; ".join(
         f"{count:,} {name}"
         for name, count in [
             *manifest.num_ratings.items(),
+            *(
+                (f"{subset}, item_without_training_ratings", count)
+                for subset, count in manifest.num_cold_ratings.items()
+                if count
+            ),
             *(
                 (f"dropped, {reason}", count)
                 for reason, count in manifest.rows_dropped.items()

@@ -11,8 +11,13 @@ import pyarrow as pa
 import tensorflow as tf
 
 from data_prep.dataset.items import read_items
-from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
-from data_prep.dataset.schema import SUBSETS
+from data_prep.dataset.records import (
+    list_shards,
+    parse_cold_ratings,
+    parse_user_ids,
+    parse_users,
+)
+from data_prep.dataset.schema import COLD_RATINGS, SUBSETS
 from data_prep.ratings import deduplicate, from_table, merge, unify_items
 from data_prep.sources.rejects import Rejects
 from data_prep.sources.source import Reading, Source
@@ -104,8 +109,32 @@ def read_back(data_dir):
     return found, order
 
 
-def serialize_user(user_id, subsets):
-    """Serializes one user with TensorFlow's own protocol buffers."""
+def read_cold_back(data_dir):
+    """Returns {(user_id, subset): ratings of cold items}."""
+    found = {}
+    for shard in list_shards(data_dir):
+        examples = list(tf.data.TFRecordDataset(shard).as_numpy_iterator())
+        if not examples:
+            continue
+        user_ids = [u.decode() for u in parse_user_ids(examples).numpy()]
+        for subset in COLD_RATINGS:
+            ratings = parse_cold_ratings(tf.constant(examples), subset)
+            for (row, _), rating in zip(
+                ratings.indices.numpy(), ratings.values.numpy(), strict=True
+            ):
+                key = user_ids[row], subset
+                found.setdefault(key, []).append(float(rating))
+    return found
+
+
+def serialize_user(user_id, subsets, cold=()):
+    """Serializes one user with TensorFlow's own protocol buffers.
+
+    Args:
+        user_id: the raw id.
+        subsets: item indices and ratings by subset.
+        cold: pairs of a held-out subset and its ratings of cold items.
+    """
     example = tf.train.Example()
     feature = example.features.feature
     feature["user_id"].bytes_list.value.append(user_id.encode())
@@ -113,6 +142,9 @@ def serialize_user(user_id, subsets):
         index_key, rating_key = SUBSETS[subset]
         feature[index_key].int64_list.value.extend(indices)
         feature[rating_key].float_list.value.extend(ratings)
+    for subset, ratings in cold:
+        if ratings:
+            feature[COLD_RATINGS[subset]].float_list.value.extend(ratings)
     return example.SerializeToString(deterministic=True)
 
 

@@ -131,18 +131,22 @@ def netflix(rows, seed, training_days, evaluation_days):
 
 
 def keep_known(split):
-    """Drops held-out ratings of users and items without training ratings."""
+    """Drops held-out ratings of users without training ratings.
+
+    Returns what is kept, what is kept apart because its item has no training
+    ratings, and the number of dropped ratings by reason.
+    """
     train = [key for key, part in split.items() if part == "train"]
     users = {user for user, _ in train}
     items = {item for _, item in train}
-    kept, dropped = {}, collections.Counter()
+    kept, cold, dropped = {}, {}, collections.Counter()
     for (user, item), part in split.items():
         if part not in PARTS:
             dropped[part] += 1
         elif user not in users:
             dropped["user_without_training_ratings"] += 1
         elif item not in items:
-            dropped["item_without_training_ratings"] += 1
+            cold[user, item] = part
         else:
             kept[user, item] = part
-    return kept, dropped
+    return kept, cold, dropped

@@ -20,7 +20,13 @@ from data_prep.sources.rejects import RejectedRow
 from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
-from tests.data_prep.helpers import TYPES, InMemorySource, read_back, read_files
+from tests.data_prep.helpers import (
+    TYPES,
+    InMemorySource,
+    read_back,
+    read_cold_back,
+    read_files,
+)
 
 SCHEMA = pa.schema(TYPES.items())
 ORACLES = {
@@ -42,12 +48,19 @@ DUPLICATED_ROWS = st.lists(
 
 
 def expect(rows, name, seed):
-    """Returns what the oracle keeps, and what it drops by reason."""
+    """Returns what the oracle keeps, apart or not, and drops by reason."""
     unique = oracle.remove_duplicates(rows)
-    kept, dropped = oracle.keep_known(ORACLES[name](unique, seed))
+    kept, cold, dropped = oracle.keep_known(ORACLES[name](unique, seed))
     ratings = {(user, item): rating for user, item, rating, _ in unique}
     dropped["duplicate"] = len(rows) - len(unique)
-    return {key: (part, ratings[key]) for key, part in kept.items()}, dropped
+    cold_ratings = {}
+    for (user, item), part in cold.items():
+        cold_ratings.setdefault((user, part), []).append(ratings[user, item])
+    return (
+        {key: (part, ratings[key]) for key, part in kept.items()},
+        {key: sorted(values) for key, values in cold_ratings.items()},
+        dropped,
+    )
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -55,7 +68,7 @@ def expect(rows, name, seed):
 @hypothesis.settings(max_examples=10, deadline=None)
 def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
     output_dir = str(tmp_path_factory.mktemp("prepared"))
-    kept, dropped = expect(rows, name, seed)
+    kept, cold, dropped = expect(rows, name, seed)
     arguments = InMemorySource(rows), make_split(name), output_dir
     if {part for part, _ in kept.values()} != set(oracle.PARTS):
         with pytest.raises(UserError, match=r"leaves no \w+ ratings"):
@@ -64,11 +77,16 @@ def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
     manifest = prepare(*arguments, seed=seed, num_shards=3)
     found, order = read_back(output_dir)
     assert found == kept
+    assert read_cold_back(output_dir) == cold
     assert len(order) == len(set(order)) == manifest.num_users
     assert manifest.rows_dropped == dropped
     assert manifest.rows_read == len(rows)
     parts = [part for part, _ in kept.values()]
     assert manifest.num_ratings == {p: parts.count(p) for p in oracle.PARTS}
+    assert manifest.num_cold_ratings == {
+        part: sum(len(cold[key]) for key in cold if key[1] == part)
+        for part in oracle.PARTS[1:]
+    }
 
 
 @pytest.mark.parametrize("name", ORACLES)
@@ -504,8 +522,8 @@ def test_published_counts_stand_beside_the_actual_ones(tmp_path, caplog):
         "duplicate": 1,
         "outside_the_dates_of_the_split": 1,
         "user_without_training_ratings": 1,
-        "item_without_training_ratings": 1,
     }
+    assert sum(manifest.num_cold_ratings.values()) == 1
 
 
 def test_disk_need_is_said_before_the_disk_is_used(source, tmp_path):

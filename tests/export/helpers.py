@@ -3,19 +3,29 @@
 import numpy as np
 import tensorflow as tf
 
+from data_prep.dataset.items import Items
 from export.signatures.signatures import Signatures
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
 
-def make_signatures(model, item_ids, **settings):
+def make_items(item_ids, titles=None):
+    """Makes items that have one training rating of 3 each."""
+    return Items(
+        item_ids=item_ids,
+        counts=np.ones(len(item_ids), np.int64),
+        means=np.full(len(item_ids), 3.0),
+        titles=titles or [None] * len(item_ids),
+    )
+
+
+def make_signatures(model, item_ids, titles=None, **settings):
     """Makes the signatures of a model, with default settings unless given."""
     return Signatures(
         model,
-        item_ids,
+        make_items(item_ids, titles),
         **{
             "rating_scale": (0.0, 5.0),
-            "mean_rating": 3.0,
             "top_k": 4,
             "history_length": 32,
             **settings,

@@ -109,6 +109,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["serving_default"].inputs) == history
     assert describe(signatures["serving_default"].outputs) == known | {
         "item_ids": ("string", [-1, 40]),
+        "titles": ("string", [-1, 40]),
         "predicted_ratings": ("float32", [-1, 40]),
         "scores": ("float32", [-1, 40]),
     }
@@ -121,6 +122,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["recommend_from"].inputs) == history | candidates
     assert describe(signatures["recommend_from"].outputs) == known | {
         "item_ids": ("string", [-1, -1]),
+        "titles": ("string", [-1, -1]),
         "predicted_ratings": ("float32", [-1, -1]),
         "scores": ("float32", [-1, -1]),
     }
@@ -129,6 +131,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     }
     assert describe(signatures["explain"].outputs) == known | {
         "reason_item_ids": ("string", [-1, -1, 5]),
+        "reason_titles": ("string", [-1, -1, 5]),
         "contributions": ("float32", [-1, -1, 5]),
         "target_known": ("bool", [-1, -1]),
     }
@@ -137,6 +140,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     }
     assert describe(signatures["similar"].outputs) == {
         "similar_item_ids": ("string", [-1, -1, 39]),
+        "similar_titles": ("string", [-1, -1, 39]),
         "similarities": ("float32", [-1, -1, 39]),
         "target_known": ("bool", [-1, -1]),
     }

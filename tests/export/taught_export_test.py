@@ -34,9 +34,8 @@ def taught_job(trained_job):
 def write_version(job, path, rank_by="score"):
     signatures = Signatures(
         job.model,
-        job.items.item_ids,
+        job.items,
         (job.data.rating_min, job.data.rating_max),
-        job.data.rating_mean,
         top_k=100,
         history_length=16,
         rank_by=rank_by,

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
+from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards, parse_users
 from tests.job_state import assert_same_state, read_latest_state
 from tests.synthetic import prepare_synthetic
@@ -47,6 +48,18 @@ def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
     assert biases["rmse"] < metrics["baselines"]["mean"]["rmse"]
     assert metrics["test"]["rmse"] < 0.7 * biases["rmse"]
     assert metrics["test"]["mae"] < 0.7 * biases["mae"]
+
+
+def test_figures_over_all_held_out_ratings_stand_beside_those_of_known_items(
+    finished, synthetic_data
+):
+    _, metrics = finished
+    num_cold = read_manifest(synthetic_data).num_cold_ratings
+    for group in ("validation", "test"):
+        known = metrics[group]
+        assert known["all"]["num_ratings"] == (
+            known["num_ratings"] + num_cold[group]
+        )
 
 
 @pytest.mark.slow

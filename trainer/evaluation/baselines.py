@@ -25,9 +25,9 @@ class Biases(RatingModel):
         self, counts: np.ndarray, means: np.ndarray, centering: str
     ) -> None:
         super().__init__()
-        self.centering = RatingCentering(centering)
-        self.centering.build((None, len(counts)))
-        self.centering.set_statistics(counts, means)
+        self.centering = RatingCentering.from_statistics(
+            centering, counts, means
+        )
         self.built = True
 
     def call(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.items import Items, read_items, write_items
+from data_prep.dataset.items import ItemNames, Items, read_items, write_items
 from data_prep.prepare import prepare
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back
@@ -38,3 +38,18 @@ def test_equal_items_are_written_as_equal_bytes(tmp_path):
         write_items(items, tmp_path / name)
     first = (tmp_path / "first").read_bytes()
     assert first == (tmp_path / "second").read_bytes()
+
+
+def test_a_title_names_an_item_unless_it_is_an_id_or_several_have_it():
+    items = Items(
+        item_ids=["1", "2", "3", "4", "5"],
+        counts=np.ones(5, np.int64),
+        means=np.ones(5),
+        titles=["Heat (1995)", None, "2", "Remake", "Remake"],
+    )
+    names = ItemNames(items)
+    assert names.index_of == {
+        **{"1": 0, "2": 1, "3": 2, "4": 3, "5": 4},
+        "Heat (1995)": 0,
+    }
+    assert names.ambiguous == {"Remake": ["4", "5"]}

@@ -43,6 +43,18 @@ def test_fingerprint_changes_with_any_field(tmp_path):
         assert other.fingerprint != MANIFEST.fingerprint
 
 
+def test_data_without_cold_ratings_has_the_fingerprint_of_release_0_1():
+    """A job that release 0.1 started goes on with data prepared again."""
+    none = dataclasses.replace(
+        MANIFEST, num_cold_ratings={"validation": 0, "test": 0}
+    )
+    some = dataclasses.replace(
+        MANIFEST, num_cold_ratings={"validation": 0, "test": 2}
+    )
+    assert none.fingerprint == MANIFEST.fingerprint == "b69e9a678d2f23fd"
+    assert some.fingerprint != MANIFEST.fingerprint
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -2,7 +2,12 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
+from data_prep.dataset.records import (
+    list_shards,
+    parse_cold_ratings,
+    parse_user_ids,
+    parse_users,
+)
 from data_prep.dataset.schema import SUBSETS
 from data_prep.prepare import prepare
 from data_prep.splits.registry import make_split
@@ -50,6 +55,14 @@ def test_training_ratings_do_not_depend_on_test_ratings():
     assert to_triples(parse_users(with_other, 5, ["train"])["train"]) == (
         to_triples(parse_users(without, 5, ["train"])["train"])
     )
+
+
+def test_ratings_of_cold_items_stand_side_by_side(serialized):
+    cold = [("test", [2.0, 4.5])]
+    batch = tf.concat([serialized, [serialize_user("eva", BORIS, cold)]], 0)
+    parsed = parse_cold_ratings(batch, "test")
+    assert to_triples(parsed) == [(2, 0, 2.0), (2, 1, 4.5)]
+    assert to_triples(parse_cold_ratings(batch, "validation")) == []
 
 
 def test_batch_has_a_static_number_of_items_inside_a_pipeline(serialized):

@@ -26,7 +26,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def signatures(model):
-    return make_signatures(model, ITEM_IDS, mean_rating=3.25)
+    return make_signatures(model, ITEM_IDS)
 
 
 def test_recommendations_are_the_unrated_items_best_first(model, signatures):
@@ -98,7 +98,7 @@ def test_a_model_in_half_precision_is_served_with_its_float32_weights(
 ):
     keras.utils.set_random_seed(0)
     model = AutoEncoder(len(ITEM_IDS), hidden_units=(4, 3), dtype=policy)
-    served = make_signatures(model, ITEM_IDS, mean_rating=3.25)
+    served = make_signatures(model, ITEM_IDS)
     history = [("alien", 4.0), ("cube", 2.0)]
     answer = ask(served.predict, [history], candidate_item_ids=[ITEM_IDS])
     np.testing.assert_allclose(
@@ -110,14 +110,18 @@ def test_a_model_in_half_precision_is_served_with_its_float32_weights(
     assert ask(served.encode, [history])["code"].dtype == np.float32
 
 
-def test_an_unknown_candidate_gets_the_mean_rating_and_is_marked(signatures):
+def test_an_unknown_candidate_gets_the_mean_and_the_user_s_offset(signatures):
+    # All items have the mean 3, and a user starts with 10 ratings at it.
     answer = ask(
         signatures.predict,
-        [[("alien", 3.0)]],
-        candidate_item_ids=[[UNKNOWN, "", "cube"]],
+        [[("alien", 5.0), ("brazil", 4.0)], [("cube", 3.0)], []],
+        candidate_item_ids=[[UNKNOWN, "", "cube"]] * 3,
     )
-    assert answer["candidate_known"].tolist() == [[False, False, True]]
-    assert answer["predicted_ratings"][0, :2].tolist() == [3.25, 3.25]
+    assert answer["candidate_known"].tolist() == [[False, False, True]] * 3
+    np.testing.assert_allclose(
+        answer["predicted_ratings"][:, :2],
+        [[3 + 3 / 12] * 2, [3.0] * 2, [3.0] * 2],
+    )
 
 
 def test_the_code_is_the_encoder_s(model, signatures):
@@ -321,6 +325,64 @@ def test_all_items_as_candidates_give_the_recommendations(signatures):
         np.testing.assert_array_equal(everything[key][:, :4], best[key])
 
 
+# ---- Titles ----
+
+# The title of `été` is an id; two items share another one.
+TITLES = ["Alien (1979)", None, "Remake", "alien", "Remake"]
+
+
+@pytest.fixture(scope="module")
+def titled(model):
+    return make_signatures(model, ITEM_IDS, TITLES, top_k=5)
+
+
+def test_titles_stand_beside_ids_and_ids_for_items_without_one(titled):
+    title_of_id = dict(zip(ITEM_IDS, TITLES, strict=True)) | {
+        "brazil": "brazil",
+        "": "",
+    }
+    history = [("cube", 4.0)]
+    targets = [["alien", UNKNOWN]]
+    answers = [
+        ask(titled.recommend, [history]),
+        ask(titled.explain, [history], target_item_ids=targets),
+        titled.similar(tf.constant(targets)),
+    ]
+    for answer, ids, titles in zip(
+        answers,
+        ("item_ids", "reason_item_ids", "similar_item_ids"),
+        ("titles", "reason_titles", "similar_titles"),
+        strict=True,
+    ):
+        found = np.ravel(answer[ids]).tolist()
+        assert [title.decode() for title in np.ravel(answer[titles])] == [
+            title_of_id[item_id.decode()] for item_id in found
+        ]
+        assert any(found)
+
+
+def test_a_title_names_its_item_and_an_id_goes_before_it(titled):
+    by_title = [("Alien (1979)", 5.0), ("alien", 1.0)]
+    answer = ask(
+        titled.predict,
+        [by_title, [("alien", 1.0)]],
+        candidate_item_ids=[["Alien (1979)"], ["alien"]],
+    )
+    # It is one item, whose last rating counts.
+    assert answer["num_known_items"].tolist() == [1, 1]
+    assert answer["candidate_known"].all()
+    first, second = answer["predicted_ratings"]
+    assert first == second
+
+
+def test_a_title_of_several_items_is_refused_with_their_ids(titled):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"(?s)Several items have the same title.*Remake.*cube, fargo",
+    ):
+        ask(titled.recommend, [[("Remake", 4.0)]])
+
+
 # ---- Clipping ----
 
 
@@ -330,7 +392,6 @@ def test_clipped_predictions_lie_on_the_scale_and_keep_the_ranking(model):
             model,
             ITEM_IDS,
             rating_scale=(2.9, 3.0),
-            mean_rating=3.25,
             clip_predictions=clip_predictions,
         )
         history = [("cube", 2.95)]

@@ -26,6 +26,7 @@ from serving.client import (
     Prediction,
     Recommendation,
     ServingError,
+    SimilarItem,
     SimilarItems,
     VersionStatus,
     predict_messages,
@@ -92,9 +93,9 @@ RATINGS = {"item-1": 9, "item-2": 0, "item-3": 5.5, "nobody's": 7}
 def test_recommend_returns_unseen_items_best_first(server):
     recommendations = Client(server.url).recommend({"alien": 4, "nobody": 1})
     assert recommendations.items == [
-        Recommendation("brazil", 4.5, 4.5),
-        Recommendation("été à 東京", 4.0, 4.0),
-        Recommendation("cube", 3.5, 3.5),
+        Recommendation("brazil", 4.5, 4.5, title="brazil"),
+        Recommendation("été à 東京", 4.0, 4.0, title="été à 東京"),
+        Recommendation("cube", 3.5, 3.5, title="cube"),
     ]
     assert recommendations.num_known_items == 1
 
@@ -102,13 +103,15 @@ def test_recommend_returns_unseen_items_best_first(server):
 def test_recommend_leaves_out_what_fills_a_short_list(server):
     ratings = [("alien", 4), ("brazil", 4), ("cube", 4)]
     recommendations = Client(server.url).recommend(ratings)
-    assert recommendations.items == [("été à 東京", 4.0, 4.0)]
+    assert recommendations.items == [
+        Recommendation("été à 東京", 4.0, 4.0, title="été à 東京")
+    ]
     assert recommendations.num_known_items == 3
 
 
 def test_recommend_works_without_ratings(server):
     recommendations = Client(server.url).recommend({})
-    assert recommendations.items[0] == ("alien", 4.0, 4.0)
+    assert recommendations.items[0].item_id == "alien"
     assert recommendations.num_known_items == 0
 
 
@@ -154,6 +157,17 @@ def test_a_refusal_carries_the_servers_status_and_text(server):
         "Servable not found for request: Specific(recommender, 99)"
     )
     assert str(caught.value) == f"{caught.value.message} (HTTP status 404)"
+
+
+def test_a_refusal_ends_without_the_node_of_the_graph():
+    text = "`ratings` must lie on the scale: [a] [9]\\n\\t [[{{node Assert}}]]"
+    answer = f'{{"error": "{text}"}}'.encode(), 400
+    with (
+        canned_server(answer) as (url, _),
+        pytest.raises(ServingError, match="must lie") as caught,
+    ):
+        Client(url, pads=False).recommend({"a": 9})
+    assert caught.value.message == "`ratings` must lie on the scale: [a] [9]"
 
 
 # ---- A real model, over REST and gRPC ----
@@ -212,7 +226,7 @@ def test_reasons_add_the_difference_that_a_rating_makes(real_url):
     def predict(ratings):
         return client.predict(ratings, ["item-5"]).items[0].predicted_rating
 
-    for item_id, contribution in known.reasons:
+    for item_id, contribution, _ in known.reasons:
         others = {key: RATINGS[key] for key in RATINGS if key != item_id}
         assert contribution == pytest.approx(
             predict(RATINGS) - predict(others), abs=1e-4
@@ -346,9 +360,31 @@ def test_recommendations_have_the_scores_that_rank_them():
     with canned_server(DESCRIPTION, ranked) as (url, _):
         answer = Client(url).recommend({"c": 2})
     assert answer.items == [
-        Recommendation("a", 3.0, score=7.5),
-        Recommendation("b", 4.0, score=-2.0),
+        Recommendation("a", 3.0, score=7.5, title="a"),
+        Recommendation("b", 4.0, score=-2.0, title="b"),
     ]
+
+
+def test_titles_stand_beside_ids():
+    recommended = answer_of(
+        item_ids=["1"],
+        titles=["Heat (1995)"],
+        predicted_ratings=[3.0],
+        scores=[7.5],
+        num_known_items=1,
+    )
+    similar = answer_of(
+        similar_item_ids=[["7", ""]],
+        similar_titles=[["Alien (1979)", ""]],
+        similarities=[[0.5, 0.0]],
+        target_known=[True],
+    )
+    with canned_server(recommended, similar) as (url, _):
+        client = Client(url, pads=False)
+        (item,) = client.recommend({"c": 2}).items
+        ((_, _, items),) = client.similar(["c"]).items
+    assert item == Recommendation("1", 3.0, 7.5, title="Heat (1995)")
+    assert items == [SimilarItem("7", 0.5, title="Alien (1979)")]
 
 
 def test_an_older_model_without_scores_ranks_by_the_predicted_rating():
@@ -358,8 +394,8 @@ def test_an_older_model_without_scores_ranks_by_the_predicted_rating():
     with canned_server(DESCRIPTION, ranked) as (url, _):
         answer = Client(url).recommend({"c": 2})
     assert answer.items == [
-        Recommendation("a", 4.0, score=4.0),
-        Recommendation("b", 3.0, score=3.0),
+        Recommendation("a", 4.0, score=4.0, title="a"),
+        Recommendation("b", 3.0, score=3.0, title="b"),
     ]
 
 
@@ -396,9 +432,9 @@ def test_candidates_and_targets_are_padded_and_come_back_without_it():
         items = client.predict({"a": 1}, ["b", "c"]).items
         assert items == [("b", 3.0, True), ("c", 2.0, True)]
         items = client.explain({"a": 1}, ["b"]).items
-        assert items == [Explanation("b", True, [("a", 0.5)])]
+        assert items == [Explanation("b", True, [("a", 0.5, "a")])]
         items = client.similar(["b"]).items
-        assert items == [SimilarItems("b", True, [("a", 0.5)])]
+        assert items == [SimilarItems("b", True, [("a", 0.5, "a")])]
     (_, predicted, explained, compared) = (
         request["instances"][0] for _, request in log
     )
@@ -560,10 +596,12 @@ GRPC_NOTHING = grpc_answer(
 
 def test_a_grpc_request_is_one_of_tensorflow_serving_s():
     with canned_grpc_server(GRPC_NOTHING) as (url, requests):
-        for suffix in ("", "/versions/12", "/labels/stable"):
+        for suffix in ("", "/versions/12", "/labels/stable", "/b/versions/3"):
             with Client(url + suffix, pads=False) as client:
                 client.recommend([("été", 1), ("b", 2.5)])
-    plain, versioned, labelled = requests
+    plain, versioned, labelled, slashed = requests
+    assert slashed.model_spec.name == "m/b"
+    assert slashed.model_spec.version.value == 3
     assert plain.model_spec.name == "m"
     assert plain.model_spec.signature_name == "serving_default"
     assert plain.model_spec.WhichOneof("version_choice") is None

@@ -1,9 +1,16 @@
 import io
 import json
 
+import hypothesis
+import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 
+from data_prep.sources.columns import HEADERS
+from data_prep.sources.ids import to_ids
 from serving.client.__main__ import main
+from serving.client.ids import to_id
+from serving.client.rating_files import NAMES, read_ratings
 from tests.serving.canned import (
     MODEL,
     canned_server,
@@ -52,7 +59,15 @@ def test_json_is_printed_on_request(server, capsys):
     assert json.loads(capsys.readouterr().out) == {
         "num_rated_items": 2,
         "num_known_items": 1,
-        "items": [{"item_id": "brazil", "predicted_rating": 4.5, "score": 4.5}],
+        "unknown_items": [],
+        "items": [
+            {
+                "item_id": "brazil",
+                "predicted_rating": 4.5,
+                "score": 4.5,
+                "title": "brazil",
+            }
+        ],
     }
     main(
         ["predict", "--url", server.url, "--json", "--candidate", "été à 東京"]
@@ -99,13 +114,14 @@ def test_explain_prints_json_on_request(capsys):
     assert json.loads(capsys.readouterr().out) == {
         "num_rated_items": 1,
         "num_known_items": 1,
+        "unknown_items": [],
         "items": [
             {
                 "item_id": "c",
                 "known": True,
                 "reasons": [
-                    {"item_id": "a", "contribution": -0.25},
-                    {"item_id": "b", "contribution": 0.125},
+                    {"item_id": "a", "contribution": -0.25, "title": "a"},
+                    {"item_id": "b", "contribution": 0.125, "title": "b"},
                 ],
             },
             {"item_id": "d", "known": False, "reasons": []},
@@ -132,8 +148,16 @@ def test_similar_prints_json_on_request(server, capsys):
     alien, nobody = json.loads(capsys.readouterr().out)["items"]
     assert (alien["item_id"], alien["known"]) == ("alien", True)
     assert alien["items"] == [
-        {"item_id": "brazil", "similarity": pytest.approx(0.8)},
-        {"item_id": "cube", "similarity": pytest.approx(0.6)},
+        {
+            "item_id": "brazil",
+            "similarity": pytest.approx(0.8),
+            "title": "brazil",
+        },
+        {
+            "item_id": "cube",
+            "similarity": pytest.approx(0.6),
+            "title": "cube",
+        },
     ]
     assert nobody == {"item_id": "nobody", "known": False, "items": []}
 
@@ -177,9 +201,46 @@ def test_recommendations_can_be_limited_to_candidates(capsys):
         requests,
     ):
         main(["recommend", "--url", url, "--candidate=b", "--candidate=z"])
-    assert requests[-1][1]["signature_name"] == "recommend_from"
-    assert requests[-1][1]["instances"][0]["candidate_item_ids"] == ["b", "z"]
+    assert requests[1][1]["signature_name"] == "recommend_from"
+    assert requests[1][1]["instances"][0]["candidate_item_ids"] == ["b", "z"]
     assert "   1             4.000  b" in capsys.readouterr().out
+
+
+def test_unknown_rated_items_are_named(capsys):
+    refusal = b'{"error": "no such signature"}', 400
+    answers = [
+        {"code": [1.0], "num_known_items": 1},
+        {"item_known": [True, False]},
+    ]
+    bodies = [json.dumps({"predictions": [a]}).encode() for a in answers]
+    for flags in ([], ["--json"]):
+        with canned_server(refusal, *((b, 200) for b in bodies)) as (url, _):
+            main(
+                ["encode", "--url", url, "--rating=a=1", "--rating=b=2", *flags]
+            )
+    table, _, document = capsys.readouterr().out.partition("{")
+    assert "Unknown: 'b'" in table.splitlines()
+    assert json.loads("{" + document)["unknown_items"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("num_items", "note"),
+    [
+        (
+            3,
+            "The model answers with 2 items, not 3. How many it may answer"
+            " with is chosen at export: --top-k.\n",
+        ),
+        (2, ""),
+    ],
+)
+def test_more_items_than_the_model_answers_with_are_said(
+    num_items, note, capsys
+):
+    answer = {"item_ids": ["b", "c"], "predicted_ratings": [4.0, 3.0]}
+    with canned_answer(**answer) as (url, _):
+        main(["recommend", "--url", url, f"--num-items={num_items}"])
+    assert capsys.readouterr().err == note
 
 
 # ---- Ratings from files ----
@@ -191,27 +252,72 @@ def test_recommendations_can_be_limited_to_candidates(capsys):
         'a,5\n"b, c",2.5\n',
         '\ufeffrating,time,item_id\r\n5,1,a\r\n\r\n2.5,2,"b, c"\r\n',
         '{"a": 5, "b, c": 2.5}',
+        "movieId;Book-Rating\na;5\nb, c;2.5\n",
+        "1\ta\t5\n1.0\tb, c\t2.5\n",
         ' [["a", 5], ["b, c", 2.5]]',
         '[{"item_id": "a", "rating": 5, "time": 1},'
         ' {"item_id": "b, c", "rating": 2.5}]',
     ],
-    ids=["CSV", "CSV with names", "object", "pairs", "objects"],
+    ids=[
+        *("CSV", "CSV with names", "other names and separator"),
+        *("user, item and rating", "object", "pairs", "objects"),
+    ],
 )
 def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
     path = tmp_path / "ratings"
     path.write_text(text, newline="")
-    monkeypatch.setattr("sys.stdin", io.StringIO(text.lstrip("\ufeff")))
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()))
+    )
     asked = []
     for flags in (["--ratings", str(path), "--rating=d=1"], ["--ratings=-"]):
         with canned_answer(code=[1.0]) as (url, requests):
             main(["encode", "--url", url, *flags])
-        asked.append(requests[-1][1]["instances"][0])
+        asked.append(requests[1][1]["instances"][0])
     of_file, of_input = asked
     assert of_file == {
         "item_ids": ["a", "b, c", "d"],
         "ratings": [5.0, 2.5, 1.0],
     }
     assert of_input == {"item_ids": ["a", "b, c"], "ratings": [5.0, 2.5]}
+
+
+def test_the_columns_that_were_taken_are_said(tmp_path, capsys):
+    (tmp_path / "r.csv").write_text("movie_id,rating\n0068646,9\n7.0,10\n")
+    with canned_answer(code=[1.0]) as (url, requests):
+        flags = ["--url", url, "--ratings", str(tmp_path / "r.csv")]
+        main(["encode", *flags])
+    assert requests[1][1]["instances"][0]["item_ids"] == ["0068646", "7"]
+    assert capsys.readouterr().err == (
+        f"{tmp_path}/r.csv: items from 'movie_id', ratings from 'rating'\n"
+    )
+
+
+def test_a_title_may_be_in_place_of_an_id(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("title,rating\nHeat (1995),4\n")
+    assert read_ratings(str(path)).ratings == [("Heat (1995)", 4.0)]
+
+
+def test_columns_have_the_names_that_preparation_knows():
+    for role, names in NAMES.items():
+        assert names == HEADERS[role]
+
+
+@hypothesis.given(
+    text=st.text(" 07.-\xa0aN<>lué") | st.sampled_from(["NaN", "<NA>", "None"])
+)
+def test_ids_go_by_the_rule_of_preparation(text):
+    assert [to_id(text)] == to_ids(pa.array([text])).to_pylist()
+
+
+@hypothesis.given(
+    number=st.integers(-(2**62), 2**62)
+    | st.floats(-1e6, 1e6, width=32)
+    | st.integers(-(2**60), 2**60).map(float)
+)
+def test_numbers_are_ids_by_the_rule_of_preparation(number):
+    assert [to_id(number)] == to_ids(pa.array([number])).to_pylist()
 
 
 @pytest.mark.parametrize(
@@ -225,7 +331,14 @@ def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
         (b'[["a", "5"]]', ", rating 1: expected an item id"),
         (b'{"a": true}', ", rating 1: expected an item id"),
         (b'{"a": 1', " is no JSON: "),
-        (b"\xff\xfe", " is not UTF-8 text: "),
+        (b"\xff", " is not UTF-8 text: "),
+        (b"name,rating\na,1\n", ": no columns of the item among name, rating."),
+        (
+            b"item,book,rating\n",
+            ": several columns of the item among item, book",
+        ),
+        (b"u,a,1\nv,a,2\n", ":2: the ratings of a second user, 'v', after"),
+        (b"[" * 9999, " is no JSON: "),
     ],
 )
 def test_a_file_that_holds_no_ratings_is_one_line(

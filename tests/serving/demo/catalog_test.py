@@ -56,6 +56,13 @@ def test_among_equals_the_most_rated_comes_first():
     assert search(titles, "rocky", limit=2) == titles[:2]
 
 
+def test_an_item_is_found_by_its_id_before_all_titles():
+    item_ids = pa.chunked_array([["8", "7", "12"]])
+    titles = pa.chunked_array([["Ocean's 12", None, "12 Angry Men"]])
+    found = Catalog(item_ids, titles).search("12", 2)
+    assert found == [Item("12", "12 Angry Men"), Item("8", "Ocean's 12")]
+
+
 @pytest.mark.parametrize("query", ["", " ", "?!"])
 def test_without_words_the_most_rated_items_are_found(query):
     assert search(["Rocky", "Alien", "Moon"], query, 2) == ["Rocky", "Alien"]

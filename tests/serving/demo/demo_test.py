@@ -226,6 +226,7 @@ def test_ratings_that_the_model_does_not_know_are_counted(demo):
         b'{"ratings": {"film-0": NaN}}',
         b'{"ratings": {"film-0": 1%s}}' % (b"0" * 400),
         b'{"ratings": {"": 5}}',
+        b'{"ratings": ' + b"[" * 9999 + b"]" * 9999 + b"}",
         b'{"ratings": {"%s": 5}}' % (b"x" * 2**20),
     ],
     ids=lambda body: body[:40].decode("latin-1"),
@@ -236,6 +237,18 @@ def test_ratings_in_another_form_are_refused(demo, body):
     assert json.loads(content)["error"].startswith(
         'The body must be {"ratings": {ITEM_ID: NUMBER}}'
     )
+
+
+def test_ratings_off_the_scale_are_refused(demo):
+    status, answer = demo.recommend({"film-0": 99})
+    assert status == 400
+    assert "scale from 1 to 5" in answer["error"]
+
+
+def test_items_may_be_rated_by_title(demo):
+    _, by_id = demo.recommend({"film-0": 5, "film-7": 1})
+    _, by_title = demo.recommend({"Alien (1979)": 5, "Cabaret (1972)": 1})
+    assert by_title == by_id
 
 
 def test_there_is_nothing_else(demo):

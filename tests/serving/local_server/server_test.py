@@ -179,6 +179,22 @@ def test_a_missing_directory_is_reported(tmp_path):
     assert "Traceback" not in run.stderr
 
 
+def test_a_version_in_place_of_its_directory_is_reported(tmp_path):
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3/saved_model.pb").touch()
+    run = run_command(
+        "serving.local_server",
+        *("--model_name", "m"),
+        *("--model_base_path", tmp_path / "3"),
+        *("--rest_api_port", 0, "--port", 0),
+    )
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == (
+        f"error: {tmp_path}/3 is one version of a model. Name the directory"
+        f" that holds it: {tmp_path}."
+    )
+
+
 def test_a_directory_without_versions_is_reported(tmp_path):
     (tmp_path / "latest").mkdir()
     (tmp_path / "1").write_text("A file is not a version.")

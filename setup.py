@@ -90,7 +90,10 @@ setup(
             "pytest>=9",
             "pytest-xdist>=3.6",
             "PyYAML>=6",
+            # What the metrics are checked against.
+            "ranx>=0.3.21",
             "ruff>=0.14",
+            "scikit-learn>=1.6",
         ],
     },
 )

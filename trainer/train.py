@@ -62,8 +62,9 @@ def train_and_evaluate(
         in test RMSE. Errors are on the scale of the ratings. `ranking` has the
         metrics of the lists that network, teachers and baselines make for the
         test users, `liked_from` the rating from which an item counts as
-        liked. A taught model has `blend_weights`, which its answers are mixed
-        with.
+        liked. `intervals`, `calibration`, `by_user_activity`,
+        `by_item_popularity` and `cold_start` tell more of the test ratings. A
+        taught model has `blend_weights`, which its answers are mixed with.
 
     Raises:
         UserError: the job directory belongs to another job, there are fewer
@@ -166,7 +167,7 @@ def train_and_evaluate(
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(held_out("validation")),
         "liked_from": distribution.liked_from,
-        **measure_test(model, items, distribution.liked_from, held_out("test")),
+        **measure_test(model, items, distribution, held_out("test")),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
     write_json(paths.metrics_file, metrics)

@@ -60,6 +60,8 @@ setup(
         # tensorflow-datasets 4.9.10 imports it without requiring it.
         "importlib_resources>=6",
         "keras>=3.15,<4",
+        # Every job ends with a report.
+        "matplotlib>=3.9",
         "numba>=0.65",
         "numpy>=2",
         # The data sets of the package registry are fetched with pip.

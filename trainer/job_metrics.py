@@ -1,6 +1,6 @@
 """Measures a trained model beside its teachers and baselines."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -16,13 +16,23 @@ from trainer.evaluation.cold_start import measure_cold_start
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
-from trainer.evaluation.outcomes import Candidates
+from trainer.evaluation.outcomes import Candidates, Measure
 from trainer.evaluation.ranking import Rankings
 from trainer.rating_distribution import RatingDistribution
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Name of the trained model among what is compared.
 MODEL = "network"
+
+#: Name in `metrics.json` -> name for people.
+DISPLAY_NAMES = {
+    MODEL: "autoencoder",
+    "mean": "mean rating",
+    "biases": "user and item biases",
+    "bayesian_factorization": "Bayesian factorization",
+    "popularity": "popularity",
+    "ease": "EASE",
+}
 
 
 def choose_blend_weights(
@@ -59,6 +69,7 @@ def measure_test(
     items: Items,
     distribution: RatingDistribution,
     test: tf.data.Dataset,
+    measures: Sequence[Measure] = (),
 ) -> dict[str, Any]:
     """Measures a model beside its teachers and baselines, in one pass.
 
@@ -69,6 +80,7 @@ def measure_test(
         items: the items, with the statistics of their training ratings.
         distribution: the training ratings.
         test: pairs of training and test ratings.
+        measures: what else is measured in the same pass.
 
     Returns:
         `test`, `baselines`, `ranking`, `beats_baselines`, `intervals`,
@@ -90,7 +102,7 @@ def measure_test(
     compare(
         answer,
         test,
-        [errors, rankings, bootstrap, calibration, breakdown],
+        [errors, rankings, bootstrap, calibration, breakdown, *measures],
     )
     baselines = errors.result()
     metrics = {

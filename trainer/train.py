@@ -18,13 +18,21 @@ from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import PRECISIONS, Config
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
+from trainer.history import History, measure_fixed_point_gap
 from trainer.input_pipeline import evaluation_batches, training_batches
-from trainer.job_metrics import choose_blend_weights, measure_test
+from trainer.job_metrics import (
+    MODEL,
+    answer_with_baselines,
+    choose_blend_weights,
+    measure_test,
+)
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
 from trainer.rating_distribution import read_rating_distribution
+from trainer.report.people import ExtremeUsers
+from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.warm_start import warm_start
 
@@ -45,7 +53,8 @@ def train_and_evaluate(
     Resumes where an earlier run of the job stopped. The teachers of a taught
     model are fitted first. The validation RMSE after each epoch chooses the
     weights, and validation ratings how a taught model mixes its answers; the
-    test ratings are read once, for what was chosen and the baselines.
+    test ratings are read once, for what was chosen and the baselines. Metrics
+    and a report are written in the end.
 
     Args:
         config: the settings of the job.
@@ -119,6 +128,7 @@ def train_and_evaluate(
         model=model,
     )
     train_epoch = _EpochTrainer(config, model, shards, strategy, progress)
+    history = History(paths, checkpoints.num_epochs)
 
     callbacks.on_train_begin()
     for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
@@ -134,15 +144,18 @@ def train_and_evaluate(
         validation = evaluate(held_out("validation"))
         # No training loss shows the updates of the last batch.
         _check_finite([validation["rmse"]], epoch, steps_per_epoch, config)
+        figures = {
+            **training,
+            "val_rmse": validation["rmse"],
+            "val_mae": validation["mae"],
+            "fixed_point_gap": measure_fixed_point_gap(
+                model, held_out("validation")
+            ),
+        }
+        # Before the state, so that no completed epoch is without its figures.
+        history.record(epoch, figures)
         is_best = checkpoints.save_epoch(epoch, validation["rmse"])
-        callbacks.on_epoch_end(
-            epoch - 1,
-            {
-                **training,
-                "val_rmse": validation["rmse"],
-                "val_mae": validation["mae"],
-            },
-        )
+        callbacks.on_epoch_end(epoch - 1, figures)
         progress.epoch_done(
             epoch,
             f"training loss {training['loss']:.4f}, validation RMSE"
@@ -163,14 +176,28 @@ def train_and_evaluate(
     )
     if blend_weights:
         checkpoints.save_best_again()
+    extremes = ExtremeUsers(MODEL)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(held_out("validation")),
         "liked_from": distribution.liked_from,
-        **measure_test(model, items, distribution, held_out("test")),
+        **measure_test(
+            model, items, distribution, held_out("test"), [extremes]
+        ),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
     write_json(paths.metrics_file, metrics)
+    answer = tf.function(answer_with_baselines(model, items))
+    write_report(
+        paths,
+        config,
+        data_dir,
+        items,
+        metrics,
+        extremes,
+        lambda ratings: answer(ratings).scores[MODEL],
+        held_out("test"),
+    )
     return metrics
 
 

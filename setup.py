@@ -60,6 +60,8 @@ setup(
         # tensorflow-datasets 4.9.10 imports it without requiring it.
         "importlib_resources>=6",
         "keras>=3.15,<4",
+        # Every job ends with a report.
+        "matplotlib>=3.9",
         "numba>=0.65",
         "numpy>=2",
         # The data sets of the package registry are fetched with pip.
@@ -90,7 +92,10 @@ setup(
             "pytest>=9",
             "pytest-xdist>=3.6",
             "PyYAML>=6",
+            # What the metrics are checked against.
+            "ranx>=0.3.21",
             "ruff>=0.14",
+            "scikit-learn>=1.6",
         ],
     },
 )

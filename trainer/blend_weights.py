@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from trainer.evaluation.comparison import Candidates, compare
+from trainer.evaluation.comparison import compare
+from trainer.evaluation.outcomes import Candidates
+from trainer.evaluation.ranking import Rankings
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Weights of the network's rating in the score that are tried, per standard
@@ -102,12 +104,12 @@ def choose_rating_weight(
             },
         )
 
-    rankings = compare(
-        score_with_each_weight, batches, item_counts, liked_from
-    ).rankings
+    rankings = Rankings(item_counts, liked_from)
+    compare(score_with_each_weight, batches, [rankings])
+    figures = rankings.result()
     gains = {
-        weight: rankings[str(weight)]["liked/ndcg@10"]
-        + rankings[str(weight)]["all/ndcg@10"]
+        weight: figures[str(weight)]["liked/ndcg@10"]
+        + figures[str(weight)]["all/ndcg@10"]
         for weight in RATING_WEIGHTS
     }
     enough = (1 - _TOLERANCE) * max(gains.values())

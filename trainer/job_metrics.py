@@ -1,6 +1,6 @@
 """Measures a trained model beside its teachers and baselines."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,11 +10,29 @@ from data_prep.dataset.items import Items
 from trainer.autoencoder import AutoEncoder
 from trainer.blend_weights import choose_network_weight, choose_rating_weight
 from trainer.evaluation.baselines import BASELINES, Biases, Popularity
-from trainer.evaluation.comparison import Candidates, Comparison, compare
+from trainer.evaluation.breakdown import Breakdown
+from trainer.evaluation.calibration import Calibration
+from trainer.evaluation.cold_start import measure_cold_start
+from trainer.evaluation.comparison import compare
+from trainer.evaluation.errors import Errors
+from trainer.evaluation.intervals import PairedBootstrap
+from trainer.evaluation.outcomes import Candidates, Measure
+from trainer.evaluation.ranking import Rankings
+from trainer.rating_distribution import RatingDistribution
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
 #: Name of the trained model among what is compared.
-_MODEL = "network"
+MODEL = "network"
+
+#: Name in `metrics.json` -> name for people.
+DISPLAY_NAMES = {
+    MODEL: "autoencoder",
+    "mean": "mean rating",
+    "biases": "user and item biases",
+    "bayesian_factorization": "Bayesian factorization",
+    "popularity": "popularity",
+    "ease": "EASE",
+}
 
 
 def choose_blend_weights(
@@ -49,40 +67,71 @@ def choose_blend_weights(
 def measure_test(
     model: AutoEncoder | TaughtAutoEncoder,
     items: Items,
-    liked_from: float,
+    distribution: RatingDistribution,
     test: tf.data.Dataset,
+    measures: Sequence[Measure] = (),
 ) -> dict[str, Any]:
     """Measures a model beside its teachers and baselines, in one pass.
+
+    Another pass over some hundred users makes the cold-start curve.
 
     Args:
         model: the trained model, with the weights that it will have.
         items: the items, with the statistics of their training ratings.
-        liked_from: the lowest rating of an item that is liked.
+        distribution: the training ratings.
         test: pairs of training and test ratings.
+        measures: what else is measured in the same pass.
 
     Returns:
-        `test`, `baselines`, `ranking` and `beats_baselines` of
-        `metrics.json`.
+        `test`, `baselines`, `ranking`, `beats_baselines`, `intervals`,
+        `calibration`, `by_user_activity`, `by_item_popularity` and
+        `cold_start` of `metrics.json`.
     """
-    comparison = _compare_with_baselines(model, items, liked_from, test)
-    errors = comparison.errors
+    liked_from = distribution.liked_from
+    rating_range = distribution.range
+    errors = Errors(rating_range)
+    rankings = Rankings(items.counts, liked_from)
+    bootstrap = PairedBootstrap(len(items.item_ids), liked_from)
+    calibration = Calibration(MODEL, distribution.values)
+    breakdown = Breakdown(items.counts, liked_from, rating_range)
+    # As a function of its own, it is traced once for both passes.
+    answer = tf.function(
+        answer_with_baselines(model, items),
+        input_signature=[test.element_spec[0]],
+    )
+    compare(
+        answer,
+        test,
+        [errors, rankings, bootstrap, calibration, breakdown, *measures],
+    )
+    baselines = errors.result()
     metrics = {
-        "test": errors.pop(_MODEL),
-        "baselines": errors,
-        "ranking": comparison.rankings,
+        "test": baselines.pop(MODEL),
+        "baselines": baselines,
+        "ranking": rankings.result(),
+        "intervals": bootstrap.result(MODEL),
+        "calibration": calibration.result(),
+        "by_user_activity": breakdown.by_user_activity(),
+        "by_item_popularity": breakdown.by_item_popularity(),
+        "cold_start": measure_cold_start(
+            answer, test, items.counts, liked_from, rating_range
+        ),
     }
     return {**metrics, "beats_baselines": beats_baselines(metrics)}
 
 
-def _compare_with_baselines(
-    model: AutoEncoder | TaughtAutoEncoder,
-    items: Items,
-    liked_from: float,
-    batches: tf.data.Dataset,
-) -> Comparison:
-    """Compares the model with its teachers and the baselines.
+def answer_with_baselines(
+    model: AutoEncoder | TaughtAutoEncoder, items: Items
+) -> Callable[[tf.SparseTensor], Candidates]:
+    """Returns what maps ratings to the answers of model and baselines.
+
+    The teachers of a taught model are baselines too.
 
     The model ranks by its score if it has one, else by the predicted rating.
+
+    Args:
+        model: the trained model.
+        items: the items, with the statistics of their training ratings.
     """
     baselines = {
         name: Biases(items.counts, items.means, centering)
@@ -91,17 +140,19 @@ def _compare_with_baselines(
     popularity = Popularity(items.counts)
 
     def answer(ratings: tf.SparseTensor) -> Candidates:
-        predicted = {name: model(ratings) for name, model in baselines.items()}
+        predicted = {
+            name: baseline(ratings) for name, baseline in baselines.items()
+        }
         scores = {
             "popularity": popularity(ratings),
             "biases": predicted["biases"],
         }
         if not isinstance(model, TaughtAutoEncoder):
-            predicted[_MODEL] = scores[_MODEL] = model(ratings)
+            predicted[MODEL] = scores[MODEL] = model(ratings)
             return Candidates(predicted, scores)
         answers = model.answer(ratings)
-        predicted[_MODEL] = model.blend(answers.network, answers.teacher)
-        scores[_MODEL] = model.score(answers)
+        predicted[MODEL] = model.blend(answers.network, answers.teacher)
+        scores[MODEL] = model.score(answers)
         if model.rating_teacher is not None:
             name = "bayesian_factorization"
             predicted[name] = scores[name] = answers.teacher
@@ -109,7 +160,7 @@ def _compare_with_baselines(
             scores["ease"] = model.interest_teacher(ratings)
         return Candidates(predicted, scores)
 
-    return compare(answer, batches, items.counts, liked_from)
+    return answer
 
 
 def beats_baselines(metrics: Mapping[str, Any]) -> bool:

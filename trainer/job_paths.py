@@ -76,6 +76,11 @@ class JobPaths:
         return os.path.join(self.job_dir, "metrics.json")
 
     @property
+    def report_file(self) -> str:
+        """The report of the finished job, for people."""
+        return os.path.join(self.job_dir, "report.html")
+
+    @property
     def data_dir(self) -> str:
         """The data that the job prepares if it is given none."""
         return os.path.join(self.job_dir, "data")
@@ -84,6 +89,11 @@ class JobPaths:
     def latest_checkpoint_dir(self) -> str:
         """The training state after the last completed epoch."""
         return os.path.join(self.checkpoint_dir, "latest")
+
+    @property
+    def history_file(self) -> str:
+        """The figures of each completed epoch."""
+        return os.path.join(self.checkpoint_dir, "history.json")
 
     @property
     def teachers_dir(self) -> str:

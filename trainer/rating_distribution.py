@@ -32,6 +32,11 @@ class RatingDistribution:
         return cls(*np.unique(ratings, return_counts=True))
 
     @property
+    def range(self) -> tuple[float, float]:
+        """The lowest and the highest rating."""
+        return float(self.values[0]), float(self.values[-1])
+
+    @property
     def liked_from(self) -> float:
         """The upper median: the lowest rating of an item that is liked.
 

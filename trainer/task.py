@@ -23,6 +23,7 @@ from export.settings import ExportSettings
 from export.versions import list_versions
 from trainer.config import Config
 from trainer.distribution import create_strategy
+from trainer.job_metrics import DISPLAY_NAMES, MODEL
 from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
 from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
@@ -96,15 +97,6 @@ _SETTINGS = {
 for _old_name, _name in RENAMED_SETTINGS.items():
     flags.DEFINE_alias(_old_name, _name)
 
-#: Name in `metrics.json` -> name for people.
-_NAMES = {
-    "mean": "mean rating",
-    "biases": "user and item biases",
-    "bayesian_factorization": "Bayesian factorization",
-    "popularity": "popularity",
-    "ease": "EASE",
-}
-
 #: Ratings and recommendations printed for the sample user.
 _SAMPLE_SIZE = 10
 
@@ -139,7 +131,10 @@ def main() -> None:
     else:
         version_dir = export_job(paths, ExportSettings(data_dir=data_dir))
     _print_sample(version_dir, data_dir)
-    print(f"\nMetrics: {paths.metrics_file}\nSavedModel: {version_dir}")
+    print(
+        f"\nMetrics: {paths.metrics_file}\nReport: {paths.report_file}"
+        f"\nSavedModel: {version_dir}"
+    )
 
 
 def _create_config(
@@ -178,11 +173,11 @@ def _read_settings() -> dict[str, Any]:
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
-    model = f"autoencoder, epoch {metrics['best_epoch']}"
+    model = f"{DISPLAY_NAMES[MODEL]}, epoch {metrics['best_epoch']}"
     baselines = metrics["baselines"]
     print("\nErrors over the test ratings, each of which weighs the same:")
     for name, row in (
-        *((_NAMES[name], row) for name, row in baselines.items()),
+        *((DISPLAY_NAMES[name], row) for name, row in baselines.items()),
         (model, metrics["test"]),
     ):
         print(f"  {name:<24} RMSE {row['rmse']:.4f}  MAE {row['mae']:.4f}")
@@ -201,10 +196,11 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         "\nLists for the test users, without what they rated in training; liked"
         f" is a rating of {metrics['liked_from']:g} or more:"
     )
-    for name in (*sorted(ranking.keys() - {"network"}), "network"):
+    for name in (*sorted(ranking.keys() - {MODEL}), MODEL):
         row = ranking[name]
+        shown = model if name == MODEL else DISPLAY_NAMES[name]
         print(
-            f"  {_NAMES.get(name, model):<24}"
+            f"  {shown:<24}"
             f" NDCG@10 liked {row['liked/ndcg@10']:.4f}"
             f"  all {row['all/ndcg@10']:.4f}"
             f"  recall@50 liked {row['liked/recall@50']:.4f}"
@@ -214,8 +210,8 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
         best = min(baselines, key=lambda name: baselines[name]["rmse"])
         print(
             "\nWARNING: the model does not beat its baselines. Its test RMSE is"
-            f" {metrics['test']['rmse']:.4f}, that of {_NAMES[best]} alone"
-            f" {baselines[best]['rmse']:.4f}."
+            f" {metrics['test']['rmse']:.4f}, that of {DISPLAY_NAMES[best]}"
+            f" alone {baselines[best]['rmse']:.4f}."
         )
 
 

@@ -19,17 +19,25 @@ from trainer.config import PRECISIONS, Config
 from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
+from trainer.history import History, measure_fixed_point_gap
 from trainer.input_pipeline import (
     cold_rating_batches,
     evaluation_batches,
     training_batches,
 )
-from trainer.job_metrics import choose_blend_weights, measure_test
+from trainer.job_metrics import (
+    MODEL,
+    answer_with_baselines,
+    choose_blend_weights,
+    measure_test,
+)
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
 from trainer.rating_distribution import read_rating_distribution
+from trainer.report.people import ExtremeUsers
+from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.warm_start import warm_start
 
@@ -50,7 +58,8 @@ def train_and_evaluate(
     Resumes where an earlier run of the job stopped. The teachers of a taught
     model are fitted first. The validation RMSE after each epoch chooses the
     weights, and validation ratings how a taught model mixes its answers; the
-    test ratings are read once, for what was chosen and the baselines.
+    test ratings are read once, for what was chosen and the baselines. Metrics
+    and a report are written in the end.
 
     Args:
         config: the settings of the job.
@@ -67,10 +76,12 @@ def train_and_evaluate(
         in test RMSE. Errors are on the scale of the ratings. `ranking` has the
         metrics of the lists that network, teachers and baselines make for the
         test users, `liked_from` the rating from which an item counts as
-        liked. A taught model has `blend_weights`, which its answers are mixed
-        with. The metrics of `validation` and `test` are over ratings of items
-        with training ratings; their `all` is over all held-out ratings,
-        unless an earlier version prepared the data and left the others out.
+        liked. `intervals`, `calibration`, `by_user_activity`,
+        `by_item_popularity` and `cold_start` tell more of the test ratings. A
+        taught model has `blend_weights`, which its answers are mixed with. The
+        metrics of `validation` and `test` are over ratings of items with
+        training ratings; their `all` is over all held-out ratings, unless an
+        earlier version prepared the data and left the others out.
 
     Raises:
         UserError: the job directory belongs to another job, there are fewer
@@ -126,6 +137,7 @@ def train_and_evaluate(
         model=model,
     )
     train_epoch = _EpochTrainer(config, model, shards, strategy, progress)
+    history = History(paths, checkpoints.num_epochs)
 
     callbacks.on_train_begin()
     for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
@@ -141,15 +153,18 @@ def train_and_evaluate(
         validation = evaluate(held_out("validation"))
         # No training loss shows the updates of the last batch.
         _check_finite([validation["rmse"]], epoch, steps_per_epoch, config)
+        figures = {
+            **training,
+            "val_rmse": validation["rmse"],
+            "val_mae": validation["mae"],
+            "fixed_point_gap": measure_fixed_point_gap(
+                model, held_out("validation")
+            ),
+        }
+        # Before the state, so that no completed epoch is without its figures.
+        history.record(epoch, figures)
         is_best = checkpoints.save_epoch(epoch, validation["rmse"])
-        callbacks.on_epoch_end(
-            epoch - 1,
-            {
-                **training,
-                "val_rmse": validation["rmse"],
-                "val_mae": validation["mae"],
-            },
-        )
+        callbacks.on_epoch_end(epoch - 1, figures)
         progress.epoch_done(
             epoch,
             f"training loss {training['loss']:.4f}, validation RMSE"
@@ -170,11 +185,14 @@ def train_and_evaluate(
     )
     if blend_weights:
         checkpoints.save_best_again()
+    extremes = ExtremeUsers(MODEL)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(held_out("validation")),
         "liked_from": distribution.liked_from,
-        **measure_test(model, items, distribution.liked_from, held_out("test")),
+        **measure_test(
+            model, items, distribution, held_out("test"), [extremes]
+        ),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
     for group in data.num_cold_ratings:
@@ -186,6 +204,17 @@ def train_and_evaluate(
             ),
         )
     write_json(paths.metrics_file, metrics)
+    answer = tf.function(answer_with_baselines(model, items))
+    write_report(
+        paths,
+        config,
+        data_dir,
+        items,
+        metrics,
+        extremes,
+        lambda ratings: answer(ratings).scores[MODEL],
+        held_out("test"),
+    )
     return metrics
 
 

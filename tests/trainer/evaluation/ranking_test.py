@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.evaluation.ranking import RankingMetrics, rank_unrated
+from tests.trainer.evaluation.outcomes import (
+    LIKED_FROM,
+    NUM_ITEMS,
+    random_outcomes,
+    split_batches,
+)
+from trainer.evaluation.ranking import (
+    RANKING_METRICS,
+    RankingMetrics,
+    Rankings,
+    rank_unrated,
+)
 
 
 def sparse(rows, num_items):
@@ -106,11 +117,28 @@ def test_minus_1_is_never_a_hit():
     assert metrics["all/recall@10"] == 0
 
 
+def reference_figures(ranked, relevant):
+    """All metrics of one user, item by item."""
+    is_hit = [item in relevant for item in ranked]
+    precisions = [
+        sum(is_hit[:rank]) / rank for rank in range(1, 11) if is_hit[rank - 1]
+    ]
+    return {
+        "ndcg@10": reference_ndcg(ranked, relevant, 10),
+        "ndcg@100": reference_ndcg(ranked, relevant, 100),
+        "recall@10": sum(is_hit[:10]) / len(relevant),
+        "recall@50": sum(is_hit[:50]) / len(relevant),
+        "hit_rate@10": float(any(is_hit[:10])),
+        "mrr@10": 1 / (is_hit.index(True) + 1) if any(is_hit[:10]) else 0,
+        "map@10": sum(precisions) / len(relevant),
+    }
+
+
 def test_batches_add_up_to_the_metrics_of_each_user_in_turn():
     rng = np.random.default_rng(0)
     num_items = 150
     metrics = RankingMetrics(np.ones(num_items, np.int64), liked_from=4)
-    expected = {"ndcg@10": [], "ndcg@100": [], "recall@50": []}
+    expected = []
     for num_users in (3, 4):
         ranked = np.stack(
             [rng.permutation(num_items)[:100] for _ in range(num_users)]
@@ -125,14 +153,14 @@ def test_batches_add_up_to_the_metrics_of_each_user_in_turn():
         metrics.update(
             ranked, held_out.indices.numpy(), held_out.values.numpy()
         )
-        for items, row in zip(ranked, rows, strict=True):
-            for k in (10, 100):
-                expected[f"ndcg@{k}"].append(reference_ndcg(items, row, k))
-            hits = len(set(items[:50]) & set(row))
-            expected["recall@50"].append(hits / len(row))
-    for name, values in expected.items():
+        expected += [
+            reference_figures(list(items), row)
+            for items, row in zip(ranked, rows, strict=True)
+        ]
+    assert expected[0].keys() == RANKING_METRICS.keys()
+    for name in RANKING_METRICS:
         assert metrics.result()[f"liked/{name}"] == pytest.approx(
-            np.mean(values)
+            np.mean([figures[name] for figures in expected])
         )
 
 
@@ -154,3 +182,62 @@ def test_lists_of_ten_say_coverage_top_share_and_popularity():
 def test_metrics_without_users_are_0():
     result = RankingMetrics(np.ones(3, np.int64), liked_from=4).result()
     assert set(result.values()) == {0.0}
+
+
+# It compiles for a minute.
+@pytest.mark.slow
+# ranx mixes signed and unsigned integers.
+@pytest.mark.filterwarnings("ignore:unsafe cast from uint64 to int64")
+def test_every_metric_is_that_of_ranx():
+    import ranx
+
+    outcomes = random_outcomes(num_users=60)
+    rankings = Rankings(np.ones(NUM_ITEMS, np.int64), LIKED_FROM)
+    for batch in split_batches(outcomes, 23):
+        rankings.update(batch)
+    figures = rankings.result()["good"]
+    for relevant, lowest in (("all", 0), ("liked", LIKED_FROM)):
+        qrels, run = {}, {}
+        is_relevant = outcomes.ratings >= lowest
+        for user, item in outcomes.held_out[is_relevant]:
+            qrels.setdefault(f"{user}", {})[f"{item}"] = 1
+            run[f"{user}"] = {
+                f"{listed}": 1 / rank
+                for rank, listed in enumerate(
+                    outcomes.ranked["good"][user], start=1
+                )
+            }
+        expected = ranx.evaluate(
+            ranx.Qrels(qrels), ranx.Run(run), list(RANKING_METRICS)
+        )
+        for metric, value in expected.items():
+            assert figures[f"{relevant}/{metric}"] == pytest.approx(value)
+
+
+def test_novelty_is_the_mean_of_bits_of_the_items_share_of_ratings():
+    # Shares of 1/2, 1/4, 1/8 and 1/8.
+    metrics = measure(
+        [[0, 3], [1, -1]], [{}, {}], num_items=4, counts=np.array([4, 2, 1, 1])
+    )
+    assert metrics["novelty"] == pytest.approx((1 + 3 + 2) / 3)
+
+
+def test_gini_is_half_the_mean_difference_over_the_mean():
+    metrics = measure([[0, 1, 2], [0, 1, -1]], [{}, {}], num_items=4)
+    listed = np.array([2, 2, 1, 0])
+    differences = np.abs(listed[:, np.newaxis] - listed)
+    assert metrics["gini"] == pytest.approx(
+        differences.mean() / 2 / listed.mean()
+    )
+
+
+def test_overlap_is_the_mean_share_of_items_that_two_lists_have_in_common():
+    rng = np.random.default_rng(0)
+    ranked = np.stack([rng.permutation(25)[:10] for _ in range(6)])
+    expected = [
+        len(set(first) & set(second)) / 10
+        for place, first in enumerate(ranked)
+        for second in ranked[:place]
+    ]
+    metrics = measure(ranked, [{}] * 6, num_items=25)
+    assert metrics["overlap"] == pytest.approx(np.mean(expected))

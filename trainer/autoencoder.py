@@ -371,15 +371,10 @@ class AutoEncoder(RatingModel):
             gradients = [tf.convert_to_tensor(g) for g in gradients]
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
-    def training_metrics(self) -> dict[str, tf.Tensor]:
-        """Returns the metrics that `train_step` updates, scalars.
-
-        Outside `strategy.run` they cover all replicas, inside only its own.
-        """
-        metrics = {"loss": self.rating_loss.result()}
+    def loss_trackers(self) -> list[keras.metrics.Mean]:
         if self.num_refeeds:
-            metrics["refeed_loss"] = self.refeed_loss.result()
-        return metrics
+            return [self.rating_loss, self.refeed_loss]
+        return [self.rating_loss]
 
     def get_config(self) -> dict[str, Any]:
         return {

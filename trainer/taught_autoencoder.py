@@ -531,17 +531,13 @@ class TaughtAutoEncoder(RatingModel):
             ]
         )
 
-    def training_metrics(self) -> dict[str, tf.Tensor]:
-        """Reads the metrics that `train_step` updates.
-
-        Outside `strategy.run` they cover all replicas, inside its own.
-        """
-        metrics = {"loss": self.loss_tracker.result()}
+    def loss_trackers(self) -> list[keras.metrics.Mean]:
+        trackers = [self.loss_tracker]
         if self.interest_weight:
-            metrics["interest_loss"] = self.interest_loss.result()
+            trackers.append(self.interest_loss)
         if self.num_refeeds:
-            metrics["refeed_loss"] = self.refeed_loss.result()
-        return metrics
+            trackers.append(self.refeed_loss)
+        return trackers
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.global_batch import GlobalDropout
 from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
@@ -141,10 +142,10 @@ class AutoEncoder(RatingModel):
             )
             for depth, units in enumerate(hidden_units)
         ]
-        self.dropout = keras.layers.Dropout(
+        self.dropout = GlobalDropout(
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
-        self.refeed_noise = keras.layers.Dropout(refeed_noise_rate, seed=seed)
+        self.refeed_noise = GlobalDropout(refeed_noise_rate, seed=seed)
         self.item_seeds = keras.random.SeedGenerator(seed)
 
         self.rating_loss = keras.metrics.Mean(name="loss")

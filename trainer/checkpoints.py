@@ -71,6 +71,8 @@ class Checkpoints:
         steps_per_epoch: int,
     ) -> None:
         self._strategy = strategy
+        # Of several workers the chief writes, and all read.
+        self._writes = strategy.extended.should_checkpoint
         self._steps_per_epoch = steps_per_epoch
         self._num_epochs = tf.Variable(0, dtype=tf.int64)
         self._num_batches = tf.Variable(0, dtype=tf.int64)
@@ -224,7 +226,8 @@ class Checkpoints:
         """
         self._num_batches.assign(num_batches)
         for total, loss in zip(self._loss_totals, self._losses, strict=True):
-            total.assign(loss)
+            # As a tensor, which is the sum over all replicas.
+            total.assign(tf.convert_to_tensor(loss))
 
     def save(self) -> None:
         """Saves the state as it was recorded, unless that was done already.
@@ -237,14 +240,11 @@ class Checkpoints:
         if number == self._saved_number:
             return
         directory = self._latest.directory
-        if not self._latest.checkpoints:
-            # Listed before it is written: where nothing is listed, files are
-            # not those of a first checkpoint that was cut short.
-            tf.io.gfile.makedirs(directory)
-            tf.compat.v1.train.update_checkpoint_state(
-                directory, f"ckpt-{number}"
-            )
-        _save(self._latest, number)
+        if self._writes and not self._latest.checkpoints:
+            # Listed before it is written, so that files which no list names
+            # are never those of a first checkpoint that was cut short.
+            _list_checkpoint(directory, f"ckpt-{number}")
+        self._write(self._latest, number)
         self._saved_number = number
         self._saved_time = time.monotonic()
 
@@ -269,7 +269,7 @@ class Checkpoints:
         if is_best:
             self._best_epoch.assign(epoch)
             self._best_rmse.assign(validation_rmse)
-            _save(self._best, epoch)
+            self._write(self._best, epoch)
         self._num_epochs.assign(epoch)
         self._num_batches.assign(0)
         self.save()
@@ -281,22 +281,41 @@ class Checkpoints:
         Raises:
             UserError: there is no room or no permission to write.
         """
-        _save(self._best, self.best_epoch)
+        self._write(self._best, self.best_epoch)
 
-
-def _save(manager: tf.train.CheckpointManager, number: int) -> None:
-    try:
-        manager.save(checkpoint_number=number)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"cannot write a checkpoint to {manager.directory}:"
-            f" {error.message}. Make room and start the same command again: it"
-            " goes on after the checkpoint before."
-        ) from error
+    def _write(self, manager: tf.train.CheckpointManager, number: int) -> None:
+        if not self._writes:
+            return
+        try:
+            manager.save(checkpoint_number=number)
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"cannot write a checkpoint to {manager.directory}:"
+                f" {error.message}. Make room and start the same command"
+                " again: it goes on after the checkpoint before."
+            ) from error
 
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def _list_checkpoint(directory: str, name: str) -> None:
+    """Writes the file that TensorFlow lists a single checkpoint in."""
+    path = os.path.join(directory, "checkpoint")
+    try:
+        tf.io.gfile.makedirs(directory)
+        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+            file.write(
+                f'model_checkpoint_path: "{name}"\n'
+                f'all_model_checkpoint_paths: "{name}"\n'
+            )
+        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+    except tf.errors.OpError as error:
+        raise UserError(
+            f"cannot write a checkpoint to {directory}: {error.message}. Make"
+            " room and start the same command again."
+        ) from error
 
 
 def has_checkpoint(paths: JobPaths) -> bool:

@@ -9,7 +9,6 @@ import dataclasses
 import os
 from typing import Any
 
-import tensorflow as tf
 from absl import flags, logging
 
 from data_prep import command_line
@@ -21,7 +20,7 @@ from data_prep.splits.registry import make_split
 from export.sample import recommend_to_first_user
 from export.saved_model import export_job
 from export.settings import ExportSettings
-from export.versions import list_versions
+from export.versions import list_versions, written_time
 from trainer.checkpoints import CheckpointSchedule, best_weights_time
 from trainer.config import Config
 from trainer.distribution import create_strategy
@@ -31,6 +30,7 @@ from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
 from trainer.termination import Termination
 from trainer.train import train_and_evaluate
+from trainer.workers import Workers
 
 # TensorFlow's allocator keeps the memory that a step frees. malloc returns
 # every tensor of more than 32 MB to the system, and mapping the pages of the
@@ -146,6 +146,12 @@ def _run(termination: Termination) -> None:
     _create_config(paths, changes)
     strategy = create_strategy()
     data_dir = _DATA_DIR.value or paths.data_dir
+    workers = Workers(strategy)
+    if workers.are_many and not _DATA_DIR.value:
+        raise UserError(
+            "a job of several workers needs --data-dir, data that are prepared"
+            " before it starts."
+        )
     if not _DATA_DIR.value:
         termination.activity = "preparing the data"
         prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
@@ -159,6 +165,8 @@ def _run(termination: Termination) -> None:
         schedule,
         termination,
     )
+    if not workers.is_chief:
+        return
     _print_metrics(metrics)
     termination.activity = "exporting"
     version_dir = _find_export(paths)
@@ -187,8 +195,7 @@ def _find_export(paths: JobPaths) -> str | None:
     if not versions:
         return None
     version_dir = os.path.join(paths.export_dir, str(versions[-1]))
-    model = os.path.join(version_dir, "saved_model.pb")
-    if tf.io.gfile.stat(model).mtime_nsec < best_weights_time(paths):
+    if written_time(version_dir) < best_weights_time(paths):
         return None
     return version_dir
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.global_batch import GlobalDropout, draw_uniform
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
 from trainer.rating_model import RatingModel
@@ -164,7 +165,7 @@ class TaughtAutoEncoder(RatingModel):
             )
             for depth, units in enumerate(hidden_units[1:], start=1)
         ]
-        self.dropout = keras.layers.Dropout(
+        self.dropout = GlobalDropout(
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
         self.part_draws = keras.random.SeedGenerator(seed)
@@ -467,13 +468,12 @@ class TaughtAutoEncoder(RatingModel):
         """Draws the part of each history that the network gets to see."""
         if self.whole_history_rate == 1:
             return ratings
-        draws = keras.random.uniform(
-            [2, ratings.dense_shape[0]], seed=self.part_draws
-        )
+        draws = draw_uniform(2, ratings.dense_shape[0], self.part_draws)
         shares = tf.where(draws[0] < self.whole_history_rate, 1.0, draws[1])
-        is_shown = keras.random.uniform(
-            tf.shape(ratings.values), seed=self.part_draws
-        ) < tf.gather(shares, ratings.indices[:, 0])
+        (chances,) = tf.unstack(
+            draw_uniform(1, tf.size(ratings.values), self.part_draws)
+        )
+        is_shown = chances < tf.gather(shares, ratings.indices[:, 0])
         return tf.sparse.retain(ratings, is_shown)
 
     def _normalize(

@@ -1,5 +1,7 @@
 """Trains or resumes a job and evaluates it, in one loop for every strategy."""
 
+import dataclasses
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,7 +10,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import write_json
+from data_prep.dataset.files import to_json, write_json
 from data_prep.dataset.items import Items, read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards
@@ -20,7 +22,7 @@ from trainer.checkpoints import (
 )
 from trainer.config import PRECISIONS, Config
 from trainer.evaluation.evaluator import Evaluator
-from trainer.fitted_teachers import fit_teachers
+from trainer.fitted_teachers import fit_teachers, wait_for_teachers
 from trainer.input_pipeline import evaluation_batches
 from trainer.job_metrics import choose_blend_weights, measure_test
 from trainer.job_paths import JobPaths
@@ -32,6 +34,7 @@ from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.termination import Terminated, Termination
 from trainer.training_loop import TrainingLoop
 from trainer.warm_start import warm_start
+from trainer.workers import Workers
 
 _DEFAULT_SCHEDULE = CheckpointSchedule()
 
@@ -85,8 +88,16 @@ def train_and_evaluate(
             f"`batch_size` must be at most the number of users, {num_users}."
             f" Received: batch_size={config.batch_size}"
         )
+    if config.batch_size < strategy.num_replicas_in_sync:
+        raise UserError(
+            "`batch_size` must be at least the number of replicas,"
+            f" {strategy.num_replicas_in_sync}."
+            f" Received: batch_size={config.batch_size}"
+        )
     steps_per_epoch = num_users // config.batch_size
-    record_job(paths, config, data_dir)
+    workers = Workers(strategy)
+    if workers.is_chief:
+        record_job(paths, config, data_dir)
     items = read_items(data_dir)
     shards = list_shards(data_dir)
 
@@ -97,6 +108,12 @@ def train_and_evaluate(
 
     distribution = read_rating_distribution(data_dir)
     termination.activity = "fitting the teachers"
+    if workers.are_many:
+        # Before the strategy's scope, in which all make variables together.
+        if workers.is_chief:
+            fit_teachers(config, paths, data_dir, items)
+        else:
+            wait_for_teachers(config, paths, data_dir, items)
     with strategy.scope():
         teachers = fit_teachers(config, paths, data_dir, items)
 
@@ -111,6 +128,7 @@ def train_and_evaluate(
         checkpoints = Checkpoints(model, paths, strategy, steps_per_epoch)
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
+    _check_agreement(workers, config, checkpoints, paths)
     if warm_start_from and not checkpoints.has_saved:
         warm_start(model, warm_start_from, items)
     progress = Progress(
@@ -125,8 +143,9 @@ def train_and_evaluate(
             keras.callbacks.LearningRateScheduler(
                 lambda epoch, _: config.learning_rate_at(epoch)
             ),
-            keras.callbacks.TensorBoard(paths.log_dir, write_graph=False),
-        ],
+        ]
+        + [keras.callbacks.TensorBoard(paths.log_dir, write_graph=False)]
+        * workers.is_chief,
         model=model,
     )
     loop = TrainingLoop(
@@ -182,6 +201,8 @@ def train_and_evaluate(
         )
 
     termination.activity = "evaluating"
+    # The chief may still be writing what all read now.
+    workers.gather([checkpoints.num_epochs])
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     restore_best_weights(model, paths)
     saved = _mixing_weights(model)
@@ -197,8 +218,30 @@ def train_and_evaluate(
         **measure_test(model, items, distribution.liked_from, held_out("test")),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
-    write_json(paths.metrics_file, metrics)
+    if workers.is_chief:
+        write_json(paths.metrics_file, metrics)
     return metrics
+
+
+def _check_agreement(
+    workers: Workers, config: Config, checkpoints: Checkpoints, paths: JobPaths
+) -> None:
+    """Refuses to train unless all workers go on with the same job."""
+    settings = zlib.crc32(to_json(dataclasses.asdict(config)).encode())
+    states = workers.gather(
+        [settings, checkpoints.num_epochs, checkpoints.num_batches]
+    )
+    if (states == states[0]).all():
+        return
+    described = "; ".join(
+        f"settings {settings:08x}, epoch {epoch + 1}, batch {batch}"
+        for settings, epoch, batch in states
+    )
+    raise UserError(
+        f"the workers do not agree on the job in {paths.checkpoint_dir}:"
+        f" {described}. Give all of them the same flags and the same"
+        " directory, and start them again."
+    )
 
 
 def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:

@@ -15,6 +15,7 @@ from trainer.input_pipeline import training_batches
 from trainer.progress import Progress
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.termination import Terminated, Termination
+from trainer.workers import Workers
 
 #: Training steps between two checks of their losses, for which the host waits
 #: for the device.
@@ -54,11 +55,13 @@ class TrainingLoop:
         self._schedule = schedule
         self._progress = progress
         self._termination = termination
+        self._workers = Workers(strategy)
 
         @tf.function(reduce_retracing=True)
         def step(batch: Any) -> Any:
             loss = strategy.run(model.train_step, args=(batch,))["loss"]
-            return strategy.experimental_local_results(loss)[0]
+            # Of all replicas, so that none goes on alone.
+            return strategy.reduce("MEAN", loss, axis=None)
 
         self._step = step
 
@@ -77,28 +80,22 @@ class TrainingLoop:
             Terminated: on SIGTERM, once the state is saved.
         """
         first_batch = num_batches = self._checkpoints.num_batches
-        batches = training_batches(
-            self._shards,
-            self._model.num_items,
-            self._config.batch_size,
-            self._config.seed,
-            epoch,
-            first_batch,
-        )
         if not first_batch:
             self._model.reset_metrics()
         self._progress.epoch_begun()
         unchecked: list[Any] = []
         with self._termination.deferred():
             for num_batches, batch in enumerate(
-                self._strategy.experimental_distribute_dataset(batches),
-                start=first_batch + 1,
+                self._read_batches(epoch, first_batch), start=first_batch + 1
             ):
                 unchecked.append(self._step(batch))
-                stops = self._termination.requested
-                saves = stops or self._checkpoints.is_due(
-                    num_batches, self._schedule
-                )
+                stops, is_due = self._workers.gather(
+                    [
+                        self._termination.requested,
+                        self._checkpoints.is_due(num_batches, self._schedule),
+                    ]
+                ).any(axis=0)
+                saves = stops or is_due
                 if saves or len(unchecked) == _STEPS_BETWEEN_CHECKS:
                     self._check_finite(unchecked, epoch, num_batches)
                     unchecked.clear()
@@ -118,6 +115,26 @@ class TrainingLoop:
             name: float(metric)
             for name, metric in self._model.training_metrics().items()
         }
+
+    def _read_batches(self, epoch: int, first_batch: int) -> Any:
+        """Reads the batches of an epoch, each replica its rows of them."""
+
+        def read(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            num_replicas = context.num_replicas_in_sync
+            num_local = num_replicas // context.num_input_pipelines
+            first = num_local * context.input_pipeline_id
+            return training_batches(
+                self._shards,
+                self._model.num_items,
+                self._config.batch_size,
+                self._config.seed,
+                epoch,
+                first_batch,
+                num_replicas,
+                range(first, first + num_local),
+            )
+
+        return self._strategy.distribute_datasets_from_function(read)
 
     def save(self, epoch: int, num_batches: int) -> None:
         """Saves the state within an epoch, as it was recorded last.

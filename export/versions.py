@@ -22,6 +22,9 @@ from data_prep.dataset.files import digest_file
 
 _DIGESTS_FILE = "assets.extra/SHA256SUMS"
 
+# Serving loads a directory once it has this file.
+_MODEL_FILE = "saved_model.pb"
+
 # TensorFlow Serving ignores directories whose names are not numbers.
 _UNFINISHED = ".unfinished-"
 
@@ -33,6 +36,16 @@ def list_versions(export_dir: str) -> list[int]:
         export_dir: parent of the numbered directories, which may not exist.
     """
     return sorted(int(name) for name in _list(export_dir) if name.isdigit())
+
+
+def written_time(version_dir: str) -> int:
+    """Returns when a version was written, in nanoseconds of the epoch.
+
+    Args:
+        version_dir: the directory of a published version.
+    """
+    model = os.path.join(version_dir, _MODEL_FILE)
+    return int(tf.io.gfile.stat(model).mtime_nsec)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.global_batch import GlobalDropout
 from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
@@ -139,10 +140,10 @@ class AutoEncoder(RatingModel):
             )
             for depth, units in enumerate(hidden_units)
         ]
-        self.dropout = keras.layers.Dropout(
+        self.dropout = GlobalDropout(
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
-        self.refeed_noise = keras.layers.Dropout(refeed_noise_rate, seed=seed)
+        self.refeed_noise = GlobalDropout(refeed_noise_rate, seed=seed)
         self.item_seeds = keras.random.SeedGenerator(seed)
 
         self.rating_loss = keras.metrics.Mean(name="loss")
@@ -354,15 +355,10 @@ class AutoEncoder(RatingModel):
             return refed
         return refed * (self.num_items / self.num_sampled_items)
 
-    def training_metrics(self) -> dict[str, tf.Tensor]:
-        """Returns the metrics that `train_step` updates, scalars.
-
-        Outside `strategy.run` they cover all replicas, inside only its own.
-        """
-        metrics = {"loss": self.rating_loss.result()}
+    def loss_trackers(self) -> list[keras.metrics.Mean]:
         if self.num_refeeds:
-            metrics["refeed_loss"] = self.refeed_loss.result()
-        return metrics
+            return [self.rating_loss, self.refeed_loss]
+        return [self.rating_loss]
 
     def get_config(self) -> dict[str, Any]:
         return {

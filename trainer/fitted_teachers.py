@@ -1,7 +1,9 @@
 """Fits the teachers of a job once, and keeps them with its checkpoints."""
 
+import contextlib
 import functools
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +28,12 @@ _FILES = {
     "rating_teacher": "rating_teacher.keras",
     "interest_teacher": "interest_teacher.keras",
 }
+
+#: Seconds without a sign of the chief after which another worker gives up: a
+#: multiple of what ten sweeps over a hundred million ratings take.
+_LONGEST_WAIT = 3600.0
+
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def fit_teachers(
@@ -80,7 +88,8 @@ def fit_teachers(
         return encoders
 
     rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)
-    if tf.io.gfile.exists(chain):
+    # Several workers may find it, and one removes it.
+    with contextlib.suppress(tf.errors.NotFoundError):
         tf.io.gfile.remove(chain)
     if len(items.item_ids) > ease.MAX_ITEMS:
         logging.info(
@@ -97,6 +106,59 @@ def fit_teachers(
     }
 
 
+def wait_for_teachers(
+    config: Config, paths: JobPaths, data_dir: str, items: Items
+) -> None:
+    """Waits until the chief of several workers has fitted the teachers.
+
+    Args:
+        config: the settings of the job.
+        paths: its paths.
+        data_dir: the prepared data.
+        items: its items.
+
+    Raises:
+        UserError: the chief has not written anything for an hour.
+    """
+    if config.model != "taught_autoencoder":
+        return
+    record = _record(config, read_manifest(data_dir).fingerprint)
+    names = list(_FILES)
+    if len(items.item_ids) > ease.MAX_ITEMS:
+        names.remove("interest_teacher")
+    logging.info("Waiting for the chief to fit the teachers.")
+    last_change, seen = time.monotonic(), None
+    while time.monotonic() - last_change < _LONGEST_WAIT:
+        files = _list_files(paths.teachers_dir)
+        if (
+            os.path.basename(_record_path(paths)) in files
+            and read_json(_record_path(paths)) == record
+            and all(_FILES[name] in files for name in names)
+        ):
+            return
+        if files != seen:
+            last_change, seen = time.monotonic(), files
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    raise UserError(
+        f"the chief has written nothing to {paths.teachers_dir} for"
+        f" {_LONGEST_WAIT / 60:.0f} minutes. Find out what became of it, and"
+        " start all workers again."
+    )
+
+
+def _list_files(directory: str) -> dict[str, int]:
+    """Returns when each file of a directory was written."""
+    if not tf.io.gfile.exists(directory):
+        return {}
+    files = {}
+    for name in tf.io.gfile.listdir(directory):
+        # The chief may have removed it by now.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            path = os.path.join(directory, name)
+            files[name] = int(tf.io.gfile.stat(path).mtime_nsec)
+    return files
+
+
 def load_teachers(config: Config, paths: JobPaths) -> dict[str, Any]:
     """Loads the teachers that a job fitted, as `fit_teachers` returns them."""
     if config.model != "taught_autoencoder":
@@ -111,18 +173,25 @@ def load_teachers(config: Config, paths: JobPaths) -> dict[str, Any]:
 
 def _begin(config: Config, paths: JobPaths, fingerprint: str) -> None:
     """Removes teachers of other settings or data, and records today's."""
-    directory = paths.teachers_dir
-    record_path = os.path.join(directory, "fit.json")
-    record = {
+    record = _record(config, fingerprint)
+    if tf.io.gfile.exists(_record_path(paths)):
+        if read_json(_record_path(paths)) == record:
+            return
+        tf.io.gfile.rmtree(paths.teachers_dir)
+    tf.io.gfile.makedirs(paths.teachers_dir)
+    write_json(_record_path(paths), record)
+
+
+def _record(config: Config, fingerprint: str) -> dict[str, str]:
+    """Describes what the teachers of a job follow from."""
+    return {
         "data_fingerprint": fingerprint,
         "factorization": repr(config.teacher_config()),
     }
-    if tf.io.gfile.exists(record_path):
-        if read_json(record_path) == record:
-            return
-        tf.io.gfile.rmtree(directory)
-    tf.io.gfile.makedirs(directory)
-    write_json(record_path, record)
+
+
+def _record_path(paths: JobPaths) -> str:
+    return os.path.join(paths.teachers_dir, "fit.json")
 
 
 def _path(paths: JobPaths, name: str) -> str:

@@ -1,5 +1,6 @@
 """Reads prepared records as batches of sparse ratings."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,8 @@ def training_batches(
     seed: int,
     epoch: int,
     first_batch: int = 0,
+    num_replicas: int = 1,
+    replicas: Sequence[int] = (0,),
 ) -> tf.data.Dataset:
     """Reads the training ratings of one epoch, shuffled for that epoch.
 
@@ -40,12 +43,31 @@ def training_batches(
         epoch: number of the epoch.
         first_batch: number of batches to skip, to resume within an epoch.
             Their users are read but not parsed.
+        num_replicas: replicas that share each batch.
+        replicas: those of them that read this dataset, ascending. The users
+            of all others are not parsed.
 
     Returns:
-        A dataset of SparseTensors `(batch_size, num_items)`, float32.
+        A dataset of SparseTensors `(batch_size, num_items)`, float32; with
+        several replicas, of the users of each of `replicas` in turn, whose
+        numbers differ by at most one.
     """
+
+    def take_rows(users: tf.Tensor) -> tf.data.Dataset:
+        parts = [
+            tf.data.Dataset.from_tensors(
+                users[
+                    batch_size * replica // num_replicas : batch_size
+                    * (replica + 1)
+                    // num_replicas
+                ]
+            )
+            for replica in replicas
+        ]
+        return functools.reduce(tf.data.Dataset.concatenate, parts)
+
     order = np.random.default_rng([seed, epoch])
-    return (
+    users = (
         tf.data.Dataset.from_tensor_slices(order.permutation(sorted(shards)))
         .interleave(
             tf.data.TFRecordDataset,
@@ -56,15 +78,14 @@ def training_batches(
         .shuffle(SHUFFLE_BUFFER, seed=int(order.integers(2**31)))
         .skip(first_batch * batch_size)
         .batch(batch_size, drop_remainder=True)
-        .map(
-            lambda users: records.parse_users(users, num_items, ["train"])[
-                "train"
-            ],
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .prefetch(tf.data.AUTOTUNE)
     )
+    if num_replicas > 1:
+        users = users.flat_map(take_rows)
+    return users.map(
+        lambda users: records.parse_users(users, num_items, ["train"])["train"],
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    ).prefetch(tf.data.AUTOTUNE)
 
 
 def evaluation_batches(
@@ -137,6 +158,11 @@ def _pair_with_training(
         parsed = records.parse_users(users, num_items, ["train"])
         return parsed["train"], parse_held_out(users)
 
+    options = tf.data.Options()
+    # Workers share each batch, however many shards there are.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.DATA
+    )
     return (
         tf.data.TFRecordDataset(sorted(shards))
         .batch(_FILTER_BATCH)
@@ -145,4 +171,5 @@ def _pair_with_training(
         .batch(batch_size)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(options)
     )

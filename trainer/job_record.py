@@ -11,7 +11,11 @@ from data_prep.dataset import manifest
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, to_json, write_json
 from trainer.autoencoder import AutoEncoder
-from trainer.checkpoints import has_best_weights, restore_best_weights
+from trainer.checkpoints import (
+    has_best_weights,
+    has_checkpoint,
+    restore_best_weights,
+)
 from trainer.config import Config
 from trainer.fitted_teachers import load_teachers
 from trainer.job_paths import JobPaths
@@ -24,8 +28,8 @@ _FINGERPRINT = "data_fingerprint"
 def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     """Records a new job, or checks that a resumed one is still the same.
 
-    A job without a completed epoch has nothing to lose: other settings or
-    data overwrite its record.
+    A job without a checkpoint has nothing to lose: other settings or data
+    overwrite its record. One that has may be given more epochs.
 
     Args:
         paths: the paths of the job.
@@ -39,7 +43,8 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
     data = manifest.read_manifest(data_dir)
     record = {**dataclasses.asdict(config), _FINGERPRINT: data.fingerprint}
     if _is_recorded(paths):
-        _check_same_job(paths, record)
+        if _check_same_job(paths, record):
+            write_json(paths.config_file, record)
         return
     tf.io.gfile.makedirs(paths.vocabulary_dir)
     for name in (vocabulary.FILE_NAME, manifest.FILE_NAME):
@@ -53,7 +58,7 @@ def record_job(paths: JobPaths, config: Config, data_dir: str) -> None:
 
 
 def read_config(paths: JobPaths) -> Config | None:
-    """Reads the settings of a job; `None` if no epoch of one was completed."""
+    """Reads the settings of a job; `None` if there is no checkpoint of one."""
     if not _is_recorded(paths):
         return None
     record = read_json(paths.config_file)
@@ -62,13 +67,17 @@ def read_config(paths: JobPaths) -> Config | None:
 
 
 def _is_recorded(paths: JobPaths) -> bool:
-    """Says whether a job of at least one completed epoch is there."""
-    return tf.io.gfile.exists(paths.config_file) and has_best_weights(paths)
+    """Says whether a job of at least one checkpoint is there."""
+    return tf.io.gfile.exists(paths.config_file) and has_checkpoint(paths)
 
 
-def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
+def _check_same_job(paths: JobPaths, record: dict[str, object]) -> bool:
+    """Says whether a job gets more epochs; refuses any other difference."""
     old = use_current_settings(read_json(paths.config_file))
     new = json.loads(to_json(record))
+    gets_epochs = new["num_epochs"] > old["num_epochs"]
+    if gets_epochs:
+        old["num_epochs"] = new["num_epochs"]
     differences = [
         f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
@@ -80,6 +89,7 @@ def _check_same_job(paths: JobPaths, record: dict[str, object]) -> None:
             f" {'; '.join(differences)}. Give the flags of that job to go on"
             " with it, or another --job-dir to start anew."
         )
+    return gets_epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +123,7 @@ def load_job(paths: JobPaths) -> TrainedJob:
         UserError: the directory holds no trained job.
     """
     config = read_config(paths)
-    if config is None:
+    if config is None or not has_best_weights(paths):
         raise UserError(
             f"{paths.job_dir} holds no trained job. Run `python -m"
             f" trainer.task --job-dir {paths.job_dir}` first."

@@ -19,6 +19,7 @@ class Progress:
         steps_per_epoch: batches per epoch.
         batch_size: users per batch.
         first_epoch: number of the first epoch of this run, counted from 1.
+        first_step: number of its first step in that epoch, counted from 1.
         num_epochs: number of the last epoch of the job.
     """
 
@@ -27,11 +28,13 @@ class Progress:
         steps_per_epoch: int,
         batch_size: int,
         first_epoch: int,
+        first_step: int,
         num_epochs: int,
     ) -> None:
         self._steps_per_epoch = steps_per_epoch
         self._batch_size = batch_size
         self._first_epoch = first_epoch
+        self._first_step = first_step
         self._num_epochs = num_epochs
         self._start = self._epoch_start = self._last_line = time.monotonic()
         self._users_per_second = 0.0
@@ -49,12 +52,13 @@ class Progress:
         """
         now = time.monotonic()
         is_first_epoch = epoch == self._first_epoch
-        if is_first_epoch and step == 1:
+        first_step = self._first_step if is_first_epoch else 1
+        if is_first_epoch and step == first_step:
             self._start = self._epoch_start = now
             self._log_line(epoch, step, "first step done")
             return
         self._users_per_second = (
-            (step - is_first_epoch)
+            (step - first_step + (not is_first_epoch))
             * self._batch_size
             / (now - self._epoch_start)
         )
@@ -91,6 +95,7 @@ class Progress:
 
     def _speed(self, epoch: int, step: int, now: float) -> str:
         steps_done = (epoch - self._first_epoch) * self._steps_per_epoch + step
+        steps_done -= self._first_step - 1
         steps_left = (self._num_epochs - epoch + 1) * self._steps_per_epoch
         steps_left -= step
         seconds_left = (now - self._start) * steps_left / max(steps_done - 1, 1)

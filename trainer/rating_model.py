@@ -62,6 +62,19 @@ class RatingModel(keras.Model):
         self.mae.update_state(held_out.ratings, predictions)
         return {"rmse": self.rmse.result(), "mae": self.mae.result()}
 
+    def loss_trackers(self) -> list[keras.metrics.Mean]:
+        """Lists the metrics that `train_step` updates, if there is one."""
+        return []
+
+    def training_metrics(self) -> dict[str, tf.Tensor]:
+        """Reads the metrics that `train_step` updates, scalars.
+
+        Outside `strategy.run` they cover all replicas, inside only its own.
+        """
+        return {
+            tracker.name: tracker.result() for tracker in self.loss_trackers()
+        }
+
     def _apply_gradients(self, tape: tf.GradientTape, loss: tf.Tensor) -> None:
         """Updates the weights that the loss depends on."""
         weights = self.trainable_variables

@@ -20,7 +20,8 @@ from data_prep.splits.registry import make_split
 from export.sample import recommend_to_first_user
 from export.saved_model import export_job
 from export.settings import ExportSettings
-from export.versions import list_versions
+from export.versions import list_versions, written_time
+from trainer.checkpoints import CheckpointSchedule, best_weights_time
 from trainer.config import Config
 from trainer.distribution import create_strategy
 from trainer.job_metrics import DISPLAY_NAMES, MODEL
@@ -28,7 +29,9 @@ from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
 from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
+from trainer.termination import Termination
 from trainer.train import train_and_evaluate
+from trainer.workers import Workers
 
 # TensorFlow's allocator keeps the memory that a step frees. malloc returns
 # every tensor of more than 32 MB to the system, and mapping the pages of the
@@ -54,6 +57,18 @@ _WARM_START_FROM = flags.DEFINE_string(
     "Directory of an earlier job from whose weights this one starts. Its items"
     " must be the first of this job's: prepare the data with"
     " `data_prep.task --vocabulary-from`.",
+)
+_CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes",
+    CheckpointSchedule.minutes,
+    "Minutes between two checkpoints within an epoch: what a killed job loses"
+    " at most. 0 does not count minutes.",
+)
+_CHECKPOINT_STEPS = flags.DEFINE_integer(
+    "checkpoint_steps",
+    CheckpointSchedule.steps,
+    "Training steps between two checkpoints within an epoch. 0 does not count"
+    " steps.",
 )
 _RECIPE = flags.DEFINE_enum(
     "recipe",
@@ -103,6 +118,15 @@ _SAMPLE_SIZE = 10
 
 def main() -> None:
     """Trains, evaluates and exports the job that the flags describe."""
+    termination = Termination()
+    with termination.listen():
+        _run(termination)
+
+
+def _run(termination: Termination) -> None:
+    schedule = CheckpointSchedule(
+        minutes=_CHECKPOINT_MINUTES.value, steps=_CHECKPOINT_STEPS.value
+    )
     changes = _read_settings()
     paths = JobPaths.resolve(
         _JOB_DIR.value,
@@ -114,19 +138,34 @@ def main() -> None:
     _create_config(paths, changes)
     strategy = create_strategy()
     data_dir = _DATA_DIR.value or paths.data_dir
+    workers = Workers(strategy)
+    if workers.are_many and not _DATA_DIR.value:
+        raise UserError(
+            "a job of several workers needs --data-dir, data that are prepared"
+            " before it starts."
+        )
     if not _DATA_DIR.value:
+        termination.activity = "preparing the data"
         prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
     manifest = read_manifest(data_dir)
     config = _create_config(
         paths, changes, manifest.num_users, manifest.num_items
     )
     metrics = train_and_evaluate(
-        config, data_dir, paths, strategy, _WARM_START_FROM.value
+        config,
+        data_dir,
+        paths,
+        strategy,
+        _WARM_START_FROM.value,
+        schedule,
+        termination,
     )
+    if not workers.is_chief:
+        return
     _print_metrics(metrics)
-    versions = list_versions(paths.export_dir)
-    if versions:
-        version_dir = os.path.join(paths.export_dir, str(versions[-1]))
+    termination.activity = "exporting"
+    version_dir = _find_export(paths)
+    if version_dir is not None:
         logging.info("%s is exported already.", version_dir)
     else:
         version_dir = export_job(paths, ExportSettings(data_dir=data_dir))
@@ -151,6 +190,17 @@ def _create_config(
     return make_config(
         _RECIPE.value or DEFAULT_RECIPE, changes, num_users, num_items
     )
+
+
+def _find_export(paths: JobPaths) -> str | None:
+    """Finds the newest version, unless it is older than the best weights."""
+    versions = list_versions(paths.export_dir)
+    if not versions:
+        return None
+    version_dir = os.path.join(paths.export_dir, str(versions[-1]))
+    if written_time(version_dir) < best_weights_time(paths):
+        return None
+    return version_dir
 
 
 def _read_settings() -> dict[str, Any]:

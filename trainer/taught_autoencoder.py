@@ -11,6 +11,7 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer import losses
 from trainer.activations import ACTIVATIONS
+from trainer.global_batch import GlobalDropout, draw_uniform
 from trainer.item_subsets import find_rated_items, sample_items
 from trainer.layers import PACKAGE, RatingCentering, ReversibleDense
 from trainer.network_arguments import check_network_arguments
@@ -20,6 +21,9 @@ from trainer.rating_model import RatingModel
 #: Glorot kernel of thousands of rows would start close to 0, where SELU is
 #: nearly linear.
 _INPUT_SCALE = 10.0
+
+#: Added to the logit of an item, which then has no share in a softmax.
+_NO_LOGIT = -1e9
 
 
 class Answers(NamedTuple):
@@ -43,7 +47,8 @@ class _InterestTargets(NamedTuple):
         items: the items of the columns; `None` for the catalog in order.
         targets: distributions over these items, `(batch_size, num_asked)`.
         corrections: logarithms of the numbers of items that each of them
-            stands for, which are added to the logits.
+            stands for, which are added to the logits, `(batch_size,
+            num_asked)`; 0 for the catalog.
     """
 
     items: tf.Tensor | None
@@ -192,7 +197,7 @@ class TaughtAutoEncoder(RatingModel):
             )
             for depth, units in enumerate(hidden_units[1:], start=1)
         ]
-        self.dropout = keras.layers.Dropout(
+        self.dropout = GlobalDropout(
             dropout_rate, seed=seed, dtype=self.dtype_policy
         )
         self.part_draws = keras.random.SeedGenerator(seed)
@@ -519,13 +524,12 @@ class TaughtAutoEncoder(RatingModel):
         """Draws the part of each history that the network gets to see."""
         if self.whole_history_rate == 1:
             return ratings
-        draws = keras.random.uniform(
-            [2, ratings.dense_shape[0]], seed=self.part_draws
-        )
+        draws = draw_uniform(2, ratings.dense_shape[0], self.part_draws)
         shares = tf.where(draws[0] < self.whole_history_rate, 1.0, draws[1])
-        is_shown = keras.random.uniform(
-            tf.shape(ratings.values), seed=self.part_draws
-        ) < tf.gather(shares, ratings.indices[:, 0])
+        (chances,) = tf.unstack(
+            draw_uniform(1, tf.size(ratings.values), self.part_draws)
+        )
+        is_shown = chances < tf.gather(shares, ratings.indices[:, 0])
         return tf.sparse.retain(ratings, is_shown)
 
     def _normalize(
@@ -597,18 +601,15 @@ class TaughtAutoEncoder(RatingModel):
         corrections: tf.Tensor | float = 0.0
         chosen, num_asked = ratings.indices, ratings.dense_shape[1]
         if items is not None:
-            # All rated items, and the sampled ones among the others, each of
-            # which stands for as many as its stratum has.
             rated = find_rated_items(ratings)
             is_other = tf.reduce_all(
                 items[:, tf.newaxis] != rated.items, axis=1
             )
             others, _ = tf.unique(tf.boolean_mask(items, is_other))
-            stratum_size = max(self.num_items / self.num_sampled_items, 1.0)
-            corrections = tf.concat(
+            is_sampled = tf.concat(
                 [
-                    tf.zeros(tf.shape(rated.items)),
-                    tf.fill(tf.shape(others), math.log(stratum_size)),
+                    tf.reduce_any(rated.items[:, tf.newaxis] == items, axis=1),
+                    tf.ones_like(others, tf.bool),
                 ],
                 axis=0,
             )
@@ -619,22 +620,28 @@ class TaughtAutoEncoder(RatingModel):
             tf.ones_like(ratings.values),
             [ratings.dense_shape[0], num_asked],
         )
+        if items is not None:
+            # A sampled item stands for as many as its stratum has, one that
+            # the user rated for itself, and one that only others rated for
+            # nothing: what a user learns does not depend on the others.
+            stratum_size = max(self.num_items / self.num_sampled_items, 1.0)
+            corrections = tf.where(
+                targets > 0,
+                0.0,
+                tf.where(is_sampled, math.log(stratum_size), _NO_LOGIT),
+            )
         counts = tf.reduce_sum(targets, axis=1, keepdims=True)
         return _InterestTargets(
             items, tf.math.divide_no_nan(targets, counts), corrections
         )
 
-    def training_metrics(self) -> dict[str, tf.Tensor]:
-        """Reads the metrics that `train_step` updates.
-
-        Outside `strategy.run` they cover all replicas, inside its own.
-        """
-        metrics = {"loss": self.loss_tracker.result()}
+    def loss_trackers(self) -> list[keras.metrics.Mean]:
+        trackers = [self.loss_tracker]
         if self.interest_weight:
-            metrics["interest_loss"] = self.interest_loss.result()
+            trackers.append(self.interest_loss)
         if self.num_refeeds:
-            metrics["refeed_loss"] = self.refeed_loss.result()
-        return metrics
+            trackers.append(self.refeed_loss)
+        return trackers
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -1,7 +1,8 @@
 """Trains or resumes a job and evaluates it, in one loop for every strategy."""
 
-import math
-from collections.abc import Mapping, Sequence
+import dataclasses
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -9,22 +10,22 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import write_json
+from data_prep.dataset.files import to_json, write_json
 from data_prep.dataset.items import Items, read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
-from trainer.checkpoints import Checkpoints, restore_best_weights
+from trainer.checkpoints import (
+    Checkpoints,
+    CheckpointSchedule,
+    restore_best_weights,
+)
 from trainer.config import PRECISIONS, Config
 from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
-from trainer.fitted_teachers import fit_teachers
+from trainer.fitted_teachers import fit_teachers, wait_for_teachers
 from trainer.history import History, measure_fixed_point_gap
-from trainer.input_pipeline import (
-    cold_rating_batches,
-    evaluation_batches,
-    training_batches,
-)
+from trainer.input_pipeline import cold_rating_batches, evaluation_batches
 from trainer.job_metrics import (
     MODEL,
     answer_with_baselines,
@@ -39,11 +40,12 @@ from trainer.rating_distribution import read_rating_distribution
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.termination import Terminated, Termination
+from trainer.training_loop import TrainingLoop
 from trainer.warm_start import warm_start
+from trainer.workers import Workers
 
-#: Training steps between two checks of their losses, for which the host waits
-#: for the device.
-_STEPS_BETWEEN_CHECKS = 100
+_DEFAULT_SCHEDULE = CheckpointSchedule()
 
 
 def train_and_evaluate(
@@ -52,6 +54,8 @@ def train_and_evaluate(
     paths: JobPaths,
     strategy: tf.distribute.Strategy,
     warm_start_from: str | None = None,
+    schedule: CheckpointSchedule = _DEFAULT_SCHEDULE,
+    termination: Termination | None = None,
 ) -> dict[str, Any]:
     """Trains a job to its last epoch and evaluates its best weights.
 
@@ -68,6 +72,8 @@ def train_and_evaluate(
         strategy: distributes the training over devices.
         warm_start_from: directory of a job on fewer items, from whose weights
             this one starts.
+        schedule: how often to save the state within an epoch.
+        termination: tells the job to stop. By default nothing does.
 
     Returns:
         The content of `metrics.json`: the `validation` and `test` metrics of
@@ -84,9 +90,12 @@ def train_and_evaluate(
         earlier version prepared the data and left the others out.
 
     Raises:
-        UserError: the job directory belongs to another job, there are fewer
-            users than a batch holds, or the loss is no longer finite.
+        UserError: the job directory belongs to another job, its checkpoints
+            cannot be read or written, there are fewer users than a batch
+            holds, or the loss is no longer finite.
+        Terminated: on SIGTERM, once the state is saved.
     """
+    termination = termination or Termination()
     data = read_manifest(data_dir)
     num_users = data.num_users
     if num_users < config.batch_size:
@@ -94,7 +103,16 @@ def train_and_evaluate(
             f"`batch_size` must be at most the number of users, {num_users}."
             f" Received: batch_size={config.batch_size}"
         )
-    record_job(paths, config, data_dir)
+    if config.batch_size < strategy.num_replicas_in_sync:
+        raise UserError(
+            "`batch_size` must be at least the number of replicas,"
+            f" {strategy.num_replicas_in_sync}."
+            f" Received: batch_size={config.batch_size}"
+        )
+    steps_per_epoch = num_users // config.batch_size
+    workers = Workers(strategy)
+    if workers.is_chief:
+        record_job(paths, config, data_dir)
     items = read_items(data_dir)
     shards = list_shards(data_dir)
 
@@ -104,6 +122,13 @@ def train_and_evaluate(
         )
 
     distribution = read_rating_distribution(data_dir)
+    termination.activity = "fitting the teachers"
+    if workers.are_many:
+        # Before the strategy's scope, in which all make variables together.
+        if workers.is_chief:
+            fit_teachers(config, paths, data_dir, items)
+        else:
+            wait_for_teachers(config, paths, data_dir, items)
     with strategy.scope():
         teachers = fit_teachers(config, paths, data_dir, items)
 
@@ -115,16 +140,17 @@ def train_and_evaluate(
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
         model = create_model(config, items, distribution.deviation, teachers)
-        checkpoints = Checkpoints(model, paths)
+        checkpoints = Checkpoints(model, paths, strategy, steps_per_epoch)
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
-    if warm_start_from and not checkpoints.num_epochs:
+    _check_agreement(workers, config, checkpoints, paths)
+    if warm_start_from and not checkpoints.has_saved:
         warm_start(model, warm_start_from, items)
-    steps_per_epoch = num_users // config.batch_size
     progress = Progress(
         steps_per_epoch=steps_per_epoch,
         batch_size=config.batch_size,
         first_epoch=checkpoints.num_epochs + 1,
+        first_step=checkpoints.num_batches + 1,
         num_epochs=config.num_epochs,
     )
     callbacks = keras.callbacks.CallbackList(
@@ -132,11 +158,21 @@ def train_and_evaluate(
             keras.callbacks.LearningRateScheduler(
                 lambda epoch, _: config.learning_rate_at(epoch)
             ),
-            keras.callbacks.TensorBoard(paths.log_dir, write_graph=False),
-        ],
+        ]
+        + [keras.callbacks.TensorBoard(paths.log_dir, write_graph=False)]
+        * workers.is_chief,
         model=model,
     )
-    train_epoch = _EpochTrainer(config, model, shards, strategy, progress)
+    loop = TrainingLoop(
+        config,
+        model,
+        shards,
+        strategy,
+        checkpoints,
+        schedule,
+        progress,
+        termination,
+    )
     history = History(paths, checkpoints.num_epochs)
 
     callbacks.on_train_begin()
@@ -149,10 +185,15 @@ def train_and_evaluate(
             break
         # Keras counts epochs from 0, people from 1.
         callbacks.on_epoch_begin(epoch - 1)
-        training = train_epoch(epoch)
-        validation = evaluate(held_out("validation"))
-        # No training loss shows the updates of the last batch.
-        _check_finite([validation["rmse"]], epoch, steps_per_epoch, config)
+        termination.activity = f"training epoch {epoch}"
+        training = loop.run_epoch(epoch)
+        termination.activity = f"validating epoch {epoch}"
+        try:
+            validation = evaluate(held_out("validation"))
+        except Terminated:
+            loop.save(epoch, steps_per_epoch)
+            raise
+        loop.check_validation(validation["rmse"], epoch, steps_per_epoch)
         figures = {
             **training,
             "val_rmse": validation["rmse"],
@@ -162,7 +203,8 @@ def train_and_evaluate(
             ),
         }
         # Before the state, so that no completed epoch is without its figures.
-        history.record(epoch, figures)
+        if workers.is_chief:
+            history.record(epoch, figures)
         is_best = checkpoints.save_epoch(epoch, validation["rmse"])
         callbacks.on_epoch_end(epoch - 1, figures)
         progress.epoch_done(
@@ -178,12 +220,16 @@ def train_and_evaluate(
             " improving, and more epochs may make it better."
         )
 
+    termination.activity = "evaluating"
+    # The chief may still be writing what all read now.
+    workers.gather([checkpoints.num_epochs])
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     restore_best_weights(model, paths)
+    saved = _mixing_weights(model)
     blend_weights = choose_blend_weights(
         model, items, distribution.liked_from, held_out("validation")
     )
-    if blend_weights:
+    if _mixing_weights(model) != saved:
         checkpoints.save_best_again()
     extremes = ExtremeUsers(MODEL)
     metrics = {
@@ -203,19 +249,48 @@ def train_and_evaluate(
                 shards, len(items.item_ids), config.batch_size, group
             ),
         )
-    write_json(paths.metrics_file, metrics)
-    answer = tf.function(answer_with_baselines(model, items))
-    write_report(
-        paths,
-        config,
-        data_dir,
-        items,
-        metrics,
-        extremes,
-        lambda ratings: answer(ratings).scores[MODEL],
-        held_out("test"),
-    )
+    if workers.is_chief:
+        write_json(paths.metrics_file, metrics)
+        answer = tf.function(answer_with_baselines(model, items))
+        write_report(
+            paths,
+            config,
+            data_dir,
+            items,
+            metrics,
+            extremes,
+            lambda ratings: answer(ratings).scores[MODEL],
+            held_out("test"),
+        )
     return metrics
+
+
+def _check_agreement(
+    workers: Workers, config: Config, checkpoints: Checkpoints, paths: JobPaths
+) -> None:
+    """Refuses to train unless all workers go on with the same job."""
+    settings = zlib.crc32(to_json(dataclasses.asdict(config)).encode())
+    states = workers.gather(
+        [settings, checkpoints.num_epochs, checkpoints.num_batches]
+    )
+    if (states == states[0]).all():
+        return
+    described = "; ".join(
+        f"settings {settings:08x}, epoch {epoch + 1}, batch {batch}"
+        for settings, epoch, batch in states
+    )
+    raise UserError(
+        f"the workers do not agree on the job in {paths.checkpoint_dir}:"
+        f" {described}. Give all of them the same flags and the same"
+        " directory, and start them again."
+    )
+
+
+def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:
+    """Lists the weights that a taught model's answers are mixed with."""
+    if not isinstance(model, TaughtAutoEncoder):
+        return []
+    return [float(model.network_weight), float(model.rating_weight)]
 
 
 def create_model(
@@ -254,87 +329,3 @@ def create_model(
     )
     model.optimizer.build(model.trainable_variables)
     return model
-
-
-class _EpochTrainer:
-    """Runs all training steps of an epoch, with one graph for all epochs."""
-
-    def __init__(
-        self,
-        config: Config,
-        model: AutoEncoder | TaughtAutoEncoder,
-        shards: Sequence[str],
-        strategy: tf.distribute.Strategy,
-        progress: Progress,
-    ) -> None:
-        self._config = config
-        self._model = model
-        self._shards = shards
-        self._strategy = strategy
-        self._progress = progress
-
-        @tf.function(reduce_retracing=True)
-        def step(batch: Any) -> Any:
-            loss = strategy.run(model.train_step, args=(batch,))["loss"]
-            return strategy.experimental_local_results(loss)[0]
-
-        self._step = step
-
-    def __call__(self, epoch: int) -> dict[str, float]:
-        """Trains one epoch, counted from 1, and returns its metrics."""
-        batches = training_batches(
-            self._shards,
-            self._model.num_items,
-            self._config.batch_size,
-            self._config.seed,
-            epoch,
-        )
-        self._model.reset_metrics()
-        self._progress.epoch_begun()
-        step, unchecked = 0, []
-        for step, batch in enumerate(
-            self._strategy.experimental_distribute_dataset(batches), start=1
-        ):
-            unchecked.append(self._step(batch))
-            if len(unchecked) == _STEPS_BETWEEN_CHECKS:
-                _check_finite(unchecked, epoch, step, self._config)
-                unchecked.clear()
-            self._progress.step_done(epoch, step)
-        _check_finite(unchecked, epoch, step, self._config)
-        return {
-            name: float(metric)
-            for name, metric in self._model.training_metrics().items()
-        }
-
-
-def _check_finite(
-    losses: Sequence[Any], epoch: int, last_step: int, config: Config
-) -> None:
-    """Stops the job at the first loss that is not finite.
-
-    Args:
-        losses: the losses of consecutive steps.
-        epoch: their epoch, counted from 1.
-        last_step: the last of these steps, counted from 1 in the epoch.
-        config: the settings of the job.
-    """
-    for step, loss in enumerate(losses, start=last_step - len(losses) + 1):
-        if not math.isfinite(loss):
-            remedy = (
-                "a lower --learning_rate"
-                if config.num_refeeds
-                else "--num_refeeds=1, which steadies large learning rates,"
-                " or a lower --learning_rate"
-            )
-            kept = (
-                f"The state after epoch {epoch - 1} is kept. In another"
-                " --job-dir, try"
-                if epoch > 1
-                else "No epoch was finished. Try"
-            )
-            raise UserError(
-                f"the loss became {float(loss)} in epoch {epoch} at batch"
-                f" {step}, with learning rate"
-                f" {config.learning_rate_at(epoch - 1):g} and"
-                f" num_refeeds={config.num_refeeds}. {kept} {remedy}."
-            )

@@ -118,7 +118,7 @@ def test_a_stopped_job_resumes_with_the_flags_of_its_time(tmp_path):
     assert "epoch 2/3" not in errors
     state = read_latest_state(job_dir / "checkpoints")
     expected = read_latest_state(RELEASE / "job/checkpoints")
-    assert state.keys() == expected.keys()
+    assert state.keys() > expected.keys()
     for name, value in expected.items():
         # Other processors round differently.
         np.testing.assert_allclose(

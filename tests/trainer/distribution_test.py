@@ -17,10 +17,32 @@ def test_a_cluster_of_one_is_one_machine():
     assert strategy is tf.distribute.get_strategy()
 
 
-def test_a_cluster_of_several_tasks_is_refused():
-    cluster = {"chief": ["a:2222"], "worker": ["b:2222", "c:2222"]}
-    with pytest.raises(UserError, match="cluster of 3 tasks"):
+@pytest.mark.parametrize("name", ["ps", "evaluator"])
+def test_tasks_that_do_not_train_are_refused(name):
+    cluster = {"chief": ["a:2222"], name: ["b:2222"]}
+    with pytest.raises(UserError, match=f"names a task '{name}'"):
         create_strategy({"TF_CONFIG": json.dumps({"cluster": cluster})})
+    # A cluster of one would train a second job in the same directory.
+    alone = {"cluster": {}, "task": {"type": name, "index": 0}}
+    with pytest.raises(UserError, match=f"names a task '{name}'"):
+        create_strategy({"TF_CONFIG": json.dumps(alone)})
+
+
+def test_machines_that_do_not_know_of_each_other_are_refused():
+    pools = {"workerpool0": ["a:2222"], "workerpool1": ["b:2222", "c:2222"]}
+    environ = {"CLUSTER_SPEC": json.dumps({"cluster": pools})}
+    with pytest.raises(UserError, match="3 machines and TF_CONFIG 1: each"):
+        create_strategy(environ)
+    alone = json.dumps({"cluster": {"workerpool0": ["a:2222"]}})
+    assert (
+        create_strategy({"CLUSTER_SPEC": alone}) is tf.distribute.get_strategy()
+    )
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cluster": 3}'])
+def test_a_cluster_spec_that_cannot_be_read_is_refused(text):
+    with pytest.raises(UserError, match=r"must be a JSON .*CLUSTER_SPEC="):
+        create_strategy({"CLUSTER_SPEC": text})
 
 
 @pytest.mark.parametrize(

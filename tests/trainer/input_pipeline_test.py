@@ -119,3 +119,21 @@ def test_evaluation_pairs_training_with_held_out_ratings(data, group):
         for row, other in zip(training, held_out, strict=True)
         if other != nothing
     }
+
+
+def test_replicas_share_each_batch_in_order(data):
+    whole = epoch_rows(data, seed=1, epoch=2)
+    replicas = [
+        epoch_rows(data, seed=1, epoch=2, num_replicas=3, replicas=replicas)
+        for replicas in ((0, 1), (2,))
+    ]
+    # Ten, eleven and eleven of 32 users.
+    shared = [
+        row
+        for batch in range(len(whole) // BATCH_SIZE)
+        for row in (
+            *replicas[0][21 * batch : 21 * (batch + 1)],
+            *replicas[1][11 * batch : 11 * (batch + 1)],
+        )
+    ]
+    assert shared == whole

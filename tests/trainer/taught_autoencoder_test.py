@@ -487,3 +487,38 @@ def test_the_config_makes_the_same_model_again():
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         TaughtAutoEncoder(3, **arguments)
+
+
+def train_under(strategy):
+    """Trains six batches of five users; returns the weights."""
+    ratings, rated, _ = low_rank_data(num_users=30)
+    keras.utils.set_random_seed(1)
+    with strategy.scope():
+        model = TaughtAutoEncoder(
+            ratings.shape[1],
+            RidgeTeacher(np.ones((ratings.shape[1], 1)), mean=3.0),
+            hidden_units=(8, 4),
+            dropout_rate=0.5,
+            whole_history_rate=0.3,
+            seed=1,
+        )
+        set_statistics(model, ratings, rated)
+        model.compile(Momentum(LEARNING_RATE))
+        model.optimizer.build(model.trainable_variables)
+    batches = tf.data.Dataset.from_tensor_slices(to_sparse(ratings, rated))
+
+    @tf.function
+    def step(batch):
+        strategy.run(model.train_step, args=(batch,))
+
+    for batch in strategy.experimental_distribute_dataset(batches.batch(5)):
+        step(batch)
+    return model.get_weights()
+
+
+def test_two_replicas_show_the_parts_and_drop_the_units_that_one_does(
+    two_replicas,
+):
+    expected = train_under(tf.distribute.get_strategy())
+    for one, other in zip(expected, train_under(two_replicas), strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-5)

@@ -308,7 +308,7 @@ def test_a_job_that_never_finished_an_epoch_may_get_other_settings(
 ):
     settings = {"optimizer": "momentum", "num_refeeds": 0}
     with pytest.raises(
-        UserError, match=r"in epoch 1 .* No epoch was finished\. Try"
+        UserError, match=r"in epoch 1 .* No checkpoint was written\. Try"
     ):
         run(tmp_path, synthetic_data, learning_rate=1e30, **settings)
     paths, _ = run(tmp_path, synthetic_data, learning_rate=0.001, **settings)

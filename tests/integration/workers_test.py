@@ -1,0 +1,153 @@
+"""Trains with several processes that know each other by TF_CONFIG."""
+
+import json
+import os
+import signal
+import socket
+
+import numpy as np
+import pytest
+
+from tests.integration.commands import error_line, run, start
+from tests.job_state import read_latest_state
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+#: Batches that two workers cannot halve, with all that is left to chance.
+FLAGS = (
+    *("--recipe=untaught", "--hidden-units=16,8", "--batch-size=33"),
+    *("--num-epochs=2", "--dropout-rate=0.5", "--refeed-noise-rate=0.2"),
+    *("--optimizer=adam", "--checkpoint-steps=2"),
+)
+
+TAUGHT_FLAGS = (
+    *("--recipe=recommended", "--hidden-units=16,8", "--batch-size=33"),
+    *("--num-epochs=2", "--dropout-rate=0.5", "--teacher-rank=2"),
+    *("--teacher-sweeps=10", "--teacher-samples=4"),
+)
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def start_workers(*arguments, num_workers=2):
+    """Starts a chief and other workers on this machine."""
+    addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
+    cluster = {"chief": addresses[:1], "worker": addresses[1:]}
+    tasks = [
+        {"type": "chief", "index": 0},
+        *({"type": "worker", "index": i} for i in range(num_workers - 1)),
+    ]
+    return [
+        start(
+            "trainer.task",
+            *arguments,
+            env={
+                "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
+            },
+        )
+        for task in tasks
+    ]
+
+
+def finish(workers, timeout=240):
+    """Waits for all workers; returns their exit codes, outputs and logs."""
+    try:
+        results = [worker.communicate(timeout=timeout) for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    return [
+        (worker.returncode, *result)
+        for worker, result in zip(workers, results, strict=True)
+    ]
+
+
+def assert_same_weights(job_dir, expected_job_dir):
+    state = read_latest_state(job_dir / "checkpoints")
+    expected = read_latest_state(expected_job_dir / "checkpoints")
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(
+            state[name], value, rtol=1e-5, atol=1e-5, err_msg=name
+        )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, synthetic_data):
+    """The directory of a job of one process."""
+    job_dir = tmp_path_factory.mktemp("jobs") / "alone"
+    code, _, errors = run(
+        "trainer.task",
+        *("--job-dir", job_dir, "--data-dir", synthetic_data),
+        *FLAGS,
+    )
+    assert code == 0, errors
+    return job_dir
+
+
+def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
+    results = finish(
+        start_workers(
+            *("--job-dir", tmp_path, "--data-dir", synthetic_data), *FLAGS
+        )
+    )
+    for code, _, errors in results:
+        assert code == 0, errors
+    assert_same_weights(tmp_path, alone)
+    (_, chief_output, _), (_, worker_output, _) = results
+    assert f"SavedModel: {tmp_path}/export/1" in chief_output
+    assert not worker_output
+    metrics, expected = (
+        json.loads((directory / "metrics.json").read_text())
+        for directory in (tmp_path, alone)
+    )
+    assert metrics["test"]["rmse"] == pytest.approx(
+        expected["test"]["rmse"], rel=1e-5
+    )
+
+
+def test_two_workers_with_teachers_train_exactly_like_one(
+    tmp_path, synthetic_data
+):
+    data = ("--data-dir", synthetic_data)
+    code, _, errors = run(
+        "trainer.task", "--job-dir", tmp_path / "alone", *data, *TAUGHT_FLAGS
+    )
+    assert code == 0, errors
+    results = finish(
+        start_workers("--job-dir", tmp_path / "two", *data, *TAUGHT_FLAGS)
+    )
+    for code, _, errors in results:
+        assert code == 0, errors
+    assert_same_weights(tmp_path / "two", tmp_path / "alone")
+
+
+def test_workers_of_which_one_is_terminated_go_on_together(
+    alone, tmp_path, synthetic_data
+):
+    arguments = ("--job-dir", tmp_path, "--data-dir", synthetic_data, *FLAGS)
+    workers = start_workers(*arguments)
+    for line in workers[1].stderr:
+        if "Saved epoch 1, batch 2." in line:
+            break
+    workers[1].send_signal(signal.SIGTERM)
+    for code, _, errors in finish(workers):
+        assert code == 143, errors
+    assert os.path.exists(tmp_path / "checkpoints/latest/checkpoint")
+    for code, _, errors in finish(start_workers(*arguments)):
+        assert code == 0, errors
+    assert_same_weights(tmp_path, alone)
+
+
+def test_workers_need_prepared_data(tmp_path):
+    for code, _, errors in finish(start_workers("--job-dir", tmp_path)):
+        assert code == 1
+        assert "needs --data-dir" in error_line(errors)

@@ -1,0 +1,63 @@
+"""The processes that train a job together, and what they tell each other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+
+class Workers:
+    """The workers of a job: the chief writes, all others only read.
+
+    Args:
+        strategy: the strategy that the job trains under.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy) -> None:
+        self._strategy = strategy
+        # One graph for each number of values.
+        self._run = tf.function(
+            lambda values: strategy.run(_share, args=(values,))
+        )
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there is more than one process."""
+        return isinstance(
+            self._strategy, tf.distribute.MultiWorkerMirroredStrategy
+        )
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process is the one that writes."""
+        return bool(self._strategy.extended.should_checkpoint)
+
+    def gather(self, values: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Collects numbers from all workers; each must call it.
+
+        It returns when all have called it.
+
+        Args:
+            values: the numbers of this worker, as many on each.
+
+        Returns:
+            `(num_replicas, len(values))`, the same on all workers.
+        """
+        if not self.are_many:
+            return np.array([values], np.int64)
+        shared = self._run(tf.constant(values, tf.int64))
+        return np.array(self._strategy.experimental_local_results(shared)[0])
+
+
+def _share(values: tf.Tensor) -> tf.Tensor:
+    """Puts the values of a replica into its row of a matrix of all."""
+    replica = tf.distribute.get_replica_context()
+    row = tf.one_hot(
+        tf.convert_to_tensor(replica.replica_id_in_sync_group),
+        replica.num_replicas_in_sync,
+        dtype=tf.int64,
+    )
+    return replica.all_reduce(
+        tf.distribute.ReduceOp.SUM, row[:, tf.newaxis] * values
+    )

@@ -388,7 +388,7 @@ def test_sampled_logits_stand_for_all_items():
             ).sum(axis=1)
         )
     np.testing.assert_allclose(
-        np.mean(sums, axis=0), np.exp(logits).sum(axis=1), rtol=0.05
+        np.mean(sums, axis=0), np.exp(logits).sum(axis=1), rtol=0.1
     )
 
 

@@ -23,6 +23,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
+from absl import logging
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
@@ -46,6 +47,7 @@ from data_prep.engine.shards import (
     add_counts,
     serialize_users,
 )
+from data_prep.engine.suspicions import suspect_columns
 from data_prep.engine.vocabulary import (
     KnownItems,
     Vocabulary,
@@ -119,6 +121,12 @@ def prepare(
         with tf.io.gfile.GFile(path, "rb") as file:
             result = pickle.loads(file.read())
         check_rows(request, result.statistics, result.rejects, output_dir)
+        for suspicion in suspect_columns(
+            result.serialized.num_users,
+            len(result.vocabulary.items.item_ids),
+            result.statistics.num_ratings,
+        ):
+            logging.warning("%s", suspicion)
         manifest = finish(request, result, output_dir, temp_dir)
         tf.io.gfile.rmtree(work_dir)
         return manifest

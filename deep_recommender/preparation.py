@@ -27,6 +27,8 @@ def prepare(
     rating_column: str | None = None,
     timestamp_column: str | None = None,
     missing_values: Sequence[float] = (),
+    delimiter: str | None = None,
+    encoding: str | None = None,
 ) -> Manifest:
     """Prepares ratings for training, as `python -m data_prep.task` does.
 
@@ -46,6 +48,8 @@ def prepare(
         timestamp_column: the column of the timestamps, if not a usual name.
         missing_values: ratings that mean "not rated", such as 99. Their rows
             are left out.
+        delimiter: the separator of files of text, if it is not recognized.
+        encoding: the encoding of files of text, if not UTF-8.
 
     Returns:
         What was prepared: counts, rating scale, rows rejected by reason.
@@ -61,7 +65,7 @@ def prepare(
     elif items is not None:
         titles_file = os.fspath(items)
     return prepare_source(
-        _make_source(ratings, columns, titles),
+        _make_source(ratings, columns, titles, delimiter, encoding),
         make_split(split),
         os.fspath(output_dir),
         seed=seed,
@@ -83,9 +87,18 @@ def prepared_directory(ratings: Any) -> str | None:
 
 
 def _make_source(
-    ratings: Any, columns: Columns, titles: Mapping[str, str] | None
+    ratings: Any,
+    columns: Columns,
+    titles: Mapping[str, str] | None,
+    delimiter: str | None,
+    encoding: str | None,
 ) -> Source:
     if not isinstance(ratings, str | os.PathLike):
+        if delimiter or encoding:
+            raise UserError(
+                "`delimiter` and `encoding` are for files, not for ratings in"
+                " a table."
+            )
         return make_table_source(ratings, columns, titles)
     if titles is not None:
         raise UserError(
@@ -93,6 +106,11 @@ def _make_source(
             f" {os.fspath(ratings)} it must be a file of titles."
         )
     name = os.fspath(ratings)
-    if is_named_source(name):
-        return make_source(name, columns=columns)
-    return make_source("files", ratings=name, columns=columns)
+    is_named = is_named_source(name)
+    return make_source(
+        name if is_named else "files",
+        ratings=None if is_named else name,
+        columns=columns,
+        delimiter=delimiter,
+        encoding=encoding,
+    )

@@ -15,7 +15,7 @@ from data_prep.dataset.manifest import Manifest, write_manifest
 from data_prep.engine.assignment import DUPLICATE, MISSING_VALUE
 from data_prep.engine.checks import check_subsets
 from data_prep.engine.request import Request
-from data_prep.engine.shards import SerializedUsers
+from data_prep.engine.shards import UNKNOWN_USER, SerializedUsers
 from data_prep.engine.vocabulary import Vocabulary
 from data_prep.ratings import Statistics
 from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
@@ -64,6 +64,8 @@ def finish(
     statistics = result.statistics
     dropped = count_dropped(statistics, result.dropped, serialized)
     check_subsets(split, serialized, dropped)
+    if split.needs_test_ratings:
+        _log_match(serialized)
     items = result.vocabulary.items
     local_items = os.path.join(temp_dir, ITEMS_FILE)
     write_items(items, local_items)
@@ -97,6 +99,18 @@ def finish(
     )
     write_manifest(manifest, output_dir)
     return manifest
+
+
+def _log_match(serialized: SerializedUsers) -> None:
+    """Logs how many of the published test ratings meet training ratings."""
+    logging.info(
+        "--test-ratings: %s ratings are of users and items with training"
+        " ratings, %s of items without; %s held-out ratings are of users"
+        " without, and left out.",
+        f"{serialized.num_ratings['test']:,}",
+        f"{serialized.num_cold_ratings['test']:,}",
+        f"{serialized.dropped.get(UNKNOWN_USER, 0):,}",
+    )
 
 
 def count_dropped(

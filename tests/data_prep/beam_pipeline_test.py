@@ -84,6 +84,21 @@ def test_too_many_bad_rows_leave_no_prepared_data(skewed_files, tmp_path):
     assert not is_prepared(output_dir)
 
 
+def test_exchanged_columns_are_suspected(tmp_path, caplog):
+    path = tmp_path / "ratings.csv"
+    lines = [
+        f"{user},{user * 50 + k // 2},{k % 5}"
+        for user in range(4)
+        for k in range(100)
+    ]
+    lines += [f"{user},{k},3" for user in range(4) for k in range(200)]
+    path.write_text("\n".join(["user,item,rating", *lines]))
+    source = make_source("files", ratings=str(path))
+    request = Request(source, make_split("random"), 0, 1, Options())
+    prepare_on_beam(request, str(tmp_path / "out"), PipelineOptions(ARGUMENTS))
+    assert "and only 4 users. If they are exchanged" in caplog.text
+
+
 @pytest.mark.integration
 def test_command_runs_in_worker_processes(skewed_files, tmp_path):
     output_dir = tmp_path / "out"

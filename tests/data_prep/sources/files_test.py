@@ -20,7 +20,7 @@ def test_files_are_described_by_content_and_not_by_place(tmp_path):
     assert make_source("files", ratings=str(path)).describe() != described[0]
 
 
-def test_published_fold_is_kept(tmp_path):
+def test_published_fold_is_kept(tmp_path, caplog):
     """As ML-100K's u1.base and u1.test: tabs, no header."""
     pairs = {
         "u1.base": [(u, i) for u in range(40) for i in range(5 + u // 20)],
@@ -35,9 +35,15 @@ def test_published_fold_is_kept(tmp_path):
         test_ratings=str(tmp_path / "u1.test"),
     )
     output_dir = str(tmp_path / "out")
+    caplog.set_level("INFO", logger="absl")
     manifest = prepare(source, make_split("fold"), output_dir)
     found = read_back(output_dir)[0]
     test = {key for key, (subset, _) in found.items() if subset == "test"}
+    assert (
+        "--test-ratings: 20 ratings are of users and items with training"
+        " ratings, 20 of items without; 0 held-out ratings are of users"
+        " without" in caplog.text
+    )
     # Nobody rated item 6 in training.
     assert test == {(str(user), "5") for user in range(20)}
     assert manifest.num_ratings["validation"] > 0

@@ -34,6 +34,11 @@ from trainer.rating_distribution import read_rating_distribution
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.tensorboard import (
+    WeightHistograms,
+    write_projector,
+    write_test_scalars,
+)
 from trainer.warm_start import warm_start
 
 #: Training steps between two checks of their losses, for which the host waits
@@ -124,6 +129,7 @@ def train_and_evaluate(
                 lambda epoch, _: config.learning_rate_at(epoch)
             ),
             keras.callbacks.TensorBoard(paths.log_dir, write_graph=False),
+            WeightHistograms(paths.log_dir),
         ],
         model=model,
     )
@@ -187,6 +193,8 @@ def train_and_evaluate(
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
     write_json(paths.metrics_file, metrics)
+    write_test_scalars(metrics, paths.log_dir)
+    write_projector(model, items, paths.log_dir)
     answer = tf.function(answer_with_baselines(model, items))
     write_report(
         paths,

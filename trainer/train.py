@@ -40,6 +40,11 @@ from trainer.rating_distribution import read_rating_distribution
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.tensorboard import (
+    WeightHistograms,
+    write_projector,
+    write_test_scalars,
+)
 from trainer.termination import Terminated, Termination
 from trainer.training_loop import TrainingLoop
 from trainer.warm_start import warm_start
@@ -159,7 +164,10 @@ def train_and_evaluate(
                 lambda epoch, _: config.learning_rate_at(epoch)
             ),
         ]
-        + [keras.callbacks.TensorBoard(paths.log_dir, write_graph=False)]
+        + [
+            keras.callbacks.TensorBoard(paths.log_dir, write_graph=False),
+            WeightHistograms(paths.log_dir),
+        ]
         * workers.is_chief,
         model=model,
     )
@@ -251,6 +259,8 @@ def train_and_evaluate(
         )
     if workers.is_chief:
         write_json(paths.metrics_file, metrics)
+        write_test_scalars(metrics, paths.log_dir)
+        write_projector(model, items, paths.log_dir)
         answer = tf.function(answer_with_baselines(model, items))
         write_report(
             paths,

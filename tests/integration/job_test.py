@@ -49,6 +49,7 @@ def test_a_job_leaves_everything_under_its_directory(job):
         "export",
         "logs",
         "metrics.json",
+        "report.html",
         "vocabulary",
     }
     assert [path.name for path in (job_dir / "export").iterdir()] == ["1"]
@@ -189,6 +190,7 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
     assert {path.name for path in (tmp_path / "job").iterdir()} == {
         "config.json",
         "metrics.json",
+        "report.html",
         "vocabulary",
     }
     code, output, errors = run(

@@ -89,12 +89,13 @@ class TrainingLoop:
                 self._read_batches(epoch, first_batch), start=first_batch + 1
             ):
                 unchecked.append(self._step(batch))
-                stops, is_due = self._workers.gather(
+                wishes = self._workers.gather(
                     [
                         self._termination.requested,
                         self._checkpoints.is_due(num_batches, self._schedule),
                     ]
-                ).any(axis=0)
+                )
+                stops, is_due = map(bool, wishes.max(axis=0))
                 saves = stops or is_due
                 if saves or len(unchecked) == _STEPS_BETWEEN_CHECKS:
                     self._check_finite(unchecked, epoch, num_batches)

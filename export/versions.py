@@ -35,7 +35,14 @@ def list_versions(export_dir: str) -> list[int]:
     Args:
         export_dir: parent of the numbered directories, which may not exist.
     """
-    return sorted(int(name) for name in _list(export_dir) if name.isdigit())
+    return [
+        version
+        for version in _list_numbers(export_dir)
+        # Without it, publishing to an object store was cut short.
+        if tf.io.gfile.exists(
+            os.path.join(export_dir, str(version), _MODEL_FILE)
+        )
+    ]
 
 
 def written_time(version_dir: str) -> int:
@@ -71,15 +78,26 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
     """
     tf.io.gfile.makedirs(export_dir)
     _remove_unfinished(export_dir)
-    version = max(list_versions(export_dir), default=0) + 1
+    version = max(_list_numbers(export_dir), default=0) + 1
     draft = os.path.join(export_dir, f"{_UNFINISHED}{version}")
     published = os.path.join(export_dir, str(version))
     try:
         yield draft, published
-        tf.io.gfile.rename(draft, published)
+        _publish(draft, published)
     except BaseException:
         _remove_unfinished(export_dir)
         raise
+
+
+def _publish(draft: str, published: str) -> None:
+    if "://" not in draft:
+        tf.io.gfile.rename(draft, published)
+        return
+    for name in sorted(_list_files(draft), key=lambda n: n == _MODEL_FILE):
+        target = os.path.join(published, name)
+        tf.io.gfile.makedirs(os.path.dirname(target))
+        tf.io.gfile.rename(os.path.join(draft, name), target)
+    tf.io.gfile.rmtree(draft)
 
 
 def write_digests(version_dir: str) -> None:
@@ -118,6 +136,11 @@ def _remove_unfinished(export_dir: str) -> None:
     for name in _list(export_dir):
         if name.startswith(_UNFINISHED):
             tf.io.gfile.rmtree(os.path.join(export_dir, name))
+
+
+def _list_numbers(export_dir: str) -> list[int]:
+    """Returns the numbers of all versions, those cut short included."""
+    return sorted(int(name) for name in _list(export_dir) if name.isdigit())
 
 
 def _list(directory: str) -> list[str]:

@@ -66,6 +66,11 @@ class JobPaths:
         return os.path.join(self.job_dir, "config.json")
 
     @property
+    def lease_file(self) -> str:
+        """Names the run that trains the job at present."""
+        return os.path.join(self.job_dir, "lease.json")
+
+    @property
     def vocabulary_dir(self) -> str:
         """Copies of the data's `items.parquet` and `manifest.json`."""
         return os.path.join(self.job_dir, "vocabulary")
@@ -87,7 +92,7 @@ class JobPaths:
 
     @property
     def latest_checkpoint_dir(self) -> str:
-        """The training state after the last completed epoch."""
+        """The newest training states."""
         return os.path.join(self.checkpoint_dir, "latest")
 
     @property

@@ -1,5 +1,6 @@
 """Trains or resumes a job and evaluates it, in one loop for every strategy."""
 
+import contextlib
 import dataclasses
 import zlib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import to_json, write_json
+from data_prep.dataset.integrity import check_files
 from data_prep.dataset.items import Items, read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards
@@ -34,6 +36,7 @@ from trainer.job_metrics import (
 )
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
+from trainer.lease import hold_lease
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
 from trainer.rating_distribution import read_rating_distribution
@@ -95,14 +98,32 @@ def train_and_evaluate(
         earlier version prepared the data and left the others out.
 
     Raises:
-        UserError: the job directory belongs to another job, its checkpoints
-            cannot be read or written, there are fewer users than a batch
-            holds, or the loss is no longer finite.
+        UserError: another run trains in the job directory, it belongs to
+            another job, its checkpoints cannot be read or written, a file of
+            the data is damaged, there are fewer users than a batch holds, or
+            the loss is no longer finite.
         Terminated: on SIGTERM, once the state is saved.
     """
-    termination = termination or Termination()
-    data = read_manifest(data_dir)
-    num_users = data.num_users
+    _check_batch_size(config, data_dir, strategy)
+    check_files(data_dir)
+    with contextlib.ExitStack() as stack:
+        if Workers(strategy).is_chief:
+            stack.enter_context(hold_lease(paths.lease_file))
+        return _train_and_evaluate(
+            config,
+            data_dir,
+            paths,
+            strategy,
+            warm_start_from,
+            schedule,
+            termination or Termination(),
+        )
+
+
+def _check_batch_size(
+    config: Config, data_dir: str, strategy: tf.distribute.Strategy
+) -> None:
+    num_users = read_manifest(data_dir).num_users
     if num_users < config.batch_size:
         raise UserError(
             f"`batch_size` must be at most the number of users, {num_users}."
@@ -114,7 +135,19 @@ def train_and_evaluate(
             f" {strategy.num_replicas_in_sync}."
             f" Received: batch_size={config.batch_size}"
         )
-    steps_per_epoch = num_users // config.batch_size
+
+
+def _train_and_evaluate(
+    config: Config,
+    data_dir: str,
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+    warm_start_from: str | None,
+    schedule: CheckpointSchedule,
+    termination: Termination,
+) -> dict[str, Any]:
+    """As `train_and_evaluate`, once nobody else trains there."""
+    steps_per_epoch = read_manifest(data_dir).num_users // config.batch_size
     workers = Workers(strategy)
     if workers.is_chief:
         record_job(paths, config, data_dir)
@@ -249,7 +282,7 @@ def train_and_evaluate(
         ),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
-    for group in data.num_cold_ratings:
+    for group in read_manifest(data_dir).num_cold_ratings:
         metrics[group]["all"] = include_cold_ratings(
             metrics[group],
             items,

@@ -95,7 +95,7 @@ class TrainingLoop:
                         self._checkpoints.is_due(num_batches, self._schedule),
                     ]
                 )
-                stops, is_due = (column.any() for column in wishes.T)
+                stops, is_due = map(bool, wishes.max(axis=0))
                 saves = stops or is_due
                 if saves or len(unchecked) == _STEPS_BETWEEN_CHECKS:
                     self._check_finite(unchecked, epoch, num_batches)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import read_manifest
 
 FILE_NAME = "items.parquet"
@@ -80,13 +81,20 @@ def read_items(data_dir: str) -> Items:
     """Reads the items of prepared data, in index order.
 
     Raises:
-        UserError: if `data_dir` is not prepared data.
+        UserError: if `data_dir` is not prepared data, or the file is damaged.
     """
     read_manifest(data_dir)
+    source = str(tf.io.gfile.join(data_dir, FILE_NAME))
     with tempfile.TemporaryDirectory() as temp_dir:
         path = os.path.join(temp_dir, FILE_NAME)
-        tf.io.gfile.copy(tf.io.gfile.join(data_dir, FILE_NAME), path)
-        table = pq.read_table(path).sort_by("index")
+        tf.io.gfile.copy(source, path)
+        try:
+            table = pq.read_table(path).sort_by("index")
+        except (pa.ArrowInvalid, OSError) as error:
+            raise UserError(
+                f"{source} is damaged ({error}). Copy it again, or prepare the"
+                " data again."
+            ) from error
     return Items(
         item_ids=table["item_id"].to_pylist(),
         counts=table["count"].to_numpy(),

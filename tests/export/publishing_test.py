@@ -60,6 +60,7 @@ def test_no_directory_no_versions(tmp_path):
 def test_versions_count_up_and_what_a_killed_run_left_is_removed(tmp_path):
     for name in ("3", "12", "notes", ".unfinished-9"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
     with versions.new_version(str(tmp_path)) as (draft, published):
         assert published == str(tmp_path / "13")
         os.mkdir(draft)
@@ -67,6 +68,38 @@ def test_versions_count_up_and_what_a_killed_run_left_is_removed(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {
         *("3", "12", "13", "notes")
     }
+
+
+def test_on_an_object_store_a_version_gets_its_model_last(monkeypatch):
+    # An object store in memory.
+    export_dir = "ram://publishing_test"
+    moved = []
+    rename = tf.io.gfile.rename
+
+    def record(source, target):
+        assert list_versions(export_dir) == []
+        moved.append(os.path.relpath(target, f"{export_dir}/1"))
+        rename(source, target)
+
+    monkeypatch.setattr(tf.io.gfile, "rename", record)
+    with versions.new_version(export_dir) as (draft, published):
+        for name in ("saved_model.pb", "variables/variables.index"):
+            path = f"{draft}/{name}"
+            tf.io.gfile.makedirs(os.path.dirname(path))
+            with tf.io.gfile.GFile(path, "w") as file:
+                file.write("content")
+    assert published == f"{export_dir}/1"
+    assert moved == ["variables/variables.index", "saved_model.pb"]
+    assert list_versions(export_dir) == [1]
+    assert tf.io.gfile.listdir(export_dir) == ["1"]
+
+
+def test_a_version_whose_publishing_was_cut_short_counts_as_none(tmp_path):
+    (tmp_path / "1" / "variables").mkdir(parents=True)
+    assert list_versions(str(tmp_path)) == []
+    with versions.new_version(str(tmp_path)) as (draft, published):
+        os.mkdir(draft)
+    assert published == str(tmp_path / "2")
 
 
 def test_a_version_that_fails_leaves_nothing_behind(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import shutil
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import digest_file
 from data_prep.dataset.items import read_items
-from data_prep.dataset.manifest import read_manifest
+from data_prep.dataset.manifest import read_manifest, write_manifest
 from data_prep.dataset.records import list_shards
 from tests.job_state import assert_same_state
 from tests.synthetic import SMALL_TAUGHT
@@ -146,8 +148,14 @@ def test_test_ratings_change_neither_weights_nor_choices(
     paths, metrics = finished
     other_data = str(tmp_path / "data")
     shutil.copytree(synthetic_data, other_data)
+    digests = dict(read_manifest(other_data).digests)
     for shard in list_shards(other_data):
         reverse_test_ratings(shard)
+        digests[os.path.relpath(shard, other_data)] = digest_file(shard)
+    write_manifest(
+        dataclasses.replace(read_manifest(other_data), digests=digests),
+        other_data,
+    )
     other_paths, other_metrics = run(tmp_path / "job", other_data)
     assert other_metrics["test"] != metrics["test"]
     for name in ("best_epoch", "validation", "liked_from", "blend_weights"):

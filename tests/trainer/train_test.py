@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import os
+import shutil
+import socket
 
 import numpy as np
 import pytest
@@ -330,17 +332,35 @@ def test_a_directory_that_is_not_prepared_data_is_refused(tmp_path):
         run(tmp_path / "job", str(tmp_path))
 
 
+def test_a_directory_in_which_another_run_trains_is_left_alone(
+    tmp_path, synthetic_data
+):
+    # The parent of this process lives.
+    lease = {"host": socket.gethostname(), "pid": os.getppid(), "heartbeat": 1}
+    (tmp_path / "lease.json").write_text(json.dumps(lease))
+    with pytest.raises(
+        UserError, match=rf"another run trains in .*process {os.getppid()} on"
+    ):
+        run(tmp_path, synthetic_data)
+    assert [path.name for path in tmp_path.iterdir()] == ["lease.json"]
+
+
+def test_data_that_were_damaged_are_refused_before_anything_is_written(
+    tmp_path, synthetic_data
+):
+    data_dir = shutil.copytree(synthetic_data, tmp_path / "data")
+    shard = list_shards(str(data_dir))[0]
+    os.truncate(shard, os.path.getsize(shard) - 1)
+    with pytest.raises(UserError, match=f"{shard} is not the file that was"):
+        run(tmp_path / "job", str(data_dir))
+    assert not (tmp_path / "job").exists()
+
+
 @pytest.mark.slow
 def test_two_replicas_train_like_one(tmp_path, synthetic_data, two_replicas):
-    _, metrics = run(
-        tmp_path / "one", synthetic_data, dropout_rate=0.0, num_epochs=2
-    )
+    _, metrics = run(tmp_path / "one", synthetic_data, num_epochs=2)
     _, mirrored_metrics = run(
-        tmp_path / "two",
-        synthetic_data,
-        two_replicas,
-        dropout_rate=0.0,
-        num_epochs=2,
+        tmp_path / "two", synthetic_data, two_replicas, num_epochs=2
     )
     assert mirrored_metrics["test"]["rmse"] == pytest.approx(
         metrics["test"]["rmse"], rel=1e-4

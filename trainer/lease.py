@@ -1,0 +1,130 @@
+"""The lease of a job directory: only one run at a time writes there."""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import read_json, write_json
+
+#: Seconds between two signs of life of a run.
+HEARTBEAT_SECONDS = 15.0
+
+#: Seconds without a sign of life after which a run counts as dead.
+STALE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def hold_lease(path: str) -> Iterator[None]:
+    """Holds the lease of a job directory while the block runs.
+
+    The lease is a file that names its owner and that the owner rewrites every
+    15 seconds. What a killed run left is taken over: at once if the run was a
+    process of this machine, else when the file has not changed for 60 seconds.
+    That is observed, so clocks of machines need not agree.
+
+    Stores have no atomic "create unless it exists", so of two runs that start
+    within the same second both may get through.
+
+    Args:
+        path: the file, local or remote.
+
+    Raises:
+        UserError: another run holds the lease; the message names it.
+    """
+    _wait_until_free(path)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    owner = {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "run": uuid.uuid4().hex,
+    }
+    write_json(path, {**owner, "heartbeat": 0})
+    ended = threading.Event()
+    heart = threading.Thread(
+        target=_beat, args=(path, owner, ended), daemon=True
+    )
+    heart.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        heart.join()
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(path)
+
+
+def _wait_until_free(path: str) -> None:
+    """Returns when no living run holds the lease."""
+    lease = _read(path)
+    if lease is None or _has_ended(lease):
+        return
+    if lease["host"] == socket.gethostname():
+        _refuse(path, lease)
+    logging.info(
+        "%s is held by process %s on %s. Takes it over if that shows no sign"
+        " of life for %.0f seconds.",
+        path,
+        lease["pid"],
+        lease["host"],
+        STALE_SECONDS,
+    )
+    end = time.monotonic() + STALE_SECONDS
+    while time.monotonic() < end:
+        time.sleep(1)
+        current = _read(path)
+        if current is None:
+            return
+        if current != lease:
+            _refuse(path, current)
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        lease = read_json(path)
+    except (tf.errors.NotFoundError, ValueError):
+        return None
+    return dict(lease)
+
+
+def _has_ended(lease: dict[str, Any]) -> bool:
+    """Says whether a lease is of a process of this machine that ended."""
+    if lease["host"] != socket.gethostname():
+        return False
+    if lease["pid"] == os.getpid():
+        # An earlier container of the same name.
+        return True
+    try:
+        os.kill(lease["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
+
+
+def _refuse(path: str, lease: dict[str, Any]) -> None:
+    raise UserError(
+        f"another run trains in {os.path.dirname(path)}: process"
+        f" {lease['pid']} on {lease['host']}. Wait for its end, stop it, or"
+        " take another --job-dir."
+    )
+
+
+def _beat(path: str, owner: dict[str, object], ended: threading.Event) -> None:
+    """Rewrites the lease until the run ends."""
+    heartbeat = 0
+    while not ended.wait(HEARTBEAT_SECONDS):
+        heartbeat += 1
+        try:
+            write_json(path, {**owner, "heartbeat": heartbeat})
+        except tf.errors.OpError as error:
+            logging.warning("Cannot renew %s: %s", path, error.message)

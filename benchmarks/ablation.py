@@ -45,7 +45,10 @@ from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import evaluation_batches, training_batches
 from trainer.job_metrics import choose_blend_weights, measure_test
 from trainer.job_paths import JobPaths
-from trainer.rating_distribution import read_rating_distribution
+from trainer.rating_distribution import (
+    RatingDistribution,
+    read_rating_distribution,
+)
 from trainer.recipes import RECOMMENDED, UNTAUGHT
 from trainer.train import create_model
 
@@ -196,7 +199,7 @@ def train(config: Config, model: keras.Model, data: Data) -> None:
 
 
 def measure(
-    model: keras.Model, data: Data, liked_from: float
+    model: keras.Model, data: Data, distribution: RatingDistribution
 ) -> dict[str, dict[str, float]]:
     """Measures a model and its teachers on seen and on unseen users.
 
@@ -209,7 +212,10 @@ def measure(
         directory = data.seen_dir if group == "seen" else data.unseen_dir
         for subset in ("validation", "test"):
             metrics = measure_test(
-                model, data.items, liked_from, data.held_out(directory, subset)
+                model,
+                data.items,
+                distribution,
+                data.held_out(directory, subset),
             )
             errors = {**metrics["baselines"], "network": metrics["test"]}
             for name, values in errors.items():
@@ -309,7 +315,7 @@ def run_seed(data: Data, rows: Rows, seed: int) -> None:
         )
         train(config, model, data)
         seconds = time.process_time() - start
-        figures = measure(model, data, distribution.liked_from)
+        figures = measure(model, data, distribution)
         rows.add(name, seed, {"cpu_seconds": seconds, **figures["network"]})
         if is_last:
             weights = choose_blend_weights(
@@ -318,7 +324,7 @@ def run_seed(data: Data, rows: Rows, seed: int) -> None:
                 distribution.liked_from,
                 data.held_out(data.seen_dir, "validation"),
             )
-            figures = measure(model, data, distribution.liked_from)
+            figures = measure(model, data, distribution)
             for other in figures.keys() - {"network"}:
                 rows.add(other, seed, figures[other])
             rows.add(

@@ -11,43 +11,25 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import to_json, write_json
+from data_prep.dataset.files import to_json
 from data_prep.dataset.integrity import check_files
-from data_prep.dataset.items import Items, read_items
+from data_prep.dataset.items import Items
 from data_prep.dataset.manifest import read_manifest
-from data_prep.dataset.records import list_shards
 from trainer.autoencoder import AutoEncoder
-from trainer.checkpoints import (
-    Checkpoints,
-    CheckpointSchedule,
-    restore_best_weights,
-)
+from trainer.checkpoints import Checkpoints, CheckpointSchedule
 from trainer.config import PRECISIONS, Config
-from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers, wait_for_teachers
 from trainer.history import History, measure_fixed_point_gap
-from trainer.input_pipeline import cold_rating_batches, evaluation_batches
-from trainer.job_metrics import (
-    MODEL,
-    answer_with_baselines,
-    choose_blend_weights,
-    measure_test,
-)
+from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
 from trainer.job_record import record_job
 from trainer.lease import hold_lease
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
-from trainer.rating_distribution import read_rating_distribution
-from trainer.report.people import ExtremeUsers
-from trainer.report.report import write_report
+from trainer.results import measure_and_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
-from trainer.tensorboard import (
-    WeightHistograms,
-    write_projector,
-    write_test_scalars,
-)
+from trainer.tensorboard import WeightHistograms
 from trainer.termination import Terminated, Termination
 from trainer.training_loop import TrainingLoop
 from trainer.warm_start import warm_start
@@ -147,28 +129,19 @@ def _train_and_evaluate(
     termination: Termination,
 ) -> dict[str, Any]:
     """As `train_and_evaluate`, once nobody else trains there."""
-    steps_per_epoch = read_manifest(data_dir).num_users // config.batch_size
     workers = Workers(strategy)
     if workers.is_chief:
         record_job(paths, config, data_dir)
-    items = read_items(data_dir)
-    shards = list_shards(data_dir)
-
-    def held_out(group: str) -> tf.data.Dataset:
-        return evaluation_batches(
-            shards, len(items.item_ids), config.batch_size, group
-        )
-
-    distribution = read_rating_distribution(data_dir)
+    data = JobData.read(data_dir, config.batch_size)
     termination.activity = "fitting the teachers"
     if workers.are_many:
         # Before the strategy's scope, in which all make variables together.
         if workers.is_chief:
-            fit_teachers(config, paths, data_dir, items)
+            fit_teachers(config, paths, data_dir, data.items)
         else:
-            wait_for_teachers(config, paths, data_dir, items)
+            wait_for_teachers(config, paths, data_dir, data.items)
     with strategy.scope():
-        teachers = fit_teachers(config, paths, data_dir, items)
+        teachers = fit_teachers(config, paths, data_dir, data.items)
 
     # Only now, so that a run that loads its teachers draws what the run that
     # fitted them drew.
@@ -177,15 +150,17 @@ def _train_and_evaluate(
         # GPUs have no deterministic kernel for sparse products.
         tf.config.experimental.enable_op_determinism()
     with strategy.scope():
-        model = create_model(config, items, distribution.deviation, teachers)
-        checkpoints = Checkpoints(model, paths, strategy, steps_per_epoch)
+        model = create_model(
+            config, data.items, data.distribution.deviation, teachers
+        )
+        checkpoints = Checkpoints(model, paths, strategy, data.steps_per_epoch)
     evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
     _check_agreement(workers, config, checkpoints, paths)
     if warm_start_from and not checkpoints.has_saved:
-        warm_start(model, warm_start_from, items)
+        warm_start(model, warm_start_from, data.items)
     progress = Progress(
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=data.steps_per_epoch,
         batch_size=config.batch_size,
         first_epoch=checkpoints.num_epochs + 1,
         first_step=checkpoints.num_batches + 1,
@@ -207,7 +182,7 @@ def _train_and_evaluate(
     loop = TrainingLoop(
         config,
         model,
-        shards,
+        data.shards,
         strategy,
         checkpoints,
         schedule,
@@ -230,17 +205,17 @@ def _train_and_evaluate(
         training = loop.run_epoch(epoch)
         termination.activity = f"validating epoch {epoch}"
         try:
-            validation = evaluate(held_out("validation"))
+            validation = evaluate(data.held_out("validation"))
         except Terminated:
-            loop.save(epoch, steps_per_epoch)
+            loop.save(epoch, data.steps_per_epoch)
             raise
-        loop.check_validation(validation["rmse"], epoch, steps_per_epoch)
+        loop.check_validation(validation["rmse"], epoch, data.steps_per_epoch)
         figures = {
             **training,
             "val_rmse": validation["rmse"],
             "val_mae": validation["mae"],
             "fixed_point_gap": measure_fixed_point_gap(
-                model, held_out("validation")
+                model, data.held_out("validation")
             ),
         }
         # Before the state, so that no completed epoch is without its figures.
@@ -264,48 +239,9 @@ def _train_and_evaluate(
     termination.activity = "evaluating"
     # The chief may still be writing what all read now.
     workers.gather([checkpoints.num_epochs])
-    logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
-    restore_best_weights(model, paths)
-    saved = _mixing_weights(model)
-    blend_weights = choose_blend_weights(
-        model, items, distribution.liked_from, held_out("validation")
+    return measure_and_report(
+        model, checkpoints, evaluate, config, data, paths, workers
     )
-    if _mixing_weights(model) != saved:
-        checkpoints.save_best_again()
-    extremes = ExtremeUsers(MODEL)
-    metrics = {
-        "best_epoch": checkpoints.best_epoch,
-        "validation": evaluate(held_out("validation")),
-        "liked_from": distribution.liked_from,
-        **measure_test(
-            model, items, distribution, held_out("test"), [extremes]
-        ),
-        **({"blend_weights": blend_weights} if blend_weights else {}),
-    }
-    for group in read_manifest(data_dir).num_cold_ratings:
-        metrics[group]["all"] = include_cold_ratings(
-            metrics[group],
-            items,
-            cold_rating_batches(
-                shards, len(items.item_ids), config.batch_size, group
-            ),
-        )
-    if workers.is_chief:
-        write_json(paths.metrics_file, metrics)
-        write_test_scalars(metrics, paths.log_dir)
-        write_projector(model, items, paths.log_dir)
-        answer = tf.function(answer_with_baselines(model, items))
-        write_report(
-            paths,
-            config,
-            data_dir,
-            items,
-            metrics,
-            extremes,
-            lambda ratings: answer(ratings).scores[MODEL],
-            held_out("test"),
-        )
-    return metrics
 
 
 def _check_agreement(
@@ -327,13 +263,6 @@ def _check_agreement(
         f" {described}. Give all of them the same flags and the same"
         " directory, and start them again."
     )
-
-
-def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:
-    """Lists the weights that a taught model's answers are mixed with."""
-    if not isinstance(model, TaughtAutoEncoder):
-        return []
-    return [float(model.network_weight), float(model.rating_weight)]
 
 
 def create_model(

@@ -1,0 +1,73 @@
+"""The prepared data of a job, as its steps read them."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from data_prep.dataset.items import Items, read_items
+from data_prep.dataset.manifest import Manifest, read_manifest
+from data_prep.dataset.records import list_shards
+from trainer.input_pipeline import cold_rating_batches, evaluation_batches
+from trainer.rating_distribution import (
+    RatingDistribution,
+    read_rating_distribution,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class JobData:
+    """Prepared data, and how a job reads its held-out ratings.
+
+    Attributes:
+        data_dir: their directory.
+        batch_size: users per batch.
+        manifest: their manifest.
+        items: the items, with the statistics of their training ratings.
+        shards: the record files.
+        distribution: the training ratings.
+    """
+
+    data_dir: str
+    batch_size: int
+    manifest: Manifest
+    items: Items
+    shards: list[str]
+    distribution: RatingDistribution
+
+    @classmethod
+    def read(cls, data_dir: str, batch_size: int) -> "JobData":
+        """Reads what describes the data, and counts the training ratings.
+
+        Raises:
+            UserError: `data_dir` is not prepared data, or lost a shard.
+        """
+        return cls(
+            data_dir,
+            batch_size,
+            read_manifest(data_dir),
+            read_items(data_dir),
+            list_shards(data_dir),
+            read_rating_distribution(data_dir),
+        )
+
+    @property
+    def num_items(self) -> int:
+        """Size of the catalog."""
+        return len(self.items.item_ids)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of full batches."""
+        return self.manifest.num_users // self.batch_size
+
+    def held_out(self, group: str) -> tf.data.Dataset:
+        """Returns `input_pipeline.evaluation_batches` of a group."""
+        return evaluation_batches(
+            self.shards, self.num_items, self.batch_size, group
+        )
+
+    def cold(self, group: str) -> tf.data.Dataset:
+        """Returns `input_pipeline.cold_rating_batches` of a group."""
+        return cold_rating_batches(
+            self.shards, self.num_items, self.batch_size, group
+        )

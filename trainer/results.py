@@ -1,0 +1,106 @@
+"""The last step of a job: measures what it trained, and writes it down."""
+
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from data_prep.dataset.files import write_json
+from trainer.autoencoder import AutoEncoder
+from trainer.checkpoints import Checkpoints, restore_best_weights
+from trainer.config import Config
+from trainer.evaluation.cold_ratings import include_cold_ratings
+from trainer.evaluation.evaluator import Evaluator
+from trainer.job_data import JobData
+from trainer.job_metrics import (
+    MODEL,
+    answer_with_baselines,
+    choose_blend_weights,
+    measure_test,
+)
+from trainer.job_paths import JobPaths
+from trainer.report.people import ExtremeUsers
+from trainer.report.report import write_report
+from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.tensorboard import write_projector, write_test_scalars
+from trainer.workers import Workers
+
+
+def measure_and_report(
+    model: AutoEncoder | TaughtAutoEncoder,
+    checkpoints: Checkpoints,
+    evaluate: Evaluator,
+    config: Config,
+    data: JobData,
+    paths: JobPaths,
+    workers: Workers,
+) -> dict[str, Any]:
+    """Measures the best weights of a job, and writes metrics and report.
+
+    Validation ratings choose how a taught model mixes its answers; the test
+    ratings are read once, for what was chosen and the baselines.
+
+    Args:
+        model: the model; it has the best weights afterwards.
+        checkpoints: the checkpoints of the job.
+        evaluate: evaluates the model.
+        config: the settings of the job.
+        data: its data.
+        paths: its paths.
+        workers: the processes that train it, all of which call this.
+
+    Returns:
+        The content of `metrics.json`, as `train.train_and_evaluate` says.
+    """
+    logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
+    restore_best_weights(model, paths)
+    saved = _mixing_weights(model)
+    blend_weights = choose_blend_weights(
+        model,
+        data.items,
+        data.distribution.liked_from,
+        data.held_out("validation"),
+    )
+    if _mixing_weights(model) != saved:
+        checkpoints.save_best_again()
+    extremes = ExtremeUsers(MODEL)
+    metrics = {
+        "best_epoch": checkpoints.best_epoch,
+        "validation": evaluate(data.held_out("validation")),
+        "liked_from": data.distribution.liked_from,
+        **measure_test(
+            model,
+            data.items,
+            data.distribution,
+            data.held_out("test"),
+            [extremes],
+        ),
+        **({"blend_weights": blend_weights} if blend_weights else {}),
+    }
+    for group in data.manifest.num_cold_ratings:
+        metrics[group]["all"] = include_cold_ratings(
+            metrics[group], data.items, data.cold(group)
+        )
+    if workers.is_chief:
+        write_json(paths.metrics_file, metrics)
+        write_test_scalars(metrics, paths.log_dir)
+        write_projector(model, data.items, paths.log_dir)
+        answer = tf.function(answer_with_baselines(model, data.items))
+        write_report(
+            paths,
+            config,
+            data.data_dir,
+            data.items,
+            metrics,
+            extremes,
+            lambda ratings: answer(ratings).scores[MODEL],
+            data.held_out("test"),
+        )
+    return metrics
+
+
+def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:
+    """Lists the weights that a taught model's answers are mixed with."""
+    if not isinstance(model, TaughtAutoEncoder):
+        return []
+    return [float(model.network_weight), float(model.rating_weight)]

@@ -56,8 +56,12 @@ def write_test_scalars(metrics: Mapping[str, Any], log_dir: str) -> None:
         metrics: the content of `metrics.json`.
         log_dir: TensorBoard's log directory.
     """
+    errors = dict(metrics["test"])
+    # Over the ratings of cold items, too.
+    for name, value in errors.pop("all", {}).items():
+        errors[f"all/{name}"] = value
     figures = {
-        **{f"errors/{name}": value for name, value in metrics["test"].items()},
+        **{f"errors/{name}": value for name, value in errors.items()},
         **{
             f"lists/{name}": value
             for name, value in metrics["ranking"][MODEL].items()

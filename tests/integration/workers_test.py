@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 #: Batches that two workers cannot halve, with all that is left to chance.
 FLAGS = (
     *("--recipe=untaught", "--hidden-units=16,8", "--batch-size=33"),
-    *("--num-epochs=2", "--dropout-rate=0.5", "--refeed-noise-rate=0.2"),
+    *("--num-epochs=20", "--dropout-rate=0.5", "--refeed-noise-rate=0.2"),
     *("--optimizer=adam", "--checkpoint-steps=2"),
 )
 

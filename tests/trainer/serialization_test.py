@@ -12,6 +12,7 @@ from trainer import layers, optimizers
 from trainer.activations import leaky_relu
 from trainer.autoencoder import AutoEncoder
 from trainer.evaluation import metrics
+from trainer.global_batch import GlobalDropout
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.ease import Ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
@@ -49,6 +50,7 @@ SAMPLES = [
     ),
     RidgeEncoders(5, 2, 3, 4, 10.0, name="ratings"),
     Ease(5, name="interest"),
+    GlobalDropout(0.25, seed=3, name="dropout"),
     layers.ReversibleDense(
         4,
         activation=leaky_relu,

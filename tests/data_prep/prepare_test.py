@@ -402,7 +402,7 @@ def test_minimum_counts_leave_out_training_ratings_only(name, rows, tmp_path):
     assert manifest.rows_dropped["user_below_minimum"] in (2, 4)
     assert manifest.rows_dropped["item_below_minimum"] == 5
     assert manifest.options == {"min_user_ratings": 5, "min_item_ratings": 6}
-    expected, _ = expect(rows, name, 0)
+    expected, _, _ = expect(rows, name, 0)
     kept = {
         key: value
         for key, value in expected.items()
@@ -425,7 +425,7 @@ def test_later_snapshot_keeps_the_indices_of_the_earlier(rows, tmp_path):
         f"new{k}" for k in range(4)
     ]
     assert new.counts[new.item_ids.index("i3")] == 0
-    kept, _ = expect(grown, "user-time", 0)
+    kept, _, _ = expect(grown, "user-time", 0)
     assert read_back(second)[0] == kept
 
 

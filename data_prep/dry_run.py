@@ -255,7 +255,7 @@ def _list_splits(source: Source, statistics: Statistics) -> list[Split]:
         return [
             make_split(name)
             for name, split in SPLITS.items()
-            if split.needs_test_ratings
+            if split.needs_test_ratings and split.source_fold is None
         ]
     has_timestamps = statistics.num_timestamps == statistics.num_ratings
     return [

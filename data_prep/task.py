@@ -83,8 +83,8 @@ SPLIT = flags.DEFINE_string(
     "split",
     None,
     "Split that holds ratings out: user-time (also movielens-user-time),"
-    " leave-last-out, global-time, random, fold, netflix-full, netflix-3m,"
-    " netflix-6m or netflix-1y.",
+    " leave-last-out, global-time, random, fold, u1 to u5 (of"
+    " movielens-100k), netflix-full, netflix-3m, netflix-6m or netflix-1y.",
 )
 _VALIDATION_FRACTION = flags.DEFINE_float(
     "validation_fraction",
@@ -207,6 +207,15 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
         titles=find_file(_ITEMS.value, "--items") if _ITEMS.value else None,
         vocabulary_from=_VOCABULARY_FROM.value,
     )
+    split = None
+    if SPLIT.value is not None:
+        split = make_split(
+            SPLIT.value,
+            validation_fraction=_VALIDATION_FRACTION.value,
+            test_fraction=_TEST_FRACTION.value,
+            validation_from=_VALIDATION_FROM.value,
+            test_from=_TEST_FROM.value,
+        )
     source = make_source(
         _SOURCE.value,
         ratings=_RATINGS.value,
@@ -219,16 +228,8 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
         ),
         delimiter=_DELIMITER.value,
         encoding=_ENCODING.value,
+        fold=split.source_fold if split else None,
     )
-    split = None
-    if SPLIT.value is not None:
-        split = make_split(
-            SPLIT.value,
-            validation_fraction=_VALIDATION_FRACTION.value,
-            test_fraction=_TEST_FRACTION.value,
-            validation_from=_VALIDATION_FROM.value,
-            test_from=_TEST_FROM.value,
-        )
     return source, split, options
 
 

@@ -64,9 +64,12 @@ def prepare(
         titles = items
     elif items is not None:
         titles_file = os.fspath(items)
+    chosen = make_split(split)
     return prepare_source(
-        _make_source(ratings, columns, titles, delimiter, encoding),
-        make_split(split),
+        _make_source(
+            ratings, columns, titles, delimiter, encoding, chosen.source_fold
+        ),
+        chosen,
         os.fspath(output_dir),
         seed=seed,
         options=Options(
@@ -92,6 +95,7 @@ def _make_source(
     titles: Mapping[str, str] | None,
     delimiter: str | None,
     encoding: str | None,
+    fold: str | None,
 ) -> Source:
     if not isinstance(ratings, str | os.PathLike):
         if delimiter or encoding:
@@ -113,4 +117,5 @@ def _make_source(
         columns=columns,
         delimiter=delimiter,
         encoding=encoding,
+        fold=fold,
     )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +33,9 @@ class MovieLens(Source):
         titles_member: the path of the titles in the wheel; `None` if the item
             ids are titles already.
         user_prefix: the prefix of all user ids, which is removed.
+        folds: the rows of each fold that was published as a test set,
+            counted from 0.
+        fold: the one of them that is the test set here, if any.
 
     Reference:
         Harper and Konstan, 2015, "The MovieLens Datasets: History and
@@ -44,6 +48,8 @@ class MovieLens(Source):
     ratings_member: str
     titles_member: str | None = None
     user_prefix: str = ""
+    folds: Mapping[str, range] = dataclasses.field(default_factory=dict)
+    fold: str | None = None
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -51,6 +57,9 @@ class MovieLens(Source):
             "package": self.wheel.requirement,
             "sha256": self.wheel.sha256,
         }
+
+    def has_test_ratings(self) -> bool:
+        return self.fold is not None
 
     def estimate_rows(self) -> int:
         return self.num_ratings
@@ -63,7 +72,11 @@ class MovieLens(Source):
             self.name,
         )
         path = fetch_member(self.wheel, self.ratings_member, reading.temp_dir)
-        for part in Files((path,), Columns()).read(reading):
+        files = Files((path,), Columns())
+        if self.fold is not None:
+            others, test = _divide_rows(path, self.folds[self.fold])
+            files = Files((others,), Columns(), (test,))
+        for part in files.read(reading):
             yield functools.partial(self._remove_prefix, part)
 
     def _remove_prefix(self, part: Part) -> pa.Table:
@@ -80,6 +93,25 @@ class MovieLens(Source):
             return dict(zip(item_ids, item_ids, strict=True))
         path = fetch_member(self.wheel, self.titles_member, temp_dir)
         return read_titles(path, temp_dir)
+
+
+def _divide_rows(path: str, test_rows: range) -> tuple[str, str]:
+    """Copies the rows of a table with a header into two files.
+
+    Returns:
+        The paths of the other rows, and of the test rows.
+    """
+    with open(path, encoding="utf-8") as file:
+        header, *rows = file
+    held_out = slice(test_rows.start, test_rows.stop)
+    parts = {"test": rows[held_out]}
+    del rows[held_out]
+    parts["others"] = rows
+    root, extension = os.path.splitext(path)
+    for name, lines in parts.items():
+        with open(f"{root}.{name}{extension}", "w", encoding="utf-8") as file:
+            file.writelines([header, *lines])
+    return f"{root}.others{extension}", f"{root}.test{extension}"
 
 
 #: The data sets by name.
@@ -111,6 +143,12 @@ MOVIELENS = {
             ),
             ratings_member="recbole/dataset_example/ml-100k/ml-100k.inter",
             titles_member="recbole/dataset_example/ml-100k/ml-100k.item",
+            # The rows are in the order of u.data, of whose five blocks
+            # GroupLens' script makes u1.test to u5.test.
+            folds={
+                f"u{number}": range(20_000 * (number - 1), 20_000 * number)
+                for number in range(1, 6)
+            },
         ),
     )
 }

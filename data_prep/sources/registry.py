@@ -1,5 +1,7 @@
 """All sources by name."""
 
+import dataclasses
+
 from data_prep.dataset.errors import UserError
 from data_prep.sources import tfds
 from data_prep.sources.columns import Columns
@@ -20,6 +22,7 @@ def make_source(
     columns: Columns | None = None,
     delimiter: str | None = None,
     encoding: str | None = None,
+    fold: str | None = None,
 ) -> Source:
     """Creates a source by name.
 
@@ -35,11 +38,14 @@ def make_source(
         delimiter: for `files`, the separator of text, where it is not
             recognized.
         encoding: for `files`, the encoding of text that is not UTF-8.
+        fold: the fold of a public data set that is its test set.
 
     Raises:
         UserError: for an unknown name, encoding or separator, parameters of
             another source, or a glob that matches nothing.
     """
+    if fold is not None:
+        _check_fold(name, fold)
     if name == "files":
         if not ratings:
             raise UserError("--source files needs --ratings, a path or glob.")
@@ -62,13 +68,23 @@ def make_source(
             f" to --source files, not to --source {name}."
         )
     if name in MOVIELENS:
-        return MOVIELENS[name]
+        return dataclasses.replace(MOVIELENS[name], fold=fold)
     if name.startswith(tfds.PREFIX):
         return tfds.Tfds(name.removeprefix(tfds.PREFIX))
     raise UserError(
         f"unknown source {name!r}. The sources are: {', '.join(MOVIELENS)},"
         f" {tfds.PREFIX}movielens/1m-ratings and its like, files."
     )
+
+
+def _check_fold(name: str, fold: str) -> None:
+    sources = [key for key, source in MOVIELENS.items() if fold in source.folds]
+    if name not in sources:
+        raise UserError(
+            f"--split {fold} is a fold of --source {', '.join(sources)}, not"
+            f" of {name}. For published files of your own there are --split"
+            " fold and --test-ratings."
+        )
 
 
 def _parse_delimiter(text: str | None) -> str | None:

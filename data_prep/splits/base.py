@@ -39,6 +39,8 @@ class Split(abc.ABC):
     needs_timestamps: ClassVar[bool]
     #: Whether the test is what the source marks as such.
     needs_test_ratings: ClassVar[bool] = False
+    #: Fold of a public data set, which the source then marks as its test.
+    source_fold: ClassVar[str | None] = None
     #: What the user can change if a subset comes out empty.
     advice: ClassVar[str]
     #: The subsets, followed by the reasons to drop a rating.

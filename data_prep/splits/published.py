@@ -63,6 +63,36 @@ class Fold(Split):
         ).astype(np.int8)
 
 
+class U1(Fold):
+    """The first of the five folds that MovieLens-100K comes with."""
+
+    name = source_fold = "u1"
+
+
+class U2(Fold):
+    """The second fold of MovieLens-100K."""
+
+    name = source_fold = "u2"
+
+
+class U3(Fold):
+    """The third fold of MovieLens-100K."""
+
+    name = source_fold = "u3"
+
+
+class U4(Fold):
+    """The fourth fold of MovieLens-100K."""
+
+    name = source_fold = "u4"
+
+
+class U5(Fold):
+    """The fifth fold of MovieLens-100K."""
+
+    name = source_fold = "u5"
+
+
 @dataclasses.dataclass(frozen=True)
 class Netflix(Split):
     """Trains on some months of the Netflix Prize data, tests on the next one.

@@ -5,6 +5,11 @@ import dataclasses
 from data_prep.dataset.errors import UserError
 from data_prep.splits.base import Split
 from data_prep.splits.published import (
+    U1,
+    U2,
+    U3,
+    U4,
+    U5,
     Fold,
     Netflix1Year,
     Netflix3Months,
@@ -23,6 +28,11 @@ SPLITS: dict[str, type[Split]] = {
         GlobalTime,
         Random,
         Fold,
+        U1,
+        U2,
+        U3,
+        U4,
+        U5,
         NetflixFull,
         Netflix3Months,
         Netflix6Months,

@@ -3,10 +3,13 @@ import collections
 import numpy as np
 import pytest
 
+from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
+from data_prep.sources.rejects import Rejects
+from data_prep.sources.source import Reading
 from data_prep.splits.base import TEST
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back, read_source, to_ratings
@@ -62,6 +65,48 @@ def test_movielens_100k_has_titles(tmp_path):
     titles = dict(zip(items.item_ids, items.titles, strict=True))
     assert titles["1"] == "Toy Story (1995)"
     assert None not in titles.values()
+
+
+@pytest.mark.integration
+def test_the_folds_of_movielens_100k_are_the_published_ones(tmp_path):
+    """GroupLens' u1.test has 20,000 ratings by 459 users of 1,410 items."""
+    tested = []
+    for name in ("u1", "u2", "u3", "u4", "u5"):
+        source = make_source("movielens-100k", fold=name)
+        parts = [
+            part() for part in source.read(Reading(str(tmp_path), Rejects()))
+        ]
+        assert sum(map(len, parts)) == 100_000
+        test = [
+            (row["user_id"], row["item_id"])
+            for part in parts
+            if "is_test" in part.column_names
+            for row in part.to_pylist()
+        ]
+        assert len(test) == 20_000
+        if name == "u1":
+            users, items = zip(*test, strict=True)
+            assert (len(set(users)), len(set(items))) == (459, 1_410)
+        tested += test
+    assert len(set(tested)) == 100_000
+
+
+@pytest.mark.integration
+def test_a_fold_is_prepared_by_the_name_of_its_split(tmp_path):
+    split = make_split("u1")
+    source = make_source("movielens-100k", fold=split.source_fold)
+    manifest = prepare(source, split, str(tmp_path))
+    assert manifest.split["name"] == "u1"
+    kept = manifest.num_ratings["test"] + manifest.num_cold_ratings["test"]
+    dropped = manifest.rows_dropped.get("user_without_training_ratings", 0)
+    assert kept + dropped == 20_000
+
+
+def test_a_fold_of_another_source_is_refused():
+    with pytest.raises(
+        UserError, match=r"u1 is a fold of --source movielens-100k, not of"
+    ):
+        make_source("movielens-1m", fold="u1")
 
 
 @pytest.mark.integration

@@ -282,7 +282,10 @@ def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:
     """Lists the weights that a taught model's answers are mixed with."""
     if not isinstance(model, TaughtAutoEncoder):
         return []
-    return [float(model.network_weight), float(model.rating_weight)]
+    return [
+        float(tf.convert_to_tensor(weight))
+        for weight in (model.network_weight, model.rating_weight)
+    ]
 
 
 def create_model(

@@ -103,4 +103,8 @@ def _mixing_weights(model: AutoEncoder | TaughtAutoEncoder) -> list[float]:
     """Lists the weights that a taught model's answers are mixed with."""
     if not isinstance(model, TaughtAutoEncoder):
         return []
-    return [float(model.network_weight), float(model.rating_weight)]
+    # Under a strategy a variable is no number.
+    return [
+        float(tf.convert_to_tensor(weight))
+        for weight in (model.network_weight, model.rating_weight)
+    ]

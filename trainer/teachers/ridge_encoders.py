@@ -285,7 +285,7 @@ class RidgeEncoders(RatingModel):
             squares += measure(batch).numpy()
         if squares.any():
             self.biases_weight.assign(BIASES_WEIGHTS[int(np.argmin(squares))])
-        return float(self.biases_weight)
+        return float(tf.convert_to_tensor(self.biases_weight))
 
     def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
         """Computes the users' codes, one for each sample.

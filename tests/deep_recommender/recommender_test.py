@@ -275,6 +275,7 @@ def test_a_mistake_is_named_with_its_fix(recommender, ask, message):
         ask(recommender)
 
 
+@pytest.mark.slow
 def test_titles_name_items_as_well_as_ids(ratings, tmp_path):
     titles = tmp_path / "titles.csv"
     lines = [f"item-{item},Film {item} (1999)" for item in range(39)]

@@ -124,6 +124,7 @@ def test_a_real_server_answers_a_client_with_the_keras_model_s_numbers(
             )
 
 
+@pytest.mark.slow
 def test_started_again_a_finished_job_repeats_its_answer(job, synthetic_data):
     job_dir, output, _ = job
     code, again, errors = run(
@@ -172,6 +173,7 @@ def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     assert metrics[0] == metrics[1]
 
 
+@pytest.mark.slow
 def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
     code, output, errors = run(
         "trainer.task",
@@ -208,12 +210,37 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
     [
         (["--job-dri=x"], 2, "Unknown command line flag 'job_dri'"),
         ([], 2, "error: --job-dir is missing."),
-        (["--job-dir=x", "stray"], 2, "unexpected argument 'stray'"),
-        (["--job-dir=x", "--recipe=best"], 2, "recipe"),
-        (["--job-dir=x", "--batch-size=many"], 2, "batch_size"),
+        pytest.param(
+            ["--job-dir=x", "stray"],
+            2,
+            "unexpected argument 'stray'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--job-dir=x", "--recipe=best"],
+            2,
+            "recipe",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--job-dir=x", "--batch-size=many"],
+            2,
+            "batch_size",
+            marks=pytest.mark.slow,
+        ),
         (["--job-dir=x", "--hidden-units=64,big"], 1, "64,big"),
-        (["--job-dir=x", "--dropout-rate=80"], 1, "not a percentage"),
-        (["--job-dir=x", "--optimizer=sgd"], 1, "one of momentum, adam"),
+        pytest.param(
+            ["--job-dir=x", "--dropout-rate=80"],
+            1,
+            "not a percentage",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--job-dir=x", "--optimizer=sgd"],
+            1,
+            "one of momentum, adam",
+            marks=pytest.mark.slow,
+        ),
         (["--job-dir=x", "--data-dir=x"], 1, "x is not prepared data"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

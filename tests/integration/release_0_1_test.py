@@ -127,6 +127,7 @@ def test_a_stopped_job_resumes_with_the_flags_of_its_time(tmp_path):
     assert (job_dir / "export/1/saved_model.pb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_new_flags_resume_it_as_well_and_other_settings_are_told(tmp_path):
     shutil.copytree(RELEASE / "job", tmp_path / "job")
@@ -142,6 +143,7 @@ def test_new_flags_resume_it_as_well_and_other_settings_are_told(tmp_path):
     assert "another configuration: num_sampled_items was 8 and is 9." in errors
 
 
+@pytest.mark.slow
 def test_a_job_is_exported_and_its_card_has_the_names_of_today(tmp_path):
     version_dir = export_job(
         JobPaths.resolve(

@@ -56,7 +56,10 @@ def assert_ends_as(undisturbed, job_dir, arguments):
     ).read_text()
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "signal_number",
+    [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGTERM],
+)
 def test_a_job_ended_within_an_epoch_goes_on_to_the_same_weights(
     signal_number, undisturbed, tmp_path, synthetic_data
 ):
@@ -76,6 +79,7 @@ def test_a_job_ended_within_an_epoch_goes_on_to_the_same_weights(
     assert_ends_as(undisturbed, tmp_path, arguments)
 
 
+@pytest.mark.slow
 def test_a_job_terminated_while_its_teachers_are_fitted_goes_on(
     tmp_path, synthetic_data
 ):
@@ -98,6 +102,7 @@ def test_a_job_terminated_while_its_teachers_are_fitted_goes_on(
     assert "Traceback" not in errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line_part", "activity"), [("Evaluating epoch", "evaluating")]
 )

@@ -114,6 +114,7 @@ def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_with_teachers_train_exactly_like_one(
     tmp_path, synthetic_data
 ):
@@ -130,6 +131,7 @@ def test_two_workers_with_teachers_train_exactly_like_one(
     assert_same_weights(tmp_path / "two", tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_workers_of_which_one_is_terminated_go_on_together(
     alone, tmp_path, synthetic_data
 ):

@@ -65,7 +65,9 @@ def assert_goes_on_after(num_saves, tmp_path, data_dir, monkeypatch, **kwargs):
 
 
 # Saves after batches 2 and 4 and the end of the first epoch, then again.
-@pytest.mark.parametrize("num_saves", [1, 5])
+@pytest.mark.parametrize(
+    "num_saves", [pytest.param(1, marks=pytest.mark.slow), 5]
+)
 def test_a_job_stopped_within_an_epoch_ends_as_one_that_was_not(
     num_saves, tmp_path, synthetic_data, monkeypatch
 ):
@@ -122,8 +124,15 @@ def damage(path, how):
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("file", ["index", "data-00000-of-00001"])
-@pytest.mark.parametrize("how", ["cut", "flipped"])
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("index", "cut"),
+        ("data-00000-of-00001", "flipped"),
+        pytest.param("index", "flipped", marks=pytest.mark.slow),
+        pytest.param("data-00000-of-00001", "cut", marks=pytest.mark.slow),
+    ],
+)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
     file, how, copied, finished, synthetic_data, caplog
 ):
@@ -156,6 +165,7 @@ def test_checkpoints_without_their_state_file_are_refused(
     assert (copied / "ckpt-12.index").exists()
 
 
+@pytest.mark.slow
 def test_a_first_checkpoint_that_was_cut_short_starts_the_job_anew(
     tmp_path, synthetic_data, finished
 ):
@@ -178,6 +188,7 @@ def test_best_weights_that_are_gone_are_told(copied, synthetic_data):
         run(copied.parents[1], synthetic_data)
 
 
+@pytest.mark.slow
 def test_a_finished_job_that_is_given_more_epochs_trains_them(
     copied, tmp_path, synthetic_data
 ):

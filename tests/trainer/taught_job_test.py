@@ -189,6 +189,7 @@ def fit(paths, data_dir, **changes):
     )
 
 
+@pytest.mark.slow
 def test_teachers_of_other_settings_are_fitted_anew(tmp_path, synthetic_data):
     paths = JobPaths.resolve(str(tmp_path), environ={})
     assert fit(paths, synthetic_data)["rating_teacher"].rank == 2
@@ -197,6 +198,7 @@ def test_teachers_of_other_settings_are_fitted_anew(tmp_path, synthetic_data):
     )
 
 
+@pytest.mark.slow
 def test_large_catalogs_have_no_interest_teacher(
     tmp_path, synthetic_data, monkeypatch
 ):

@@ -138,6 +138,7 @@ def test_a_model_that_beats_its_baselines_says_nothing_of_it(finished):
     assert metrics["beats_baselines"] is True
 
 
+@pytest.mark.slow
 def test_a_model_that_loses_to_the_biases_says_so_loudly(
     tmp_path, synthetic_data, caplog
 ):
@@ -150,6 +151,7 @@ def test_a_model_that_loses_to_the_biases_says_so_loudly(
     ) in caplog.text
 
 
+@pytest.mark.slow
 def test_a_job_whose_last_epoch_is_the_best_says_that_more_may_help(
     tmp_path, synthetic_data, caplog
 ):
@@ -253,6 +255,7 @@ def stop_after_epoch(last_epoch):
     return epoch_done
 
 
+@pytest.mark.slow
 def test_a_finished_job_that_is_started_again_changes_nothing(
     tmp_path, synthetic_data
 ):
@@ -274,6 +277,7 @@ def test_another_configuration_is_refused_and_named(tmp_path, synthetic_data):
         run(tmp_path, synthetic_data, learning_rate=0.5, hidden_units=(16,))
 
 
+@pytest.mark.slow
 def test_other_data_are_refused(tmp_path, synthetic_data):
     run(tmp_path / "job", synthetic_data)
     (tmp_path / "other").mkdir()
@@ -305,6 +309,7 @@ def test_an_infinite_loss_stops_the_job_and_keeps_the_last_good_state(
     assert not os.path.exists(paths.metrics_file)
 
 
+@pytest.mark.slow
 def test_a_job_that_never_finished_an_epoch_may_get_other_settings(
     tmp_path, synthetic_data
 ):

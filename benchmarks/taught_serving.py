@@ -4,7 +4,7 @@
 
 Exports, with random weights, the network of the paper, the taught networks of
 the recipes `quickstart` and `recommended`, each of the taught ones also ranked
-by predicted rating, and asks each for recommendations in turns, through the
+by interest alone, and asks each for recommendations in turns, through the
 loader of the local server. Prints JSON lines: the median latency of each in
 milliseconds, its size on disk, and a summary with the ratios to the first.
 """
@@ -77,7 +77,7 @@ def main(_: list[str]) -> None:
     for recipe in ("quickstart", "recommended"):
         model = make_taught_model(recipe)
         models[recipe] = model, "score"
-        models[f"{recipe}, by rating"] = model, "rating"
+        models[f"{recipe}, by interest"] = model, "interest"
     users = make_requests(_REQUESTS.value, _NUM_ITEMS.value, _NUM_RATED)
     latencies: dict[str, list[float]] = {name: [] for name in models}
     with tempfile.TemporaryDirectory() as directory:

@@ -11,14 +11,15 @@ from trainer.evaluation.outcomes import Candidates
 from trainer.evaluation.ranking import Rankings
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
-#: Weights of the network's rating in the score that are tried, per standard
-#: deviation of the ratings. More brings liked items up and all others down, and
-#: one item into the lists of more users.
+#: Weights of the rating in the score that are tried, per standard deviation
+#: of the ratings. More brings liked items up and all others down, and one item
+#: into the lists of more users.
 RATING_WEIGHTS = (0.0, 0.25, 0.5, 1.0)
 
 #: Share of the gain that a smaller weight may cost: with a smaller one lists
-#: differ more from person to person.
-_TOLERANCE = 0.005
+#: differ more from person to person, and without one the rating of no item but
+#: those recommended is computed.
+_TOLERANCE = 0.01
 
 
 def choose_network_weight(
@@ -80,17 +81,17 @@ def choose_rating_weight(
     item_counts: npt.NDArray[np.int64],
     liked_from: float,
 ) -> float:
-    """Sets the weight of the network's rating in the score that ranks.
+    """Sets the weight of the predicted rating in the score that ranks.
 
     Args:
-        model: a trained model.
+        model: a trained model, with the `network_weight` that it will have.
         batches: pairs of training and validation ratings of the same users.
         item_counts: training ratings of each item, `(num_items,)`.
         liked_from: the lowest rating of an item that is liked.
 
     Returns:
         The smallest of `RATING_WEIGHTS` whose mean of NDCG@10 over liked and
-        over all held-out items is within 0.5 % of the highest, which `model`
+        over all held-out items is within 1 % of the highest, which `model`
         has from now on.
     """
 

@@ -87,7 +87,7 @@ class TaughtAutoEncoder(RatingModel):
 
     The teachers are part of the model, and frozen. Ratings are served as a
     mean of network and rating teacher, items ranked by the interest plus some
-    of the network's rating; both weights are chosen on validation ratings.
+    of the rating; both weights are chosen on validation ratings.
 
     Reference:
         Kuchaiev and Ginsburg, 2017, "Training Deep AutoEncoders for
@@ -435,9 +435,6 @@ class TaughtAutoEncoder(RatingModel):
     ) -> tf.Tensor:
         """Computes what ranks items: the interest and some of the rating.
 
-        Both are the network's, so that all of it is linear in the last hidden
-        layer, and a catalog is ranked by one product of matrices.
-
         Args:
             answers: what `answer` returned.
             rating_weight: the weight of the rating; by default the model's.
@@ -446,7 +443,8 @@ class TaughtAutoEncoder(RatingModel):
             `(batch_size, num_asked)`, float32, the higher the better.
         """
         weight = self.rating_weight if rating_weight is None else rating_weight
-        return answers.interest + weight * answers.network / self.deviation
+        predictions = self.blend(answers.network, answers.teacher)
+        return answers.interest + weight * predictions / self.deviation
 
     def _ask_network(
         self, ratings: tf.SparseTensor, items: tf.Tensor | None, training: bool

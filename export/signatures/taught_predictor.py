@@ -34,17 +34,17 @@ class Users(NamedTuple):
 class TaughtPredictor(Predictor[Users]):
     """Answers like a `TaughtAutoEncoder`.
 
-    The score is a sum of the network's interest and rating, and the predicted
+    The score is a sum of interest and predicted rating, and the predicted
     rating one of the network's and the ridge encoders':
 
-        score = interest + v * network
+        score = a * interest + b * rating
         rating = w * network + (1 - w) * encoders
 
-    What the network adds to what ranks is linear in its last hidden layer, so
+    What the network adds to the score is linear in its last hidden layer, so
     all of it is one product with one kernel. The encoders cost more than that:
-    they answer for the whole catalog only where the predicted rating ranks,
-    else for the items whose ratings are asked for. What has the weight 0 is
-    not computed.
+    they answer for the whole catalog only where their ratings rank, else for
+    the items whose ratings are asked for. What has the weight 0 is not
+    computed.
 
     Args:
         model: a trained model, its rating teacher `RidgeEncoders` or none.
@@ -60,32 +60,22 @@ class TaughtPredictor(Predictor[Users]):
         deviation = float(model.deviation)
         rating_weight = float(model.rating_weight)
         self.is_scored_by_rating = rank_by == "rating"
-        self._network_weight = (
-            1.0 if self._encoders is None else float(model.network_weight)
-        )
-        # What a unit of interest, of the network's and of the encoders' rating
-        # scores.
-        (
-            interest_share,
-            self._network_share,
-            self._encoders_share,
-            self.ranks_by,
-        ) = {
+        interest_share, rating_share, self.ranks_by = {
             "score": (
                 1.0,
                 rating_weight / deviation,
-                0.0,
-                f"the interest plus {rating_weight:g} times the network's"
+                f"the interest plus {rating_weight:g} times the predicted"
                 f" rating in standard deviations of {deviation:.4g}",
             ),
-            "rating": (
-                0.0,
-                self._network_weight,
-                1 - self._network_weight,
-                "the predicted rating",
-            ),
-            "interest": (1.0, 0.0, 0.0, "the interest"),
+            "rating": (0.0, 1.0, "the predicted rating"),
+            "interest": (1.0, 0.0, "the interest"),
         }[rank_by]
+        self._network_weight = (
+            1.0 if self._encoders is None else float(model.network_weight)
+        )
+        # What a unit of the network's and of the encoders' rating scores.
+        self._network_share = rating_share * self._network_weight
+        self._encoders_share = rating_share * (1 - self._network_weight)
         self._decoder = (
             RidgeDecoder(self._encoders) if self._encoders_share else None
         )

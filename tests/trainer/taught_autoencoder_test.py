@@ -419,18 +419,16 @@ def test_predicted_ratings_are_a_mean_of_network_and_teacher():
     )
 
 
-def test_scores_are_interest_and_some_deviations_of_the_network_s_rating():
+def test_scores_are_interest_and_some_deviations_of_the_rating():
     ratings, rated, teacher = low_rank_data()
     model = taught_model(ratings, rated, teacher)
     inputs = to_sparse(ratings, rated)
     answers = model.answer(inputs)
     np.testing.assert_allclose(model.score(answers), answers.interest)
-    network = model(inputs)
     model.rating_weight.assign(0.5)
-    model.network_weight.assign(0.25)
     np.testing.assert_allclose(
         model.score(answers),
-        answers.interest + 0.5 * network / ratings[rated].std(),
+        answers.interest + 0.5 * model(inputs) / ratings[rated].std(),
         atol=1e-4,
     )
 

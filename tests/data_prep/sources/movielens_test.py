@@ -43,7 +43,8 @@ def test_movielens_1m_is_prepared_whole(movielens_1m):
     manifest = read_manifest(movielens_1m)
     dropped = sum(manifest.rows_dropped.values())
     assert manifest.rows_read == 1_000_209
-    assert sum(manifest.num_ratings.values()) + dropped == 1_000_209
+    num_cold = sum(manifest.num_cold_ratings.values())
+    assert sum(manifest.num_ratings.values()) + num_cold + dropped == 1_000_209
     assert manifest.num_users == 6_040
     assert manifest.num_ratings["train"] == 697_435
     assert (manifest.rating_min, manifest.rating_max) == (1, 5)

@@ -83,6 +83,7 @@ def test_the_cpp_loader_answers_like_the_keras_model(
     assert "the output kernel of interest" in card
 
 
+@pytest.mark.slow
 def test_a_scale_of_ratings_may_be_as_wide_as_that_of_play_counts(tmp_path):
     rng = np.random.default_rng(0)
     with open(tmp_path / "plays.csv", "w", newline="") as file:

@@ -254,6 +254,7 @@ def test_a_mistake_is_told_in_one_line(tmp_path, flags, exit_code, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_another_configuration_is_told_in_one_line(job, synthetic_data):
     job_dir, _, _ = job
     code, _, errors = run(

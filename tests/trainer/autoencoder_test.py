@@ -363,9 +363,17 @@ def train_under(strategy, optimizer, **arguments):
             lambda: Momentum(0.005, weight_decay=0.01),
             {"refeed_noise_rate": 0.5},
         ),
-        (lambda: OPTIMIZERS["adam"](0.01), {}),
-        (lambda: keras.optimizers.Adam(0.01), {}),
-        (lambda: Momentum(0.005, lazy=True), {"num_sampled_items": 3}),
+        pytest.param(
+            lambda: OPTIMIZERS["adam"](0.01), {}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda: keras.optimizers.Adam(0.01), {}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            lambda: Momentum(0.005, lazy=True),
+            {"num_sampled_items": 3},
+            marks=pytest.mark.slow,
+        ),
         (
             lambda: OPTIMIZERS["adam"](0.01, lazy=True),
             {"num_sampled_items": 3, "refeed_noise_rate": 0.5},

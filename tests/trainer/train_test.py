@@ -231,6 +231,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path, synthetic_data):
     assert_same_state(paths.checkpoint_dir, other_paths.checkpoint_dir)
 
 
+@pytest.mark.slow
 def test_a_stopped_job_ends_with_the_weights_of_one_that_was_not(
     tmp_path, synthetic_data, monkeypatch
 ):

@@ -85,7 +85,11 @@ def measure_and_report(
         write_json(paths.metrics_file, metrics)
         write_test_scalars(metrics, paths.log_dir)
         write_projector(model, data.items, paths.log_dir)
-        answer = tf.function(answer_with_baselines(model, data.items))
+        test = data.held_out("test")
+        answer = tf.function(
+            answer_with_baselines(model, data.items),
+            input_signature=[test.element_spec[0]],
+        )
         write_report(
             paths,
             config,
@@ -94,7 +98,7 @@ def measure_and_report(
             metrics,
             extremes,
             lambda ratings: answer(ratings).scores[MODEL],
-            data.held_out("test"),
+            test,
         )
     return metrics
 

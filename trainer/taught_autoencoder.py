@@ -487,7 +487,7 @@ class TaughtAutoEncoder(RatingModel):
             if rating_targets is None:
                 errors = losses.squared_error(
                     self._normalize(ratings, user_offsets),
-                    self._predict_rated(hidden, ratings),
+                    self._predict_rated(hidden, outputs, ratings),
                 )
             else:
                 errors = _dense_squared_error(rating_targets, outputs)
@@ -555,11 +555,16 @@ class TaughtAutoEncoder(RatingModel):
         )
 
     def _predict_rated(
-        self, hidden: tf.Tensor, ratings: tf.SparseTensor
+        self, hidden: tf.Tensor, outputs: tf.Tensor, ratings: tf.SparseTensor
     ) -> tf.Tensor:
-        """Computes `f(x)` of the entries that are rated."""
+        """Computes `f(x)` of the entries that are rated.
+
+        Args:
+            hidden: `(batch_size, hidden_units[0])`.
+            outputs: `f(x)` of the catalog or of the sampled items.
+            ratings: the entries.
+        """
         if not self.num_sampled_items:
-            outputs = self._output(self.rating_layer, hidden)
             return tf.gather_nd(outputs, ratings.indices)
         rated, items = find_rated_items(ratings)
         outputs = self._output(self.rating_layer, hidden, items)
@@ -596,42 +601,32 @@ class TaughtAutoEncoder(RatingModel):
             return _InterestTargets(
                 items, tf.stop_gradient(tf.nn.softmax(scores)), 0.0
             )
-        corrections: tf.Tensor | float = 0.0
-        chosen, num_asked = ratings.indices, ratings.dense_shape[1]
-        if items is not None:
-            rated = find_rated_items(ratings)
-            is_other = tf.reduce_all(
-                items[:, tf.newaxis] != rated.items, axis=1
+        if items is None:
+            chosen = _uniform(ratings.indices, ratings.dense_shape)
+            return _InterestTargets(None, chosen, 0.0)
+        rated = find_rated_items(ratings)
+        items, places = tf.unique(tf.concat([rated.items, items], axis=0))
+        num_asked = tf.size(items)
+        is_sampled = (
+            tf.math.bincount(
+                places[tf.size(rated.items) :], minlength=num_asked
             )
-            others, _ = tf.unique(tf.boolean_mask(items, is_other))
-            is_sampled = tf.concat(
-                [
-                    tf.reduce_any(rated.items[:, tf.newaxis] == items, axis=1),
-                    tf.ones_like(others, tf.bool),
-                ],
-                axis=0,
-            )
-            items = tf.concat([rated.items, others], axis=0)
-            chosen, num_asked = rated.ratings.indices, tf.size(items, tf.int64)
-        targets = tf.scatter_nd(
-            chosen,
-            tf.ones_like(ratings.values),
-            [ratings.dense_shape[0], num_asked],
+            > 0
         )
-        if items is not None:
-            # A sampled item stands for as many as its stratum has, one that
-            # the user rated for itself, and one that only others rated for
-            # nothing: what a user learns does not depend on the others.
-            stratum_size = max(self.num_items / self.num_sampled_items, 1.0)
-            corrections = tf.where(
-                targets > 0,
-                0.0,
-                tf.where(is_sampled, math.log(stratum_size), _NO_LOGIT),
-            )
-        counts = tf.reduce_sum(targets, axis=1, keepdims=True)
-        return _InterestTargets(
-            items, tf.math.divide_no_nan(targets, counts), corrections
+        targets = _uniform(
+            rated.ratings.indices,
+            tf.stack([ratings.dense_shape[0], tf.cast(num_asked, tf.int64)]),
         )
+        # A sampled item stands for as many as its stratum has, one that the
+        # user rated for itself, and one that only others rated for nothing:
+        # what a user learns does not depend on the others.
+        stratum_size = max(self.num_items / self.num_sampled_items, 1.0)
+        corrections = tf.where(
+            targets > 0,
+            0.0,
+            tf.where(is_sampled, math.log(stratum_size), _NO_LOGIT),
+        )
+        return _InterestTargets(items, targets, corrections)
 
     def loss_trackers(self) -> list[keras.metrics.Mean]:
         trackers = [self.loss_tracker]
@@ -670,6 +665,19 @@ class TaughtAutoEncoder(RatingModel):
             for name in ("rating_teacher", "interest_teacher")
         }
         return cls(**{**config, **teachers})
+
+
+def _uniform(indices: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Makes each row a uniform distribution over its entries, if it has any.
+
+    Args:
+        indices: `(num_entries, 2)`, int64, row and column of each entry.
+        shape: `(2,)`, int64.
+    """
+    chosen = tf.scatter_nd(indices, tf.ones(tf.shape(indices)[:1]), shape)
+    return tf.math.divide_no_nan(
+        chosen, tf.reduce_sum(chosen, axis=1, keepdims=True)
+    )
 
 
 def _dense_squared_error(

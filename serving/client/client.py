@@ -120,11 +120,7 @@ class Client:
             if protocol.SCORES in outputs.answer.row
             else predicted_ratings
         )
-        titles = (
-            outputs.values(protocol.TITLES, str, len(item_ids))
-            if protocol.TITLES in outputs.answer.row
-            else item_ids
-        )
+        titles = outputs.values(protocol.TITLES, str, len(item_ids), item_ids)
         return Recommendations(
             items=_items(
                 Recommendation, item_ids, predicted_ratings, scores, titles
@@ -196,11 +192,7 @@ class Client:
         known = outputs.values(protocol.TARGET_KNOWN, bool, length)
         reasons = outputs.lists(protocol.REASON_ITEM_IDS, str, length)
         contributions = outputs.lists(protocol.CONTRIBUTIONS, float, length)
-        titles = (
-            outputs.lists(protocol.REASON_TITLES, str, length)
-            if protocol.REASON_TITLES in outputs.answer.row
-            else reasons
-        )
+        titles = outputs.lists(protocol.REASON_TITLES, str, length, reasons)
         return Explanations(
             items=[
                 Explanation(item_id, item_known, _items(Reason, *lists))
@@ -241,11 +233,7 @@ class Client:
         known = outputs.values(protocol.TARGET_KNOWN, bool, length)
         similar = outputs.lists(protocol.SIMILAR_ITEM_IDS, str, length)
         similarities = outputs.lists(protocol.SIMILARITIES, float, length)
-        titles = (
-            outputs.lists(protocol.SIMILAR_TITLES, str, length)
-            if protocol.SIMILAR_TITLES in outputs.answer.row
-            else similar
-        )
+        titles = outputs.lists(protocol.SIMILAR_TITLES, str, length, similar)
         return Similarities(
             items=[
                 SimilarItems(item_id, item_known, _items(SimilarItem, *lists))
@@ -378,6 +366,8 @@ class Client:
 class _Outputs(NamedTuple):
     """An answer, checked as it is read.
 
+    An output with a default may be missing: older models lack it.
+
     Attributes:
         answer: the outputs of a signature.
         url: the URL of the model.
@@ -402,16 +392,26 @@ class _Outputs(NamedTuple):
         return value
 
     def values(
-        self, name: str, kind: type, length: int | None = None
+        self,
+        name: str,
+        kind: type,
+        length: int | None = None,
+        default: list[Any] | None = None,
     ) -> list[Any]:
-        values: Any = self.answer.row.get(name)
+        values: Any = self.answer.row.get(name, default)
         if not _is_list(values, kind) or length not in (None, len(values)):
             size = "a list of" if length is None else f"a list of {length}"
             raise self._error(name, f"{size} values of type {kind.__name__}")
         return list(values)
 
-    def lists(self, name: str, kind: type, length: int) -> list[list[Any]]:
-        lists: Any = self.answer.row.get(name)
+    def lists(
+        self,
+        name: str,
+        kind: type,
+        length: int,
+        default: list[list[Any]] | None = None,
+    ) -> list[list[Any]]:
+        lists: Any = self.answer.row.get(name, default)
         if (
             not _is_list(lists, list)
             or len(lists) != length

@@ -41,6 +41,15 @@ def run(module, *arguments, **kwargs):
     return process.returncode, output, errors
 
 
+def train(job_dir, data_dir, *flags):
+    """Trains a job to its end; returns its directory."""
+    code, _, errors = run(
+        "trainer.task", "--job-dir", job_dir, "--data-dir", data_dir, *flags
+    )
+    assert code == 0, errors
+    return job_dir
+
+
 def error_line(errors):
     """Returns the one line in which a failed command tells its error."""
     assert "Traceback" not in errors, errors

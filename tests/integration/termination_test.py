@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.integration.commands import run, start
+from tests.integration.commands import run, start, train
 from tests.job_state import assert_same_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -21,13 +21,7 @@ FLAGS = (
 def undisturbed(tmp_path_factory, synthetic_data):
     """The directory of a job that nobody disturbed."""
     job_dir = tmp_path_factory.mktemp("jobs") / "whole"
-    code, _, errors = run(
-        "trainer.task",
-        *("--job-dir", job_dir, "--data-dir", synthetic_data),
-        *FLAGS,
-    )
-    assert code == 0, errors
-    return job_dir
+    return train(job_dir, synthetic_data, *FLAGS)
 
 
 def end_at(line_part, signal_number, *arguments):

@@ -8,7 +8,7 @@ import socket
 import numpy as np
 import pytest
 
-from tests.integration.commands import error_line, run, start
+from tests.integration.commands import error_line, start, train
 from tests.job_state import read_latest_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
@@ -84,13 +84,7 @@ def assert_same_weights(job_dir, expected_job_dir):
 def alone(tmp_path_factory, synthetic_data):
     """The directory of a job of one process."""
     job_dir = tmp_path_factory.mktemp("jobs") / "alone"
-    code, _, errors = run(
-        "trainer.task",
-        *("--job-dir", job_dir, "--data-dir", synthetic_data),
-        *FLAGS,
-    )
-    assert code == 0, errors
-    return job_dir
+    return train(job_dir, synthetic_data, *FLAGS)
 
 
 def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
@@ -118,13 +112,12 @@ def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
 def test_two_workers_with_teachers_train_exactly_like_one(
     tmp_path, synthetic_data
 ):
-    data = ("--data-dir", synthetic_data)
-    code, _, errors = run(
-        "trainer.task", "--job-dir", tmp_path / "alone", *data, *TAUGHT_FLAGS
-    )
-    assert code == 0, errors
+    train(tmp_path / "alone", synthetic_data, *TAUGHT_FLAGS)
     results = finish(
-        start_workers("--job-dir", tmp_path / "two", *data, *TAUGHT_FLAGS)
+        start_workers(
+            *("--job-dir", tmp_path / "two", "--data-dir", synthetic_data),
+            *TAUGHT_FLAGS,
+        )
     )
     for code, _, errors in results:
         assert code == 0, errors

@@ -138,10 +138,9 @@ class Checkpoints:
         """Whether there is a state to go on from."""
         return self._saved_number is not None
 
-    @property
-    def _number(self) -> int:
-        """The number of the state: the end of an epoch has one of its own."""
-        return self.num_epochs * (self._steps_per_epoch + 1) + self.num_batches
+    def _number(self, num_batches: int) -> int:
+        """Numbers a state: the end of an epoch has a number of its own."""
+        return self.num_epochs * (self._steps_per_epoch + 1) + num_batches
 
     def restore_latest(self) -> None:
         """Restores the state of an earlier run, if there is one.
@@ -175,7 +174,7 @@ class Checkpoints:
                     _first_line(error),
                 )
                 continue
-            self._saved_number = self._number
+            self._saved_number = self._number(self.num_batches)
             if self.num_epochs and not self._best.latest_checkpoint:
                 raise UserError(
                     f"{self._best.directory} does not hold the weights of"
@@ -210,8 +209,7 @@ class Checkpoints:
             num_batches: batches behind the model in this epoch.
             schedule: how often to save.
         """
-        number = self.num_epochs * (self._steps_per_epoch + 1) + num_batches
-        steps = number - (self._saved_number or 0)
+        steps = self._number(num_batches) - (self._saved_number or 0)
         minutes = (time.monotonic() - self._saved_time) / 60
         return bool(
             (schedule.steps and steps >= schedule.steps)
@@ -236,7 +234,7 @@ class Checkpoints:
             UserError: there is no room or no permission to write. Earlier
                 checkpoints stay intact.
         """
-        number = self._number
+        number = self._number(self.num_batches)
         if number == self._saved_number:
             return
         directory = self._latest.directory

@@ -102,16 +102,15 @@ def write_projector(
             file.write("\t".join(f"{value:.5g}" for value in vector) + "\n")
     with tf.io.gfile.GFile(os.path.join(run_dir, "titles.tsv"), "w") as file:
         file.write("title\ttraining ratings\tmean rating\n")
-        for title, item_id, count, mean, _ in zip(
-            items.titles,
-            items.item_ids,
+        for title, count, mean, _ in zip(
+            items.display_names(),
             items.counts,
             items.means,
             vectors,
             strict=False,
         ):
             # A tab or an end of line would start another cell or row.
-            name = " ".join((title or item_id).split())
+            name = " ".join(title.split())
             file.write(f"{name}\t{count}\t{mean:.3f}\n")
     config = ProjectorConfig(
         embeddings=[

@@ -49,10 +49,7 @@ def write_report(
         score: maps ratings to the scores by which the model ranks.
         test: pairs of training and test ratings.
     """
-    titles = [
-        title or item_id
-        for title, item_id in zip(items.titles, items.item_ids, strict=True)
-    ]
+    titles = items.display_names()
     data = read_manifest(data_dir)
     liked_from = metrics["liked_from"]
     people = recommend_to_people(score, test, liked_from)

@@ -19,8 +19,8 @@ import os
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -41,14 +41,16 @@ from data_prep.dataset.records import list_shards, parse_users
 from data_prep.dataset.schema import SUBSETS
 from trainer.config import Config
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.outcomes import Candidates
 from trainer.fitted_teachers import fit_teachers
-from trainer.input_pipeline import evaluation_batches, training_batches
-from trainer.job_metrics import choose_blend_weights, measure_test
-from trainer.job_paths import JobPaths
-from trainer.rating_distribution import (
-    RatingDistribution,
-    read_rating_distribution,
+from trainer.input_pipeline import training_batches
+from trainer.job_data import JobData
+from trainer.job_metrics import (
+    answer_with_baselines,
+    choose_blend_weights,
+    measure_test,
 )
+from trainer.job_paths import JobPaths
 from trainer.recipes import RECOMMENDED, UNTAUGHT
 from trainer.train import create_model
 
@@ -87,30 +89,19 @@ _BLENDED = "+ blend: recommended"
 _RANKING = ("liked/ndcg@10", "all/ndcg@10", "top_share")
 
 
-@dataclasses.dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """Prepared data of users who are seen, and of users who are not."""
 
-    seen_dir: str
-    unseen_dir: str
-    items: Items
-
-    def held_out(self, data_dir: str, group: str) -> tf.data.Dataset:
-        """Returns training and held-out ratings of one group of users."""
-        return evaluation_batches(
-            list_shards(data_dir), len(self.items.item_ids), 128, group
-        )
+    seen: JobData
+    unseen: JobData
 
 
 def divide_users(data_dir: str, work_dir: str, share: float) -> Data:
-    """Writes prepared data of seen and of unseen users, unless it is there.
+    """Writes prepared data of seen and of unseen users.
 
     Both have the items of `data_dir`, with the statistics of the training
     ratings of seen users.
     """
-    seen_dir, unseen_dir = (
-        os.path.join(work_dir, name) for name in ("seen", "unseen")
-    )
     items = read_items(data_dir)
     num_items = len(items.item_ids)
     users = np.array(
@@ -131,10 +122,17 @@ def divide_users(data_dir: str, work_dir: str, share: float) -> Data:
             counts > 0, sums / np.maximum(counts, 1), ratings.mean()
         ),
     )
-    manifest = read_manifest(data_dir)
-    _write(manifest, seen_dir, items, users[~is_unseen])
-    _write(manifest, unseen_dir, items, users[is_unseen])
-    return Data(seen_dir, unseen_dir, items)
+    parts = {"seen": users[~is_unseen], "unseen": users[is_unseen]}
+    for name, chosen in parts.items():
+        _write(
+            read_manifest(data_dir), os.path.join(work_dir, name), items, chosen
+        )
+    return Data(
+        *(
+            JobData.read(os.path.join(work_dir, name), RECOMMENDED.batch_size)
+            for name in parts
+        )
+    )
 
 
 def _write(
@@ -163,6 +161,7 @@ def _write(
             num_ratings={
                 subset: len(ratings[subset].values) for subset in SUBSETS
             },
+            num_cold_ratings={},
             digests=digests,
         ),
         directory,
@@ -174,12 +173,12 @@ def train(config: Config, model: keras.Model, data: Data) -> None:
     strategy = tf.distribute.get_strategy()
     evaluate = Evaluator(model, strategy)
     step = tf.function(model.train_step, reduce_retracing=True)
-    validation = data.held_out(data.seen_dir, "validation")
+    validation = data.seen.held_out("validation")
     best_rmse, best_weights = float("inf"), []
     for epoch in range(1, config.num_epochs + 1):
         model.optimizer.learning_rate = config.learning_rate_at(epoch - 1)
         for batch in training_batches(
-            list_shards(data.seen_dir),
+            data.seen.shards,
             model.num_items,
             config.batch_size,
             config.seed,
@@ -199,23 +198,26 @@ def train(config: Config, model: keras.Model, data: Data) -> None:
 
 
 def measure(
-    model: keras.Model, data: Data, distribution: RatingDistribution
+    answer: Callable[[tf.SparseTensor], Candidates], data: Data
 ) -> dict[str, dict[str, float]]:
     """Measures a model and its teachers on seen and on unseen users.
+
+    Args:
+        answer: what `answer_with_baselines` returns for the model.
+        data: the users.
 
     Returns:
         Metrics of the model, and of each teacher under its name in
         `metrics.json`, as `GROUP/SUBSET/METRIC`.
     """
     figures: dict[str, dict[str, float]] = defaultdict(dict)
-    for group in ("seen", "unseen"):
-        directory = data.seen_dir if group == "seen" else data.unseen_dir
+    for group, users in data._asdict().items():
         for subset in ("validation", "test"):
             metrics = measure_test(
-                model,
-                data.items,
-                distribution,
-                data.held_out(directory, subset),
+                answer,
+                data.seen.items,
+                data.seen.distribution,
+                users.held_out(subset),
             )
             errors = {**metrics["baselines"], "network": metrics["test"]}
             for name, values in errors.items():
@@ -284,16 +286,12 @@ class Rows:
 
 def run_seed(data: Data, rows: Rows, seed: int) -> None:
     """Makes the lines of a seed that are not there yet."""
-    distribution = read_rating_distribution(data.seen_dir)
     paths = JobPaths.resolve(
         os.path.join(_WORK_DIR.value, f"teachers-{seed}"), environ={}
     )
     start = time.process_time()
     teachers = fit_teachers(
-        dataclasses.replace(RECOMMENDED, seed=seed),
-        paths,
-        data.seen_dir,
-        data.items,
+        dataclasses.replace(RECOMMENDED, seed=seed), paths, data.seen
     )
     rows.add("teachers", seed, {"cpu_seconds": time.process_time() - start})
     for name, (settings, names) in _MODELS.items():
@@ -309,22 +307,23 @@ def run_seed(data: Data, rows: Rows, seed: int) -> None:
         start = time.process_time()
         model = create_model(
             config,
-            data.items,
-            distribution.deviation,
+            data.seen.items,
+            data.seen.distribution.deviation,
             {teacher: teachers[teacher] for teacher in names},
         )
         train(config, model, data)
         seconds = time.process_time() - start
-        figures = measure(model, data, distribution)
+        answer = answer_with_baselines(model, data.seen.items)
+        figures = measure(answer, data)
         rows.add(name, seed, {"cpu_seconds": seconds, **figures["network"]})
         if is_last:
             weights = choose_blend_weights(
                 model,
-                data.items,
-                distribution.liked_from,
-                data.held_out(data.seen_dir, "validation"),
+                data.seen.items,
+                data.seen.distribution.liked_from,
+                data.seen.held_out("validation"),
             )
-            figures = measure(model, data, distribution)
+            figures = measure(answer, data)
             for other in figures.keys() - {"network"}:
                 rows.add(other, seed, figures[other])
             rows.add(

@@ -13,11 +13,8 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
-from data_prep.dataset.items import Items
-from data_prep.dataset.manifest import read_manifest
-from data_prep.dataset.records import list_shards
 from trainer.config import Config
-from trainer.input_pipeline import evaluation_batches
+from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
@@ -37,10 +34,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def fit_teachers(
-    config: Config,
-    paths: JobPaths,
-    data_dir: str,
-    items: Items,
+    config: Config, paths: JobPaths, data: JobData
 ) -> dict[str, Any]:
     """Fits the teachers of a job, or loads what an earlier run fitted.
 
@@ -51,8 +45,7 @@ def fit_teachers(
     Args:
         config: the settings of the job.
         paths: its paths.
-        data_dir: the prepared data.
-        items: its items, with the statistics of their training ratings.
+        data: its data.
 
     Returns:
         `rating_teacher` and `interest_teacher`, as `TaughtAutoEncoder` takes
@@ -64,9 +57,9 @@ def fit_teachers(
     """
     if config.model != "taught_autoencoder":
         return {}
-    _begin(config, paths, read_manifest(data_dir).fingerprint)
+    _begin(config, paths, data.manifest.fingerprint)
     # Read once, and only if there is something to fit.
-    read_ratings = functools.cache(lambda: read_training_ratings(data_dir))
+    read_ratings = functools.cache(lambda: read_training_ratings(data.data_dir))
     chain = os.path.join(paths.teachers_dir, "factorization.npz")
 
     def fit_rating_teacher() -> RidgeEncoders:
@@ -74,16 +67,9 @@ def fit_teachers(
             read_ratings(), config.teacher_config(), chain
         )
         encoders = RidgeEncoders.from_posterior(
-            posterior, items.counts, items.means, config.seed
+            posterior, data.items.counts, data.items.means, config.seed
         )
-        weight = encoders.choose_biases_weight(
-            evaluation_batches(
-                list_shards(data_dir),
-                len(items.item_ids),
-                config.batch_size,
-                "validation",
-            )
-        )
+        weight = encoders.choose_biases_weight(data.held_out("validation"))
         logging.info("The biases weigh as much as %g ratings.", weight)
         return encoders
 
@@ -91,7 +77,7 @@ def fit_teachers(
     # Several workers may find it, and one removes it.
     with contextlib.suppress(tf.errors.NotFoundError):
         tf.io.gfile.remove(chain)
-    if len(items.item_ids) > ease.MAX_ITEMS:
+    if data.num_items > ease.MAX_ITEMS:
         logging.info(
             "More than %d items: the network learns interest from what users"
             " rated, without a teacher.",
@@ -106,25 +92,22 @@ def fit_teachers(
     }
 
 
-def wait_for_teachers(
-    config: Config, paths: JobPaths, data_dir: str, items: Items
-) -> None:
+def wait_for_teachers(config: Config, paths: JobPaths, data: JobData) -> None:
     """Waits until the chief of several workers has fitted the teachers.
 
     Args:
         config: the settings of the job.
         paths: its paths.
-        data_dir: the prepared data.
-        items: its items.
+        data: its data.
 
     Raises:
         UserError: the chief has not written anything for an hour.
     """
     if config.model != "taught_autoencoder":
         return
-    record = _record(config, read_manifest(data_dir).fingerprint)
+    record = _record(config, data.manifest.fingerprint)
     names = list(_FILES)
-    if len(items.item_ids) > ease.MAX_ITEMS:
+    if data.num_items > ease.MAX_ITEMS:
         names.remove("interest_teacher")
     logging.info("Waiting for the chief to fit the teachers.")
     last_change, seen = time.monotonic(), None

@@ -65,7 +65,7 @@ def choose_blend_weights(
 
 
 def measure_test(
-    model: AutoEncoder | TaughtAutoEncoder,
+    answer: Callable[[tf.SparseTensor], Candidates],
     items: Items,
     distribution: RatingDistribution,
     test: tf.data.Dataset,
@@ -76,7 +76,8 @@ def measure_test(
     Another pass over some hundred users makes the cold-start curve.
 
     Args:
-        model: the trained model, with the weights that it will have.
+        answer: what `answer_with_baselines` returns for the trained model,
+            with the weights that it will have.
         items: the items, with the statistics of their training ratings.
         distribution: the training ratings.
         test: pairs of training and test ratings.
@@ -94,11 +95,6 @@ def measure_test(
     bootstrap = PairedBootstrap(len(items.item_ids), liked_from)
     calibration = Calibration(MODEL, distribution.values)
     breakdown = Breakdown(items.counts, liked_from, rating_range)
-    # As a function of its own, it is traced once for both passes.
-    answer = tf.function(
-        answer_with_baselines(model, items),
-        input_signature=[test.element_spec[0]],
-    )
     compare(
         answer,
         test,
@@ -125,9 +121,9 @@ def answer_with_baselines(
 ) -> Callable[[tf.SparseTensor], Candidates]:
     """Returns what maps ratings to the answers of model and baselines.
 
-    The teachers of a taught model are baselines too.
-
-    The model ranks by its score if it has one, else by the predicted rating.
+    The teachers of a taught model are baselines too. The model ranks by its
+    score if it has one, else by the predicted rating. The answers are a graph,
+    which is traced once, whoever asks.
 
     Args:
         model: the trained model.
@@ -139,6 +135,9 @@ def answer_with_baselines(
     }
     popularity = Popularity(items.counts)
 
+    @tf.function(
+        input_signature=[tf.SparseTensorSpec([None, None], tf.float32)]
+    )
     def answer(ratings: tf.SparseTensor) -> Candidates:
         predicted = {
             name: baseline(ratings) for name, baseline in baselines.items()

@@ -64,12 +64,13 @@ def measure_and_report(
     if _mixing_weights(model) != saved:
         checkpoints.save_best_again()
     extremes = ExtremeUsers(MODEL)
+    answer = answer_with_baselines(model, data.items)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
         "validation": evaluate(data.held_out("validation")),
         "liked_from": data.distribution.liked_from,
         **measure_test(
-            model,
+            answer,
             data.items,
             data.distribution,
             data.held_out("test"),
@@ -85,11 +86,6 @@ def measure_and_report(
         write_json(paths.metrics_file, metrics)
         write_test_scalars(metrics, paths.log_dir)
         write_projector(model, data.items, paths.log_dir)
-        test = data.held_out("test")
-        answer = tf.function(
-            answer_with_baselines(model, data.items),
-            input_signature=[test.element_spec[0]],
-        )
         write_report(
             paths,
             config,
@@ -98,7 +94,7 @@ def measure_and_report(
             metrics,
             extremes,
             lambda ratings: answer(ratings).scores[MODEL],
-            test,
+            data.held_out("test"),
         )
     return metrics
 

@@ -137,11 +137,11 @@ def _train_and_evaluate(
     if workers.are_many:
         # Before the strategy's scope, in which all make variables together.
         if workers.is_chief:
-            fit_teachers(config, paths, data_dir, data.items)
+            fit_teachers(config, paths, data)
         else:
-            wait_for_teachers(config, paths, data_dir, data.items)
+            wait_for_teachers(config, paths, data)
     with strategy.scope():
-        teachers = fit_teachers(config, paths, data_dir, data.items)
+        teachers = fit_teachers(config, paths, data)
 
     # Only now, so that a run that loads its teachers draws what the run that
     # fitted them drew.
@@ -184,6 +184,7 @@ def _train_and_evaluate(
         model,
         data.shards,
         strategy,
+        workers,
         checkpoints,
         schedule,
         progress,

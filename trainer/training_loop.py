@@ -30,6 +30,7 @@ class TrainingLoop:
         model: compiled and built, made under the strategy.
         shards: record files of the prepared data.
         strategy: distributes the steps over devices.
+        workers: the processes that train.
         checkpoints: the checkpoints of the job.
         schedule: how often to save within an epoch.
         progress: logs the steps.
@@ -42,6 +43,7 @@ class TrainingLoop:
         model: AutoEncoder | TaughtAutoEncoder,
         shards: Sequence[str],
         strategy: tf.distribute.Strategy,
+        workers: Workers,
         checkpoints: Checkpoints,
         schedule: CheckpointSchedule,
         progress: Progress,
@@ -51,11 +53,11 @@ class TrainingLoop:
         self._model = model
         self._shards = shards
         self._strategy = strategy
+        self._workers = workers
         self._checkpoints = checkpoints
         self._schedule = schedule
         self._progress = progress
         self._termination = termination
-        self._workers = Workers(strategy)
 
         @tf.function(reduce_retracing=True)
         def step(batch: Any) -> Any:

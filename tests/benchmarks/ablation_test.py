@@ -16,18 +16,17 @@ def test_users_are_divided_and_items_know_seen_users_alone(
     synthetic_data, tmp_path
 ):
     data = divide_users(synthetic_data, str(tmp_path), share=0.3)
-    whole, seen, unseen = map(
-        read_manifest, (synthetic_data, data.seen_dir, data.unseen_dir)
-    )
+    whole = read_manifest(synthetic_data)
+    seen, unseen = data.seen.manifest, data.unseen.manifest
     assert min(seen.num_users, unseen.num_users) > 0
     assert seen.num_users + unseen.num_users == whole.num_users
     for subset, num_ratings in whole.num_ratings.items():
         assert (
             seen.num_ratings[subset] + unseen.num_ratings[subset] == num_ratings
         )
-    ratings = read_training_ratings(data.seen_dir)
+    ratings = read_training_ratings(data.seen.data_dir)
     np.testing.assert_array_equal(
-        data.items.counts,
+        data.seen.items.counts,
         np.bincount(ratings.items, minlength=ratings.num_items),
     )
 

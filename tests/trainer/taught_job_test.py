@@ -9,13 +9,13 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import digest_file
-from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest, write_manifest
 from data_prep.dataset.records import list_shards
 from tests.job_state import assert_same_state
 from tests.synthetic import SMALL_TAUGHT
 from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import evaluation_batches
+from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 from trainer.taught_autoencoder import TaughtAutoEncoder
@@ -181,12 +181,9 @@ def reverse_test_ratings(shard):
 
 def fit(paths, data_dir, **changes):
     """Fits the teachers of a small job alone."""
-    return fit_teachers(
-        dataclasses.replace(SMALL_TAUGHT, **changes),
-        paths,
-        data_dir,
-        read_items(data_dir),
-    )
+    config = dataclasses.replace(SMALL_TAUGHT, **changes)
+    data = JobData.read(data_dir, config.batch_size)
+    return fit_teachers(config, paths, data)
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
-"""Reads a user's ratings from a CSV or JSON file."""
+"""Reads a user's ratings from a CSV, JSON or JSON lines file."""
 
 import codecs
 import csv
 import io
 import json
 import math
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from serving.client.ids import to_id
@@ -32,7 +33,10 @@ NAMES = {
         }
     ),
 }
-_DELIMITERS = (",", "\t", ";", "|")
+# The semicolon is tried first, as it may stand beside decimal commas.
+_DELIMITERS = (";", ",", "\t", "|", "::")
+# What a list or object of JSON begins with, and no title in brackets.
+_JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["[{\]\d-])""")
 
 
 class RatingFile(NamedTuple):
@@ -62,11 +66,12 @@ def read_ratings(path: str) -> RatingFile:
     """Reads the ratings of a user.
 
     JSON is an object of ratings by item, or a list of pairs
-    `["Heat (1995)", 3.5]` or objects such as `{"movieId": 6, "rating": 3.5}`;
-    any other text is CSV, separated by commas, tabs, semicolons or bars.
-    Columns and keys have the names that preparation knows, or `title`. A file
-    without names holds items and ratings or, if its third column is a number,
-    users, items and ratings.
+    `["Heat (1995)", 3.5]` or objects such as `{"movieId": 6, "rating": 3.5}`,
+    which may also stand on lines of their own. Any other text is CSV,
+    separated by commas, tabs, semicolons, bars or `::`. Where semicolons
+    separate, ratings may have decimal commas. Columns and keys have the names
+    that preparation knows, or `title`. A file without names holds items and
+    ratings or, if its third column is a number, users, items and ratings.
 
     Args:
         path: the file; `-` for the standard input.
@@ -75,8 +80,8 @@ def read_ratings(path: str) -> RatingFile:
         The ratings of the file.
 
     Raises:
-        ValueError: if the file cannot be read, or holds the ratings of several
-            users; the message names the line.
+        ValueError: if the file cannot be read, is empty, or holds the ratings
+            of several users; the message names the line.
     """
     try:
         if path == "-":
@@ -91,21 +96,15 @@ def read_ratings(path: str) -> RatingFile:
         raise ValueError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    if text.lstrip().startswith(("{", "[")):
+    if _JSON.match(text):
         return _read_json(text, path)
     return _read_csv(text, path)
 
 
 def _read_json(text: str, path: str) -> RatingFile:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
-    if isinstance(document, dict):
-        document = list(document.items())
     users = _Users()
     ratings = []
-    for position, entry in enumerate(document, start=1):
+    for position, entry in enumerate(_parse_json(text, path), start=1):
         place = f"{path}, rating {position}"
         match entry:
             case [item, rating] | (item, rating):
@@ -127,24 +126,59 @@ def _read_json(text: str, path: str) -> RatingFile:
     return RatingFile(ratings, "JSON")
 
 
+def _parse_json(text: str, path: str) -> Sequence[Any]:
+    """Returns the entries of a list, of an object, or of JSON lines."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        try:
+            return [
+                json.loads(line) for line in text.split("\n") if line.strip()
+            ]
+        except (ValueError, RecursionError):
+            raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(document, dict):
+        return document
+    if _find("item", list(document)) and _find("rating", list(document)):
+        return [document]
+    return list(document.items())
+
+
 def _read_csv(text: str, path: str) -> RatingFile:
     delimiter, columns = _recognize(text, path)
     users = _Users()
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = (row for row in reader if row)
+    rows = _read_rows(text, delimiter)
     if columns.has_names:
         next(rows)
     ratings = []
-    for row in rows:
-        place = f"{path}:{reader.line_num}"
+    for line, row in rows:
+        place = f"{path}:{line}"
         item, rating, user = (
             row[column] if column is not None and column < len(row) else None
             for column in (columns.item, columns.rating, columns.user)
         )
         if columns.user is not None:
             users.add(user, place)
+        if rating is not None:
+            rating = _to_point(rating, delimiter)
         ratings.append(_check(item, rating, place))
+    if not ratings:
+        raise ValueError(f"{path} holds no ratings.")
     return RatingFile(ratings, columns.phrase)
+
+
+def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yields the number of the last line and the fields of each row."""
+    file = io.StringIO(text, newline="")
+    if len(delimiter) > 1:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line.rstrip("\r\n").split(delimiter)
+        return
+    reader = csv.reader(file, delimiter=delimiter)
+    for row in reader:
+        if row:
+            yield reader.line_num, row
 
 
 def _recognize(text: str, path: str) -> tuple[str, _Columns]:
@@ -155,23 +189,23 @@ def _recognize(text: str, path: str) -> tuple[str, _Columns]:
     belongs.
     """
     first_rows = {
-        delimiter: next(
-            filter(
-                None,
-                csv.reader(io.StringIO(text, newline=""), delimiter=delimiter),
-            ),
-            [],
-        )
+        delimiter: next(_read_rows(text, delimiter), (0, []))[1]
         for delimiter in _DELIMITERS
     }
     for delimiter, row in first_rows.items():
         if len(row) > 1 and _find("rating", row):
             return delimiter, _match_names(row, path)
     for delimiter, row in first_rows.items():
-        columns = _match_positions(row)
-        if len(row) > columns.rating and _is_number(row[columns.rating]):
+        fields = [_to_point(field, delimiter) for field in row]
+        columns = _match_positions(fields)
+        if len(fields) > columns.rating and _is_number(fields[columns.rating]):
             return delimiter, columns
     return ",", _match_positions(first_rows[","])
+
+
+def _to_point(number: str, delimiter: str) -> str:
+    """Replaces a decimal comma, if semicolons separate."""
+    return number.replace(",", ".") if delimiter == ";" else number
 
 
 def _match_names(names: Sequence[str], place: str) -> _Columns:

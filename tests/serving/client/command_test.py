@@ -257,10 +257,15 @@ def test_more_items_than_the_model_answers_with_are_said(
         ' [["a", 5], ["b, c", 2.5]]',
         '[{"item_id": "a", "rating": 5, "time": 1},'
         ' {"item_id": "b, c", "rating": 2.5}]',
+        '{"asin": "a", "overall": 5}\n{"asin": "b, c", "overall": 2.5}\n',
+        '["a", 5]\n["b, c", 2.5]\n',
+        "u;a;5,0\nu;b, c;2,5\n",
+        "UserID::MovieID::Rating::Timestamp\n1::a::5::1\n1::b, c::2.5::2\n",
     ],
     ids=[
-        *("CSV", "CSV with names", "other names and separator"),
-        *("user, item and rating", "object", "pairs", "objects"),
+        *("CSV", "CSV with names", "object", "other names and separator"),
+        *("user, item and rating", "pairs", "objects", "JSON lines"),
+        *("pairs on lines", "decimal commas", "double colons"),
     ],
 )
 def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
@@ -293,10 +298,22 @@ def test_the_columns_that_were_taken_are_said(tmp_path, capsys):
     )
 
 
-def test_a_title_may_be_in_place_of_an_id(tmp_path):
-    path = tmp_path / "r.csv"
-    path.write_text("title,rating\nHeat (1995),4\n")
-    assert read_ratings(str(path)).ratings == [("Heat (1995)", 4.0)]
+@pytest.mark.parametrize(
+    ("text", "ratings"),
+    [
+        ("title,rating\nHeat (1995),4\n", [("Heat (1995)", 4.0)]),
+        (
+            "[REC] (2007),5\nHeat (1995),4\n",
+            [("[REC] (2007)", 5.0), ("Heat (1995)", 4.0)],
+        ),
+        ('{"movieId": 6, "rating": 3.5}', [("6", 3.5)]),
+        ("{}", []),
+    ],
+)
+def test_a_file_is_what_its_beginning_says(text, ratings, tmp_path):
+    path = tmp_path / "ratings"
+    path.write_text(text)
+    assert read_ratings(str(path)).ratings == ratings
 
 
 def test_columns_have_the_names_that_preparation_knows():
@@ -339,6 +356,8 @@ def test_numbers_are_ids_by_the_rule_of_preparation(number):
         ),
         (b"u,a,1\nv,a,2\n", ":2: the ratings of a second user, 'v', after"),
         (b"[" * 9999, " is no JSON: "),
+        (b"", " holds no ratings."),
+        (b"item,rating\n", " holds no ratings."),
     ],
 )
 def test_a_file_that_holds_no_ratings_is_one_line(

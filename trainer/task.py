@@ -9,6 +9,7 @@ import dataclasses
 import os
 from typing import Any
 
+import tensorflow as tf
 from absl import flags, logging
 
 from data_prep import command_line
@@ -118,12 +119,6 @@ _SAMPLE_SIZE = 10
 
 def main() -> None:
     """Trains, evaluates and exports the job that the flags describe."""
-    termination = Termination()
-    with termination.listen():
-        _run(termination)
-
-
-def _run(termination: Termination) -> None:
     schedule = CheckpointSchedule(
         minutes=_CHECKPOINT_MINUTES.value, steps=_CHECKPOINT_STEPS.value
     )
@@ -137,6 +132,19 @@ def _run(termination: Termination) -> None:
     # A mistake in a setting is told before the data are prepared.
     _create_config(paths, changes)
     strategy = create_strategy()
+    termination = Termination()
+    # Only now: a strategy of several workers takes SIGTERM for itself.
+    with termination.listen():
+        _run(changes, paths, strategy, schedule, termination)
+
+
+def _run(
+    changes: dict[str, Any],
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+    schedule: CheckpointSchedule,
+    termination: Termination,
+) -> None:
     data_dir = _DATA_DIR.value or paths.data_dir
     workers = Workers(strategy)
     if workers.are_many and not _DATA_DIR.value:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -193,42 +194,48 @@ def _train_and_evaluate(
     history = History(paths, checkpoints.num_epochs)
 
     callbacks.on_train_begin()
-    for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
-        if 0 < config.patience <= checkpoints.epochs_since_best:
-            logging.info(
-                "No lower validation RMSE for %d epochs: training stops.",
-                config.patience,
+    # All workers end after the same batch, so that they can go on together.
+    with termination.deferred():
+        for epoch in range(checkpoints.num_epochs + 1, config.num_epochs + 1):
+            if 0 < config.patience <= checkpoints.epochs_since_best:
+                logging.info(
+                    "No lower validation RMSE for %d epochs: training stops.",
+                    config.patience,
+                )
+                break
+            # Keras counts epochs from 0, people from 1.
+            callbacks.on_epoch_begin(epoch - 1)
+            termination.activity = f"training epoch {epoch}"
+            training = loop.run_epoch(epoch)
+            termination.activity = f"validating epoch {epoch}"
+            validation = evaluate(
+                data.held_out("validation"),
+                after_batch=functools.partial(loop.end_if_terminated, epoch),
             )
-            break
-        # Keras counts epochs from 0, people from 1.
-        callbacks.on_epoch_begin(epoch - 1)
-        termination.activity = f"training epoch {epoch}"
-        training = loop.run_epoch(epoch)
-        termination.activity = f"validating epoch {epoch}"
-        try:
-            validation = evaluate(data.held_out("validation"))
-        except Terminated:
-            loop.save(epoch, data.steps_per_epoch)
-            raise
-        loop.check_validation(validation["rmse"], epoch, data.steps_per_epoch)
-        figures = {
-            **training,
-            "val_rmse": validation["rmse"],
-            "val_mae": validation["mae"],
-            "fixed_point_gap": measure_fixed_point_gap(
-                model, data.held_out("validation")
-            ),
-        }
-        # Before the state, so that no completed epoch is without its figures.
-        if workers.is_chief:
-            history.record(epoch, figures)
-        is_best = checkpoints.save_epoch(epoch, validation["rmse"])
-        callbacks.on_epoch_end(epoch - 1, figures)
-        progress.epoch_done(
-            epoch,
-            f"training loss {training['loss']:.4f}, validation RMSE"
-            f" {validation['rmse']:.4f}{' (best)' if is_best else ''}",
-        )
+            loop.check_validation(
+                validation["rmse"], epoch, data.steps_per_epoch
+            )
+            figures = {
+                **training,
+                "val_rmse": validation["rmse"],
+                "val_mae": validation["mae"],
+                "fixed_point_gap": measure_fixed_point_gap(
+                    model, data.held_out("validation")
+                ),
+            }
+            # Before the state: each completed epoch has its figures.
+            if workers.is_chief:
+                history.record(epoch, figures)
+            is_best = checkpoints.save_epoch(epoch, validation["rmse"])
+            callbacks.on_epoch_end(epoch - 1, figures)
+            progress.epoch_done(
+                epoch,
+                f"training loss {training['loss']:.4f}, validation RMSE"
+                f" {validation['rmse']:.4f}{' (best)' if is_best else ''}",
+            )
+        # The chief may still be writing what all read next.
+        if workers.gather([termination.requested]).any():
+            raise Terminated
     callbacks.on_train_end()
 
     if checkpoints.best_epoch == config.num_epochs > 1:
@@ -238,8 +245,6 @@ def _train_and_evaluate(
         )
 
     termination.activity = "evaluating"
-    # The chief may still be writing what all read now.
-    workers.gather([checkpoints.num_epochs])
     return measure_and_report(
         model, checkpoints, evaluate, config, data, paths, workers
     )

@@ -70,6 +70,8 @@ class TrainingLoop:
     def run_epoch(self, epoch: int) -> dict[str, float]:
         """Trains an epoch, or what is left of it.
 
+        SIGTERM must be deferred meanwhile.
+
         Args:
             epoch: its number, counted from 1.
 
@@ -86,34 +88,30 @@ class TrainingLoop:
             self._model.reset_metrics()
         self._progress.epoch_begun()
         unchecked: list[Any] = []
-        with self._termination.deferred():
-            for num_batches, batch in enumerate(
-                self._read_batches(epoch, first_batch), start=first_batch + 1
-            ):
-                unchecked.append(self._step(batch))
-                wishes = self._workers.gather(
-                    [
-                        self._termination.requested,
-                        self._checkpoints.is_due(num_batches, self._schedule),
-                    ]
-                )
-                stops, is_due = map(bool, wishes.max(axis=0))
-                saves = stops or is_due
-                if saves or len(unchecked) == _STEPS_BETWEEN_CHECKS:
-                    self._check_finite(unchecked, epoch, num_batches)
-                    unchecked.clear()
-                self._progress.step_done(epoch, num_batches)
-                if saves:
-                    self._checkpoints.record_batches(num_batches)
-                    self.save(epoch, num_batches)
-                if stops:
-                    raise Terminated
-            self._check_finite(unchecked, epoch, num_batches)
-            # The validation that follows begins its metrics anew.
-            self._checkpoints.record_batches(num_batches)
-            if self._termination.requested:
-                self.save(epoch, num_batches)
+        for num_batches, batch in enumerate(
+            self._read_batches(epoch, first_batch), start=first_batch + 1
+        ):
+            unchecked.append(self._step(batch))
+            wishes = self._workers.gather(
+                [
+                    self._termination.requested,
+                    self._checkpoints.is_due(num_batches, self._schedule),
+                ]
+            )
+            stops, is_due = map(bool, wishes.max(axis=0))
+            saves = stops or is_due
+            if saves or len(unchecked) == _STEPS_BETWEEN_CHECKS:
+                self._check_finite(unchecked, epoch, num_batches)
+                unchecked.clear()
+            self._progress.step_done(epoch, num_batches)
+            if saves:
+                self._checkpoints.record_batches(num_batches)
+                self._save(epoch, num_batches)
+            if stops:
                 raise Terminated
+        self._check_finite(unchecked, epoch, num_batches)
+        # The validation that follows begins its metrics anew.
+        self._checkpoints.record_batches(num_batches)
         return {
             name: float(metric)
             for name, metric in self._model.training_metrics().items()
@@ -139,17 +137,24 @@ class TrainingLoop:
 
         return self._strategy.distribute_datasets_from_function(read)
 
-    def save(self, epoch: int, num_batches: int) -> None:
-        """Saves the state within an epoch, as it was recorded last.
+    def end_if_terminated(self, epoch: int) -> None:
+        """Ends the job after the training steps of an epoch, if asked to.
+
+        All workers must call it at the same time, and end together.
 
         Args:
-            epoch: the epoch, counted from 1.
-            num_batches: batches of it behind the model.
+            epoch: the epoch, counted from 1, whose validation is not done.
 
         Raises:
-            UserError: a weight is no longer finite, or the checkpoint cannot
-                be written.
+            UserError: the checkpoint cannot be written.
+            Terminated: a worker received SIGTERM, and the state is saved.
         """
+        if self._workers.gather([self._termination.requested]).any():
+            self._save(epoch, self._checkpoints.num_batches)
+            raise Terminated
+
+    def _save(self, epoch: int, num_batches: int) -> None:
+        """Saves the state within an epoch, as it was recorded last."""
         # No loss so far shows the updates of the last batch.
         for variable in self._model.trainable_variables:
             if not tf.reduce_all(tf.math.is_finite(variable.value)):

@@ -1,5 +1,6 @@
 """Scores a model against held-out ratings."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -24,7 +25,11 @@ class Evaluator:
         self._strategy = strategy
         self._step: Any = None
 
-    def __call__(self, batches: tf.data.Dataset) -> dict[str, float]:
+    def __call__(
+        self,
+        batches: tf.data.Dataset,
+        after_batch: Callable[[], None] = lambda: None,
+    ) -> dict[str, float]:
         """Computes the metrics over all held-out ratings.
 
         Reference:
@@ -36,6 +41,7 @@ class Evaluator:
             batches: pairs of training and held-out ratings, SparseTensors
                 `(batch_size, num_items)`, such as
                 `input_pipeline.evaluation_batches` returns.
+            after_batch: called after each batch. It may raise.
 
         Returns:
             `rmse` and `mae`, on the scale of the ratings, and `num_ratings`,
@@ -47,6 +53,7 @@ class Evaluator:
         self._model.reset_metrics()
         for batch in distributed:
             self._step(batch)
+            after_batch()
         return {
             "rmse": float(self._model.rmse.result()),
             "mae": float(self._model.mae.result()),

@@ -366,7 +366,8 @@ def _add_rating_flags(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="a CSV, JSON or JSON lines file of such ratings, - for the standard input",
+        help="a CSV, JSON or JSON lines file of such ratings, - for the"
+        " standard input",
     )
 
 

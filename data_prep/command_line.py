@@ -9,12 +9,11 @@ from typing import Any
 
 from absl import app, flags, logging
 
+from data_prep import quiet_tensorflow
 from data_prep.dataset.errors import UserError
 
-# Hides what TensorFlow says of processor, absent GPUs and its own graphs; its
-# errors come as exceptions. It reads the variable when it is loaded, so it is
-# set before that; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Before any module of the command loads TensorFlow.
+quiet_tensorflow.install()
 
 # The message of absl about a missing flag.
 _MISSING = re.compile(

@@ -7,9 +7,8 @@ Started again with the same flags, it resumes where it stopped.
 
 import dataclasses
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from absl import flags, logging
 
 from data_prep import command_line
@@ -33,6 +32,9 @@ from trainer.renamed_settings import RENAMED_SETTINGS
 from trainer.termination import Termination
 from trainer.train import train_and_evaluate
 from trainer.workers import Workers
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # TensorFlow's allocator keeps the memory that a step frees. malloc returns
 # every tensor of more than 32 MB to the system, and mapping the pages of the
@@ -141,7 +143,7 @@ def main() -> None:
 def _run(
     changes: dict[str, Any],
     paths: JobPaths,
-    strategy: tf.distribute.Strategy,
+    strategy: "tf.distribute.Strategy",
     schedule: CheckpointSchedule,
     termination: Termination,
 ) -> None:

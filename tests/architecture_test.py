@@ -32,16 +32,6 @@ FLAG_READERS = {
     "data_prep/command_line.py",
 }
 
-COMMANDS = (
-    "data_prep.task",
-    "trainer.task",
-    "export.task",
-    "serving.local_server",
-    "serving.client",
-    "serving.demo",
-    "deep_recommender",
-)
-
 #: What a folder of `data_prep` may import of the others.
 DATA_PREP_LAYERS = {
     "dataset": {"dataset"},
@@ -177,16 +167,3 @@ def test_a_client_needs_the_standard_library_only(module):
     )
     roots = {name.split(".")[0] for name in result.stdout.split()}
     assert not roots & {"tensorflow", "numpy", "keras", "absl", "grpc"}
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_explains_itself(command):
-    result = subprocess.run(
-        [sys.executable, "-m", command, "--help"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in result.stderr
-    assert "--" in result.stdout

@@ -116,6 +116,7 @@ def test_the_keras_example_runs(synthetic_data):
     assert "val_rmse" in names["model"].history.history
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     example = example.replace(

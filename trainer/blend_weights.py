@@ -48,7 +48,7 @@ def choose_network_weight(
         model.network_weight.assign(1.0)
         return 1.0
 
-    @tf.function(input_signature=[batches.element_spec])
+    @tf.function(input_signature=[batches.element_spec], autograph=False)
     def add_up(
         batch: tuple[tf.SparseTensor, tf.SparseTensor],
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -136,7 +136,8 @@ def answer_with_baselines(
     popularity = Popularity(items.counts)
 
     @tf.function(
-        input_signature=[tf.SparseTensorSpec([None, None], tf.float32)]
+        input_signature=[tf.SparseTensorSpec([None, None], tf.float32)],
+        autograph=False,
     )
     def answer(ratings: tf.SparseTensor) -> Candidates:
         predicted = {

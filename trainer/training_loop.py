@@ -59,7 +59,8 @@ class TrainingLoop:
         self._progress = progress
         self._termination = termination
 
-        @tf.function(reduce_retracing=True)
+        # Nothing branches on tensors, and AutoGraph takes seconds.
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(batch: Any) -> Any:
             loss = strategy.run(model.train_step, args=(batch,))["loss"]
             # Of all replicas, so that none goes on alone.

@@ -18,7 +18,8 @@ class Workers:
         self._strategy = strategy
         # One graph for each number of values.
         self._run = tf.function(
-            lambda values: strategy.run(_share, args=(values,))
+            lambda values: strategy.run(_share, args=(values,)),
+            autograph=False,
         )
 
     @property

@@ -90,6 +90,7 @@ def test_mistake_in_the_data_exits_with_1(ratings_file, tmp_path):
     assert (tmp_path / "out" / "rejected.csv").exists()
 
 
+@pytest.mark.slow
 def test_few_bad_rows_are_counted_and_the_first_are_written(
     ratings_file, tmp_path
 ):
@@ -111,6 +112,7 @@ def test_few_bad_rows_are_counted_and_the_first_are_written(
     assert "rejected.csv" in manifest.digests
 
 
+@pytest.mark.slow
 def test_standard_input_is_read(ratings_file, tmp_path):
     code, _, errors = run_task(
         *("--source", "files", "--ratings", "-", "--split", "random"),
@@ -122,6 +124,7 @@ def test_standard_input_is_read(ratings_file, tmp_path):
     assert file["name"] == "standard input"
 
 
+@pytest.mark.slow
 def test_dry_run_says_what_it_recognised(ratings_file):
     code, text, _ = run_task(
         *("--source", "files", "--ratings", ratings_file, "--dry-run"),
@@ -141,6 +144,7 @@ def test_dry_run_says_what_it_recognised(ratings_file):
     assert "netflix" not in text
 
 
+@pytest.mark.slow
 def test_memory_limit_that_is_too_low_exits_with_1(ratings_file, tmp_path):
     code, _, errors = run_task(
         *("--source", "files", "--ratings", ratings_file, "--split", "random"),
@@ -177,6 +181,7 @@ def test_memory_limit_is_kept(write, tmp_path):
     assert usage.ru_maxrss << 10 < limit
 
 
+@pytest.mark.slow
 def test_full_disk_exits_with_1_and_leaves_no_manifest(ratings_file, tmp_path):
     """A limit on the size of files stands for the end of the disk."""
     code, _, errors = run_task(

@@ -49,6 +49,7 @@ def test_an_unknown_command_is_named_with_those_there_are():
     assert "train" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_mistake_in_a_flag_is_one_line():
     result = run("train", "--job-dri", "x")
     assert result.returncode == 2

@@ -138,6 +138,7 @@ def test_a_job_of_the_command_opens_in_a_notebook(trained_job, synthetic_data):
     assert loaded.recommend_users(["user-5"], k=2).num_rows == 2
 
 
+@pytest.mark.slow
 def test_an_export_holds_the_numbers_of_the_notebook(recommender, tmp_path):
     version = recommender.export(tmp_path / "versions", top_k=7)
     assert version == str(tmp_path / "versions" / "1")
@@ -161,6 +162,7 @@ def test_fitting_again_goes_on_with_the_job(ratings, tmp_path):
     assert again.fit(ratings, verbose=False).metrics == first.metrics
 
 
+@pytest.mark.slow
 def test_prepared_data_is_taken_as_it_is(synthetic_data):
     recommender = Recommender(**{**SMALL, "num_epochs": 1})
     recommender.fit(synthetic_data, verbose=False)

@@ -323,6 +323,7 @@ def test_a_setting_that_no_export_can_use_is_refused(setting, message):
         ExportSettings(**setting)
 
 
+@pytest.mark.slow
 def test_the_command_takes_the_settings_and_says_where_the_version_is(
     exported, trained_job, synthetic_data, tmp_path
 ):

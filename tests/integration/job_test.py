@@ -228,7 +228,12 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
             "batch_size",
             marks=pytest.mark.slow,
         ),
-        (["--job-dir=x", "--hidden-units=64,big"], 1, "64,big"),
+        pytest.param(
+            ["--job-dir=x", "--hidden-units=64,big"],
+            1,
+            "64,big",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             ["--job-dir=x", "--dropout-rate=80"],
             1,

@@ -92,6 +92,7 @@ def test_two_replicas_stopped_within_an_epoch_end_as_if_they_were_not(
     )
 
 
+@pytest.mark.slow
 def test_the_newest_two_states_are_kept(tmp_path, synthetic_data):
     paths, _ = run(tmp_path, synthetic_data)
     kept = tf.io.gfile.glob(f"{paths.latest_checkpoint_dir}/ckpt-*.index")
@@ -127,7 +128,7 @@ def damage(path, how):
 @pytest.mark.parametrize(
     ("file", "how"),
     [
-        ("index", "cut"),
+        pytest.param("index", "cut", marks=pytest.mark.slow),
         ("data-00000-of-00001", "flipped"),
         pytest.param("index", "flipped", marks=pytest.mark.slow),
         pytest.param("data-00000-of-00001", "cut", marks=pytest.mark.slow),

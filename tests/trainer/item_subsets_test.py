@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from trainer.item_subsets import find_rated_items, sample_items
@@ -32,6 +33,7 @@ def test_a_sample_has_an_item_of_each_stratum_of_the_catalogue():
         np.testing.assert_array_equal(items // 5, [0, 1, 2, 3])
 
 
+@pytest.mark.slow
 def test_every_item_is_drawn_as_often_as_any_other():
     seed, draws = keras.random.SeedGenerator(2), 4000
     # Strata of 10 / 7 items: most end within an item.

@@ -147,7 +147,9 @@ def test_parts_of_histories_teach_what_to_say_of_short_ones(student):
     assert distances[0] < 0.8 * distances[1]
 
 
-@pytest.mark.parametrize("unit", [20.0, 0.2])
+@pytest.mark.parametrize(
+    "unit", [20.0, pytest.param(0.2, marks=pytest.mark.slow)]
+)
 def test_the_scale_of_the_ratings_does_not_matter(unit):
     ratings, rated, teacher = low_rank_data(unit=1.0, mean=3.0)
     scaled, _, scaled_teacher = low_rank_data(unit=unit, mean=3.0 * unit)
@@ -358,6 +360,7 @@ def test_a_step_changes_the_rows_of_rated_and_sampled_items_alone(is_taught):
     assert 6 < changed.sum() <= 6 + 8
 
 
+@pytest.mark.slow
 def test_the_student_of_samples_learns_what_the_teacher_answers():
     model, ratings, rated, teacher = sampled_model(True, num_items=24)
     step = tf.function(model.train_step, reduce_retracing=True)

@@ -160,6 +160,7 @@ def test_a_job_whose_last_epoch_is_the_best_says_that_more_may_help(
     assert "still improving" in caplog.text
 
 
+@pytest.mark.slow
 def test_training_stops_when_patience_ends_and_stays_stopped(
     tmp_path, synthetic_data, caplog
 ):
@@ -208,6 +209,7 @@ def test_tensorboard_s_files_hold_every_epoch(finished):
     assert len(rmse) == 30
 
 
+@pytest.mark.slow
 def test_the_graph_is_not_made_again_for_other_numbers_of_ratings(
     tmp_path, synthetic_data, monkeypatch
 ):
@@ -268,14 +270,20 @@ def test_a_finished_job_that_is_started_again_changes_nothing(
         np.testing.assert_array_equal(value, before[name])
 
 
-def test_another_configuration_is_refused_and_named(tmp_path, synthetic_data):
-    run(tmp_path, synthetic_data)
+def test_another_configuration_is_refused_and_named(
+    trained_job, synthetic_data
+):
     with pytest.raises(
         UserError,
-        match=r"another configuration: hidden_units was \[16, 8\] and is"
+        match=r"another configuration: .*hidden_units was \[16, 8\] and is"
         r" \[16\]; learning_rate was .* and is 0.5",
     ):
-        run(tmp_path, synthetic_data, learning_rate=0.5, hidden_units=(16,))
+        run(
+            os.path.dirname(trained_job.metrics_file),
+            synthetic_data,
+            learning_rate=0.5,
+            hidden_units=(16,),
+        )
 
 
 @pytest.mark.slow

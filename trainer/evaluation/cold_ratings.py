@@ -32,7 +32,7 @@ def include_cold_ratings(
         "user_item", items.counts, items.means
     )
 
-    @tf.function(input_signature=[batches.element_spec])
+    @tf.function(input_signature=[batches.element_spec], autograph=False)
     def measure(batch: tuple[tf.SparseTensor, tf.SparseTensor]) -> tf.Tensor:
         ratings, cold = batch
         predictions = centering.predict_cold(ratings)[:, 0]

@@ -29,7 +29,7 @@ def compare(
         training ratings (https://arxiv.org/abs/1708.01715).
     """
 
-    @tf.function(input_signature=[batches.element_spec])
+    @tf.function(input_signature=[batches.element_spec], autograph=False)
     def predict_and_rank(
         batch: tuple[tf.SparseTensor, tf.SparseTensor],
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:

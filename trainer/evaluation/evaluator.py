@@ -63,7 +63,7 @@ class Evaluator:
     def _trace(self, spec: Any) -> Any:
         """Makes the graph of a batch of any size."""
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def step(batch: Any) -> None:
             self._strategy.run(self._model.test_step, args=(batch,))
 

@@ -257,7 +257,7 @@ class RidgeEncoders(RatingModel):
             validation ratings; the present weight if there are none.
         """
 
-        @tf.function(input_signature=[batches.element_spec])
+        @tf.function(input_signature=[batches.element_spec], autograph=False)
         def measure(
             batch: tuple[tf.SparseTensor, tf.SparseTensor],
         ) -> tf.Tensor:

@@ -38,6 +38,7 @@ def test_movielens_1m_is_the_published_set(tmp_path):
     assert rows[0] == ("1", title, 5, 978300760)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_movielens_1m_is_prepared_whole(movielens_1m):
     manifest = read_manifest(movielens_1m)
@@ -110,6 +111,7 @@ def test_a_fold_of_another_source_is_refused():
         make_source("movielens-1m", fold="u1")
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("name", "num_test", "num_known", "rmse_of_mean", "rmse_of_biases"),

@@ -101,6 +101,7 @@ def test_the_demo_serves_the_model_of_the_job_until_it_is_stopped(job_dir):
             socket.create_connection(address)
 
 
+@pytest.mark.slow
 def test_a_job_that_was_not_exported_is_refused_in_one_line(job_dir, tmp_path):
     shutil.copytree(job_dir / "vocabulary", tmp_path / "vocabulary")
     run = run_command("serving.demo", "--job-dir", tmp_path, "--port=0")

@@ -70,6 +70,7 @@ def wait_until(condition):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_labels_follow_a_canary_its_promotion_and_its_rollback(
     publish, use, flags
 ):

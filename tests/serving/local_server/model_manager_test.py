@@ -496,6 +496,7 @@ model_config_list {{
 """
 
 
+@pytest.mark.slow
 def test_a_config_file_serves_models_under_labels_and_is_followed(
     publish, tmp_path
 ):
@@ -582,6 +583,7 @@ def test_grpc_changes_the_models(publish, tmp_path):
             service.HandleReloadConfigRequest(request)
 
 
+@pytest.mark.slow
 def test_the_status_tells_of_versions_that_arrive_in_parts_and_fail(
     publish, tmp_path
 ):
@@ -616,6 +618,7 @@ def test_the_status_tells_of_versions_that_arrive_in_parts_and_fail(
         assert server.ask_json("POST", PREDICT, ROWS)[0] == 200
 
 
+@pytest.mark.slow
 def test_the_status_tells_of_versions_that_fail_their_warmup(publish, tmp_path):
     base_path = publish(1)
     good = warmup(predict_request("half", {"x": [1.0]}))
@@ -653,6 +656,7 @@ def test_the_status_tells_of_versions_that_fail_their_warmup(publish, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_labels_at_the_start_need_their_flag(publish, tmp_path):
     file = tmp_path / "models.txt"
     file.write_text(
@@ -761,7 +765,10 @@ def change_versions_under_load(publish, seconds, *flags):
     return load, memory
 
 
-@pytest.mark.parametrize("flag", [[], ["--enable_batching"]])
+@pytest.mark.parametrize(
+    "flag",
+    [pytest.param([], marks=pytest.mark.slow), ["--enable_batching"]],
+)
 def test_versions_change_under_load_without_a_wrong_answer(publish, flag):
     load, memory = change_versions_under_load(publish, 8, *flag)
     assert load.wrong == []

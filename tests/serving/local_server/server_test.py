@@ -81,6 +81,7 @@ def test_a_call_in_flight_is_answered_before_the_server_stops(
         assert server.process.wait(30) == 0
 
 
+@pytest.mark.slow
 def test_a_server_without_requests_stops_at_once(model_base_path):
     with (
         run_server(model_base_path) as server,
@@ -94,6 +95,7 @@ def test_a_server_without_requests_stops_at_once(model_base_path):
         assert time.monotonic() - start < 10
 
 
+@pytest.mark.slow
 def test_a_grpc_port_in_use_is_reported(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -179,6 +181,7 @@ def test_a_missing_directory_is_reported(tmp_path):
     assert "Traceback" not in run.stderr
 
 
+@pytest.mark.slow
 def test_a_version_in_place_of_its_directory_is_reported(tmp_path):
     (tmp_path / "3").mkdir()
     (tmp_path / "3/saved_model.pb").touch()
@@ -195,6 +198,7 @@ def test_a_version_in_place_of_its_directory_is_reported(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_directory_without_versions_is_reported(tmp_path):
     (tmp_path / "latest").mkdir()
     (tmp_path / "1").write_text("A file is not a version.")

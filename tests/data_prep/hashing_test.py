@@ -11,7 +11,6 @@ STRINGS = st.lists(st.text(max_size=70), max_size=30)
 
 @hypothesis.given(strings=STRINGS, prefix=st.text("ab:1", max_size=9))
 @hypothesis.example(strings=["x" * size for size in range(70)], prefix="")
-@hypothesis.settings(deadline=None)
 def test_digests_are_those_of_hashlib(strings, prefix):
     found = hash_strings(pa.array(strings, pa.string()), prefix)
     expected = [hashlib.md5((prefix + t).encode()).digest() for t in strings]
@@ -26,7 +25,6 @@ def test_long_columns_are_hashed_in_batches():
     )
 
 
-@hypothesis.settings(deadline=None)
 @hypothesis.given(strings=STRINGS, start=st.integers(0, 30))
 def test_slices_are_hashed_like_copies(strings, start):
     column = pa.array(strings, pa.string()).slice(start)

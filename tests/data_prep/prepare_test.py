@@ -65,7 +65,7 @@ def expect(rows, name, seed):
 
 @pytest.mark.parametrize("name", ORACLES)
 @hypothesis.given(rows=DUPLICATED_ROWS, seed=st.integers(0, 9))
-@hypothesis.settings(max_examples=10, deadline=None)
+@hypothesis.settings(max_examples=10)
 def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
     output_dir = str(tmp_path_factory.mktemp("prepared"))
     kept, cold, dropped = expect(rows, name, seed)

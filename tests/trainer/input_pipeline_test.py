@@ -64,7 +64,7 @@ def test_an_epoch_that_is_started_again_sees_the_same_batches(data):
 @hypothesis.given(
     first_batch=st.integers(0, 8), epoch=st.integers(0, 3), seed=st.integers(0)
 )
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_an_epoch_can_be_started_at_any_batch(data, first_batch, epoch, seed):
     """The largest numbers are beyond its end, where nothing is left."""
     whole = epoch_rows(data, seed=seed, epoch=epoch)

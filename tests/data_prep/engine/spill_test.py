@@ -21,7 +21,7 @@ ROWS = st.lists(
     num_shards=st.sampled_from([1, 3, 8]),
     buckets_per_shard=st.sampled_from([1, 2, 16]),
 )
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=40)
 def test_every_row_comes_back_in_the_bucket_of_its_user(
     parts, num_shards, buckets_per_shard, tmp_path_factory
 ):

@@ -63,7 +63,7 @@ def serialize(users):
 
 
 @hypothesis.given(users=USERS)
-@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.settings(max_examples=60)
 def test_bytes_are_those_of_tensorflow(users, tmp_path_factory):
     path = tmp_path_factory.mktemp("records") / "users.tfrecord"
     assert serialize(users) == write_with_tensorflow(users, path)

@@ -69,7 +69,7 @@ def test_old_spellings_of_an_id_get_its_ratings_and_stay(counted):
     ratings=st.lists(st.floats(-1e3, 1e3, width=32), min_size=1, max_size=200),
     seed=st.integers(0, 9),
 )
-@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.settings(max_examples=50)
 def test_means_do_not_depend_on_the_order(ratings, seed):
     unit = choose_unit([min(ratings), max(ratings)])
     shuffled = np.random.default_rng(seed).permutation(ratings)

@@ -79,7 +79,7 @@ def read(content, name="ratings.csv", **options):
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     suffix=st.sampled_from([*_COMPRESS]),
 )
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=30)
 def test_what_python_writes_is_read_back(
     rows, dialect, order, encoding, suffix
 ):
@@ -88,7 +88,7 @@ def test_what_python_writes_is_read_back(
 
 
 @hypothesis.given(rows=_ROWS, dialect=dialects())
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_what_is_read_is_what_pandas_reads(rows, dialect):
     content = write(rows, dialect, range(4))
     frame = pandas.read_csv(
@@ -102,7 +102,7 @@ def test_what_is_read_is_what_pandas_reads(rows, dialect):
 
 
 @hypothesis.given(rows=_ROWS, separator=st.sampled_from(["::", "  ", " \t"]))
-@hypothesis.settings(max_examples=15, deadline=None)
+@hypothesis.settings(max_examples=15)
 def test_lines_without_header_are_read_back(rows, separator):
     plain = [
         (*("".join(filter(str.isalnum, i)) for i in row[:2]), *row[2:])
@@ -113,7 +113,7 @@ def test_lines_without_header_are_read_back(rows, separator):
 
 
 @hypothesis.given(rows=_ROWS)
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_lines_of_json_are_read_back(rows):
     frame = pandas.DataFrame(rows, columns=NAMES)
     content = frame.to_json(orient="records", lines=True)

@@ -14,7 +14,7 @@ from data_prep.splits.quantiles import (
     parts=st.lists(st.lists(st.floats(-1e12, 1e12)), min_size=1, max_size=4),
     shares=st.lists(st.fractions(0, 1), min_size=1, max_size=3),
 )
-@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.settings(max_examples=50)
 def test_number_of_a_rank_is_found_wherever_the_numbers_lie(parts, shares):
     together = sorted(value for part in parts for value in part)
     searches = [QuantileSearch(share) for share in shares]

@@ -57,7 +57,7 @@ def assign(rows, split, seed=0):
 
 @pytest.mark.parametrize("name", ORACLES)
 @hypothesis.given(rows=ROWS, seed=st.integers(-3, 2**40))
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=30)
 def test_split_equals_the_oracle(name, rows, seed):
     assert assign(rows, make_split(name), seed) == ORACLES[name](rows, seed)
 
@@ -86,7 +86,7 @@ def test_split_equals_the_oracle(name, rows, seed):
     ),
     seed=st.integers(0, 9),
 )
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 @pytest.mark.parametrize("name", NETFLIX)
 def test_netflix_days_equal_the_oracle(name, rows, seed):
     split = make_split(name)
@@ -95,7 +95,7 @@ def test_netflix_days_equal_the_oracle(name, rows, seed):
 
 
 @hypothesis.given(rows=ROWS, seed=st.integers(0, 9), data=st.data())
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_fold_equals_the_oracle(rows, seed, data):
     rows = [(*row, data.draw(st.booleans())) for row in rows]
     split = make_split("fold", validation_fraction=0.3)
@@ -107,7 +107,7 @@ def test_fold_equals_the_oracle(rows, seed, data):
     rows=ROWS,
     shares=st.sampled_from([("0.25", "0.5"), ("0", "0.3"), ("0.001", "0.9")]),
 )
-@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.settings(max_examples=20)
 def test_fractions_equal_the_oracle(name, rows, shares):
     validation, test = shares
     split = make_split(

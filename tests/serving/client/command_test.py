@@ -321,20 +321,30 @@ def test_columns_have_the_names_that_preparation_knows():
         assert names == HEADERS[role]
 
 
+@hypothesis.settings(max_examples=10)
 @hypothesis.given(
-    text=st.text(" 07.-\xa0aN<>lué") | st.sampled_from(["NaN", "<NA>", "None"])
+    texts=st.lists(
+        st.text(" 07.-\xa0aN<>lué") | st.sampled_from(["NaN", "<NA>", "None"]),
+        min_size=1,
+    )
 )
-def test_ids_go_by_the_rule_of_preparation(text):
-    assert [to_id(text)] == to_ids(pa.array([text])).to_pylist()
+def test_ids_go_by_the_rule_of_preparation(texts):
+    expected = to_ids(pa.array(texts)).to_pylist()
+    assert [to_id(text) for text in texts] == expected
 
 
+@hypothesis.settings(max_examples=20)
 @hypothesis.given(
-    number=st.integers(-(2**62), 2**62)
-    | st.floats(-1e6, 1e6, width=32)
-    | st.integers(-(2**60), 2**60).map(float)
+    numbers=st.lists(st.integers(-(2**62), 2**62), min_size=1)
+    | st.lists(
+        st.floats(-1e6, 1e6, width=32)
+        | st.integers(-(2**53), 2**53).map(float),
+        min_size=1,
+    )
 )
-def test_numbers_are_ids_by_the_rule_of_preparation(number):
-    assert [to_id(number)] == to_ids(pa.array([number])).to_pylist()
+def test_numbers_are_ids_by_the_rule_of_preparation(numbers):
+    expected = to_ids(pa.array(numbers)).to_pylist()
+    assert [to_id(number) for number in numbers] == expected
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
+from collections.abc import Mapping
 
 from data_prep.dataset.manifest import Manifest
 from trainer.config import Config
@@ -41,7 +42,7 @@ def prepare_command(data: Manifest, data_dir: str) -> str:
         "seed": data.seed,
         "output_dir": data_dir,
     }
-    return _write_command("data_prep.task", flags)
+    return write_command("data_prep.task", flags)
 
 
 def train_command(
@@ -58,7 +59,7 @@ def train_command(
             if value != recipe[setting]
         }
     recipe_name = min(changes, key=lambda name: len(changes[name]))
-    return _write_command(
+    return write_command(
         "trainer.task",
         {
             "job_dir": job_dir,
@@ -69,7 +70,8 @@ def train_command(
     )
 
 
-def _write_command(module: str, flags: dict[str, object]) -> str:
+def write_command(module: str, flags: Mapping[str, object]) -> str:
+    """Writes a command with its flags, one per line."""
     parts = [f"python -m {module}"]
     for name, value in flags.items():
         text = (

@@ -99,7 +99,7 @@ MODELS = {
     "item-knn": Model(
         title="item-kNN",
         fit=surprise_models.fit_item_knn,
-        grid=_combine(shrinkage=(30, 100, 300), k=(20, 50)),
+        grid=_combine(shrinkage=(100, 300, 1000), k=(20, 50, 100)),
         library="surprise",
     ),
     "mf": Model(

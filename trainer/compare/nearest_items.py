@@ -99,19 +99,37 @@ def _add_neighbors(
     predicted: Floats,
 ) -> None:
     """Adds the weighted residuals of the neighbors, users `first` to `end`."""
+    # A heap whose root is the least of the largest similarities so far; the
+    # zeros that it starts with stand for neighbors that are not there.
+    nearest = np.empty(num_neighbors, np.float32)
     for user in range(first, end):
-        rated = items[starts[user] : starts[user + 1]]
-        own = residuals[starts[user] : starts[user + 1]]
+        rated = range(starts[user], starts[user + 1])
         for item in range(predicted.shape[1]):
-            near = similarities[item][rated]
-            lowest = np.float32(0)
-            if len(near) > num_neighbors:
-                place = len(near) - num_neighbors
-                lowest = np.partition(near, place)[place]
+            row = similarities[item]
+            nearest[:] = 0
+            for k in rated:
+                if row[items[k]] > nearest[0]:
+                    _replace_root(nearest, row[items[k]])
             total = weight = np.float32(0)
-            for k in range(len(near)):
-                if near[k] > 0 and near[k] >= lowest:
-                    total += near[k] * own[k]
-                    weight += near[k]
+            for k in rated:
+                similarity = row[items[k]]
+                if similarity > 0 and similarity >= nearest[0]:
+                    total += similarity * residuals[k]
+                    weight += similarity
             if weight > 0:
                 predicted[user, item] += total / weight
+
+
+@numba.njit(cache=True, nogil=True)
+def _replace_root(heap: Floats, value: np.float32) -> None:
+    """Puts a value in the place of the least, which is the root."""
+    place = 0
+    while 2 * place + 1 < len(heap):
+        child = 2 * place + 1
+        if child + 1 < len(heap) and heap[child + 1] < heap[child]:
+            child += 1
+        if heap[child] >= value:
+            break
+        heap[place] = heap[child]
+        place = child
+    heap[place] = value

@@ -32,7 +32,10 @@ Answer = Callable[[tf.SparseTensor, tf.Tensor], Answers]
 
 
 def measure(
-    answer: Answer, batches: tf.data.Dataset, measures: Sequence[Measure]
+    answer: Answer,
+    batches: tf.data.Dataset,
+    measures: Sequence[Measure],
+    has_lists: bool = True,
 ) -> None:
     """Measures one model, under the name `MODEL`.
 
@@ -40,11 +43,13 @@ def measure(
         answer: the model.
         batches: what `input_pipeline.numbered_evaluation_batches` returns.
         measures: what is measured.
+        has_lists: whether it ranks, which takes longer than predicting.
     """
 
     def candidates(ratings: tf.SparseTensor, rows: tf.Tensor) -> Candidates:
         answers = answer(ratings, rows)
         predicted = {} if answers.ratings is None else {MODEL: answers.ratings}
-        return Candidates(predicted, {MODEL: answers.scores})
+        ranked = {MODEL: answers.scores} if has_lists else {}
+        return Candidates(predicted, ranked)
 
     compare(candidates, batches, measures)

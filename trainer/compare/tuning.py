@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from trainer.compare.answers import MODEL, Answer, measure
@@ -95,7 +95,7 @@ def tune(
         losses = []
         for candidate in running:
             answer = candidate.fit_on()
-            value = measure_validation(answer, data)[model.metric]
+            value = _measure(model.metric, answer, data)
             losses.append(sign * value)
             trials.append(
                 {
@@ -135,9 +135,12 @@ def _prune(
     return kept
 
 
-def measure_validation(answer: Answer, data: FitData) -> Mapping[str, float]:
-    """Measures the errors and the lists of a model on validation ratings."""
-    errors = Errors(data.distribution.range)
+def _measure(metric: str, answer: Answer, data: FitData) -> float:
+    """Measures a metric of a model on the validation ratings."""
+    if metric == RMSE:
+        errors = Errors(data.distribution.range)
+        measure(answer, data.validation, [errors], has_lists=False)
+        return errors.result()[MODEL][metric]
     rankings = Rankings(data.items.counts, data.distribution.liked_from)
-    measure(answer, data.validation, [errors, rankings])
-    return errors.result().get(MODEL, {}) | rankings.result()[MODEL]
+    measure(answer, data.validation, [rankings])
+    return rankings.result()[MODEL][metric]

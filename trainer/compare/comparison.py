@@ -19,6 +19,7 @@ from trainer.compare.models import MODELS
 from trainer.compare.report import write_report
 from trainer.compare.summary import summarize
 from trainer.compare.tuning import Choice
+from trainer.report.reproduction import list_versions
 
 #: Seconds between two lines while a fit runs.
 _SECONDS_BETWEEN_LINES = 30.0
@@ -85,7 +86,8 @@ def compare_models(
             the best in each metric.
 
     Returns:
-        What `summarize` does, the content of `compare.json`.
+        The content of `compare.json`: what `summarize` returns, `failures`,
+        why a model was left out, `data_fingerprint` and `versions`.
 
     Raises:
         UserError: `num_seeds` or `reference` is wrong, the directory holds
@@ -142,6 +144,8 @@ def compare_models(
     summary = {
         **summarize(compared, None if reference in failures else reference),
         "failures": failures,
+        "data_fingerprint": manifest.fingerprint,
+        "versions": list_versions(("cornac", "scikit-surprise")),
     }
     write_json(os.path.join(output_dir, "compare.json"), summary)
     write_report(

@@ -135,6 +135,6 @@ MODELS = {
             is_random=True,
             is_own=True,
         )
-        for recipe in RECIPES
+        for recipe in sorted(RECIPES, key=lambda name: RECIPES[name].num_epochs)
     },
 }

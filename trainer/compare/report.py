@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from data_prep.dataset.manifest import Manifest
 from trainer.compare.models import MODELS, NDCG, RMSE
-from trainer.compare.table import make_tables
+from trainer.compare.table import format_difference, make_tables
 from trainer.report import charts, page, reproduction
 from trainer.report.report import describe_data
 
@@ -55,7 +55,10 @@ def write_report(
                     for metric in summary["references"]
                 ),
                 *(
-                    page.card(table.title, page.table(table.header, table.rows))
+                    page.card(
+                        table.title,
+                        page.table(table.header, table.rows, kind="numbers"),
+                    )
                     for table in make_tables(summary)
                 ),
                 page.paragraph(
@@ -90,9 +93,7 @@ def write_report(
                         ]
                     )
                 ),
-                page.table(
-                    [], reproduction.list_versions().items(), kind="words"
-                ),
+                page.table([], summary["versions"].items(), kind="words"),
             ),
         ],
     )
@@ -101,8 +102,8 @@ def write_report(
 
 
 def _verdict(summary: Mapping[str, Any], metric: str, label: str) -> str:
-    """Says who is best, and how far the best of the others is behind."""
-    models, reference = summary["models"], summary["references"][metric]
+    """Says who is best, and how the best recipe and the best other differ."""
+    models = summary["models"]
     sign = 1 if metric == RMSE else -1
     order = sorted(
         (name for name in models if metric in models[name]["intervals"]),
@@ -110,24 +111,19 @@ def _verdict(summary: Mapping[str, Any], metric: str, label: str) -> str:
     )
     best = models[order[0]]
     text = f"{label}: best is {best['title']}, {best['mean'][metric]:.4f}."
-    for is_own, group in ((True, "this project's recipes"), (False, "others")):
-        names = [name for name in order if MODELS[name].is_own == is_own]
-        if not names:
-            continue
-        row = models[names[0]]
-        text += (
-            f" The best of {group} is {row['title']}, {row['mean'][metric]:.4f}"
-        )
-        interval = row["intervals"][metric]
-        if "difference" in interval:
-            text += (
-                f", {interval['difference']:+.4f} from"
-                f" {models[reference]['title']}"
-                f" [{interval['difference_low']:+.4f},"
-                f" {interval['difference_high']:+.4f}]"
-            )
-        text += "."
-    return text
+    is_own = MODELS[order[0]].is_own
+    rivals = [name for name in order if MODELS[name].is_own != is_own]
+    if not rivals:
+        return text
+    rival = models[rivals[0]]
+    group = "others" if is_own else "this project's recipes"
+    text += (
+        f" The best of {group} is {rival['title']}, {rival['mean'][metric]:.4f}"
+    )
+    if difference := format_difference(rival["intervals"][metric]):
+        reference = models[summary["references"][metric]]["title"]
+        text += f", which differs from {reference} by {difference}"
+    return f"{text}."
 
 
 def _draw(summary: Mapping[str, Any], metric: str) -> str:

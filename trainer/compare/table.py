@@ -62,7 +62,7 @@ def make_tables(summary: Mapping[str, Any]) -> list[Table]:
                         row["title"],
                         _with_deviation(row, metric),
                         str(len(row["seeds"])),
-                        _difference(row["intervals"][metric]),
+                        format_difference(row["intervals"][metric]),
                         *(f"{row['mean'][name]:.4f}" for name in others),
                         f"{row['seconds']:.1f}",
                         f"{row['peak_bytes'] / 1e9:.1f}",
@@ -91,7 +91,8 @@ def _with_deviation(row: Mapping[str, Any], metric: str) -> str:
     return f"{mean} \N{PLUS-MINUS SIGN} {row['deviation'][metric]:.4f}"
 
 
-def _difference(row: Mapping[str, float]) -> str:
+def format_difference(row: Mapping[str, float]) -> str:
+    """Writes the difference to the reference; nothing for the reference."""
     if "difference" not in row:
         return ""
     return (

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from data_prep.dataset.manifest import Manifest
 from trainer.config import Config
@@ -13,10 +13,14 @@ from trainer.recipes import RECIPES, make_config
 _PACKAGES = ("deep-recommender", "tensorflow", "keras", "numpy", "numba")
 
 
-def list_versions() -> dict[str, str]:
-    """Lists the versions of what a job's figures depend on."""
+def list_versions(others: Sequence[str] = ()) -> dict[str, str]:
+    """Lists the versions of what figures depend on.
+
+    Args:
+        others: packages beside those that every job uses.
+    """
     versions = {"Python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *others):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -17,6 +17,7 @@ def source(tmp_path, synthetic_data):
         ]
     )
     summary["failures"] = {"ease": "too many <items>"}
+    summary["versions"] = {"cornac": "3.0.1"}
     path = tmp_path / "compare.html"
     write_report(
         str(path), summary, read_manifest(synthetic_data), synthetic_data
@@ -36,8 +37,8 @@ def test_the_page_says_who_is_best_and_by_how_much(source):
     text = Page(source).text
     assert "RMSE: best is recipe recommended, 0.9000." in text
     assert (
-        "The best of others is user and item biases, 1.0000, +0.1000 from"
-        " recipe recommended [+0.1000, +0.1000]." in text
+        "The best of others is user and item biases, 1.0000, which differs from"
+        " recipe recommended by +0.1000 [+0.1000, +0.1000]." in text
     )
     assert "EASE is left out: too many <items>" in text
     assert "python -m trainer.compare" in text

@@ -15,6 +15,9 @@ from trainer.compare.comparison import choose_models, compare_models
 from trainer.compare.models import MODELS
 from trainer.compare.table import format_table, make_tables
 
+# As in trainer.task, which says why. The processes of the fits inherit it.
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
 _DATA_DIR = flags.DEFINE_string(
     "data_dir", None, "Data prepared by data_prep.task.", required=True
 )

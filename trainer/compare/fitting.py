@@ -44,17 +44,20 @@ def fit_and_measure(
     Args:
         fit: what to fit.
         data_dir: the prepared data.
-        work_dir: where the fit keeps what it needs to go on after a stop.
+        work_dir: where the fit keeps what it needs to go on after a stop; it
+            is there.
         choice: the settings; `None` tunes them.
 
     Returns:
         The record of the fit: its `settings` and `num_epochs`, the
         `validation` metric that chose them, the `trials` among which,
-        `seconds` of a fit with these settings, `tuning_seconds` of all,
-        `peak_bytes` of memory, and of the test ratings the metrics, `test`,
+        `seconds` of a fit with these settings and `tuning_seconds` of all, both
+        `None` if it goes on with one that was stopped, `peak_bytes` of memory,
+        and of the test ratings the metrics, `test`,
         and `resampled`, as `PairedBootstrap.resampled` has them.
     """
     model = MODELS[fit.name]
+    is_resumed = bool(tf.io.gfile.listdir(work_dir))
     data = FitData(data_dir, work_dir)
     tuned = tune(model, data, fit.seed, choice)
     return {
@@ -65,8 +68,8 @@ def fit_and_measure(
         "num_epochs": tuned.choice.num_epochs,
         "validation": {model.metric: tuned.validation},
         "trials": tuned.trials,
-        "seconds": tuned.seconds,
-        "tuning_seconds": tuned.tuning_seconds,
+        "seconds": None if is_resumed else tuned.seconds,
+        "tuning_seconds": None if is_resumed else tuned.tuning_seconds,
         "peak_bytes": _peak_bytes(),
         **measure_test(tuned.answer, data.job_data),
     }

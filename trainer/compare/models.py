@@ -18,7 +18,7 @@ from trainer.recipes import RECIPES
 Settings = Mapping[str, Any]
 
 #: Takes `FitData`, a seed, numbers of epochs and settings.
-Fit = Callable[..., Iterator[Answer]]
+FitFunction = Callable[..., Iterator[Answer]]
 
 #: The metrics that tune models: of predicted ratings, and of lists.
 RMSE = "rmse"
@@ -44,7 +44,7 @@ class Model:
     """
 
     title: str
-    fit: Fit
+    fit: FitFunction
     grid: tuple[Settings, ...] = ({},)
     epochs: tuple[int, ...] = (0,)
     metric: str = RMSE
@@ -60,11 +60,6 @@ class Model:
             self.library is None
             or importlib.util.find_spec(self.library) is not None
         )
-
-    @property
-    def is_tuned(self) -> bool:
-        """Whether there is anything to choose."""
-        return len(self.grid) * len(self.epochs) > 1
 
 
 def _combine(**values: tuple[Any, ...]) -> tuple[Settings, ...]:

@@ -1,6 +1,5 @@
 """This project's recipes, teachers and baselines."""
 
-import os
 from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
@@ -37,7 +36,7 @@ def fit_recipe(
         recipe, {"seed": seed}, manifest.num_users, manifest.num_items
     )
     # The platform's paths are those of one job, and there are many.
-    paths = JobPaths.resolve(os.path.join(data.work_dir, "job"), environ={})
+    paths = JobPaths.resolve(data.work_dir, environ={})
     model = train(config, data.data_dir, paths, create_strategy())
     if not isinstance(model, TaughtAutoEncoder):
         yield _rank_by_rating(model)

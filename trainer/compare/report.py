@@ -153,7 +153,9 @@ def _tuning(summary: Mapping[str, Any]) -> str:
                 row["num_trials"],
                 ", ".join(chosen),
                 f"{metric} {value:.4f}",
-                f"{row['tuning_seconds']:.0f}",
+                ""
+                if row["tuning_seconds"] is None
+                else f"{row['tuning_seconds']:.0f}",
             ]
         )
     return page.section(
@@ -164,7 +166,7 @@ def _tuning(summary: Mapping[str, Any]) -> str:
             " behind. Recipes and the Bayesian factorization are not tuned."
         ),
         page.table(
-            ["model", "trials", "chosen", "validation", "seconds, all seeds"],
+            ["model", "trials", "chosen", "validation", "seconds"],
             rows,
             kind="words",
         ),

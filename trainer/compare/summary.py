@@ -29,8 +29,10 @@ def summarize(
         reference, `difference`, the model's mean less that of the reference,
         `difference_low` and `difference_high`; the chosen `settings` and
         `num_epochs`, the `validation` metric, the number of `trials` that
-        chose them; `seconds` and `peak_bytes` of a fit, means over the seeds,
-        `tuning_seconds` of all; `serves_new_users`. `references`: by metric.
+        chose them and the `tuning_seconds` that these took; `seconds` and
+        `peak_bytes` of a fit, means over the seeds; `serves_new_users`. Fits
+        that were stopped and went on have no seconds, which are `None` where
+        there is no other. `references`: by metric.
     """
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for record in records:
@@ -79,11 +81,19 @@ def _sum_up(name: str, fits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "num_epochs": first["num_epochs"],
         "validation": first["validation"],
         "num_trials": len(first["trials"]),
-        "seconds": float(np.mean([fit["seconds"] for fit in fits])),
-        "tuning_seconds": sum(fit["tuning_seconds"] for fit in fits),
+        "seconds": _mean_of_known(fits, "seconds"),
+        "tuning_seconds": _mean_of_known(fits[:1], "tuning_seconds"),
         "peak_bytes": int(np.mean([fit["peak_bytes"] for fit in fits])),
         "serves_new_users": MODELS[name].serves_new_users,
     }
+
+
+def _mean_of_known(
+    fits: Sequence[Mapping[str, Any]], name: str
+) -> float | None:
+    """Computes the mean of a figure over the fits that have it."""
+    known = [fit[name] for fit in fits if fit[name] is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _turn_round(row: Mapping[str, float]) -> dict[str, float]:

@@ -51,7 +51,7 @@ def make_tables(summary: Mapping[str, Any]) -> list[Table]:
                     "model",
                     _LABELS[metric],
                     "seeds",
-                    f"less {against}",
+                    f"vs {against}",
                     *(_LABELS[name] for name in others),
                     "fit, s",
                     "GB",
@@ -64,7 +64,7 @@ def make_tables(summary: Mapping[str, Any]) -> list[Table]:
                         str(len(row["seeds"])),
                         format_difference(row["intervals"][metric]),
                         *(f"{row['mean'][name]:.4f}" for name in others),
-                        f"{row['seconds']:.1f}",
+                        _seconds(row["seconds"]),
                         f"{row['peak_bytes'] / 1e9:.1f}",
                         "yes" if row["serves_new_users"] else "no",
                     ]
@@ -82,6 +82,10 @@ _LABELS = {
     "liked/recall@50": "recall@50",
     "coverage": "coverage",
 }
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f}"
 
 
 def _with_deviation(row: Mapping[str, Any], metric: str) -> str:

@@ -69,6 +69,8 @@ def test_what_is_chosen_does_not_depend_on_the_test_ratings(
     few = {"grid": model.grid[:2], "epochs": model.epochs[:2]}
     monkeypatch.setitem(MODELS, name, dataclasses.replace(model, **few))
     other_data = reverse_test_ratings(synthetic_data, tmp_path / "data")
+    for work_dir in ("one", "other"):
+        (tmp_path / work_dir).mkdir()
     record, other = (
         fit_and_measure(Fit(name, 0), data_dir, str(tmp_path / work_dir), None)
         for data_dir, work_dir in (

@@ -48,8 +48,16 @@ def test_figures_are_means_over_seeds_with_their_deviation(records):
     assert row["mean"]["rmse"] == pytest.approx(0.92)
     assert row["deviation"]["rmse"] == pytest.approx(0.02 / np.sqrt(2))
     assert row["seconds"] == 2.0
-    assert row["tuning_seconds"] == 20.0
+    assert row["tuning_seconds"] == 10.0
     assert not summarize(records)["models"]["biases"]["deviation"]
+
+
+def test_a_fit_that_was_stopped_and_went_on_has_no_seconds(records):
+    for seed, known in ((2, 3.0), (3, None)):
+        records[seed]["seconds"] = records[seed]["tuning_seconds"] = None
+        summary = summarize(records)
+        assert summary["models"]["mf"]["seconds"] == known
+    assert make_tables(summary)[0].rows[0][-3] == ""
 
 
 def test_differences_are_to_the_best_of_each_metric(records):

@@ -3,12 +3,15 @@ import dataclasses
 import numpy as np
 import pytest
 
+from data_prep.dataset.files import read_json
 from tests.synthetic import reverse_test_ratings
 from tests.trainer.compare.known_models import clairvoyant, constant
+from trainer.compare.answers import Answers
 from trainer.compare.fit_data import BATCH_SIZE, FitData
 from trainer.compare.fitting import Fit, fit_and_measure, measure_test
 from trainer.compare.models import MODELS
 from trainer.job_data import JobData
+from trainer.job_record import load_job
 from trainer.teachers.training_ratings import read_training_ratings
 
 
@@ -48,6 +51,23 @@ def test_the_errors_of_a_constant_are_those_of_the_ratings(data):
     rmse = np.sqrt(np.mean((ratings - 5.0) ** 2))
     assert measured["test"]["rmse"] == pytest.approx(rmse)
     assert measured["resampled"]["rmse"][0] == pytest.approx(rmse)
+
+
+def test_a_job_has_the_figures_that_it_has_in_its_own_metrics(
+    data, trained_job
+):
+    model = load_job(trained_job).model
+
+    def answer(ratings, rows):
+        return Answers(model(ratings), model(ratings))
+
+    measured = measure_test(answer, data)["test"]
+    metrics = read_json(trained_job.metrics_file)
+    expected = metrics["ranking"]["network"] | metrics["test"]
+    shared = measured.keys() & expected.keys()
+    assert shared >= {"rmse", "mae", "liked/ndcg@10", "coverage"}
+    for name in shared:
+        assert measured[name] == pytest.approx(expected[name], rel=1e-5), name
 
 
 @pytest.mark.parametrize(

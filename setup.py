@@ -80,6 +80,8 @@ setup(
     extras_require={
         # Needs an older protobuf and pyarrow: an environment of its own.
         "beam": ["apache-beam>=2.77,<3"],
+        # Outside models that `trainer.compare` fits.
+        "compare": ["cornac>=3.0.1,<4", "scikit-surprise>=1.1.5"],
         "dev": [
             "axe-playwright-python>=0.1.5",
             "build>=1.2",

@@ -10,6 +10,7 @@ import sys
 COMMANDS = {
     "prepare": ("data_prep.task", "turns ratings into training data"),
     "train": ("trainer.task", "trains, evaluates and exports a model"),
+    "compare": ("trainer.compare", "compares models on your own ratings"),
     "export": ("export.task", "exports a trained job again"),
     "serve": ("serving.local_server", "serves exported models over REST, gRPC"),
     "ask": ("serving.client", "asks a server for recommendations"),

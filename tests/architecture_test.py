@@ -23,12 +23,14 @@ ALLOWED = {
 #: prepares data first and exports in the end.
 ALSO_ALLOWED = {
     "trainer/task.py": {"data_prep", "export"},
+    "trainer/compare/__main__.py": {"data_prep.command_line"},
     "export/task.py": {"data_prep.command_line"},
 }
 
 #: The files that may read flags, and the one that says how.
 FLAG_READERS = {
     *(f"{package}/task.py" for package in PACKAGES),
+    "trainer/compare/__main__.py",
     "data_prep/command_line.py",
 }
 

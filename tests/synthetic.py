@@ -2,10 +2,15 @@
 
 import csv
 import dataclasses
+import os
+import shutil
 
 import numpy as np
 import tensorflow as tf
 
+from data_prep.dataset.files import digest_file
+from data_prep.dataset.manifest import read_manifest, write_manifest
+from data_prep.dataset.records import list_shards
 from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
@@ -61,6 +66,31 @@ def prepare_synthetic(directory, **arguments):
         num_shards=3,
     )
     return str(data_dir)
+
+
+def reverse_test_ratings(data_dir, directory):
+    """Copies data with every test rating turned round, on the scale 0 to 10.
+
+    Returns the directory of the copy.
+    """
+    shutil.copytree(data_dir, directory)
+    manifest = read_manifest(str(directory))
+    digests = dict(manifest.digests)
+    for shard in list_shards(str(directory)):
+        users = [
+            tf.train.Example.FromString(record)
+            for record in tf.data.TFRecordDataset(shard).as_numpy_iterator()
+        ]
+        with tf.io.TFRecordWriter(shard) as writer:
+            for user in users:
+                values = user.features.feature["test_rating"].float_list.value
+                values[:] = [10 - value for value in values]
+                writer.write(user.SerializeToString(deterministic=True))
+        digests[os.path.relpath(shard, directory)] = digest_file(shard)
+    write_manifest(
+        dataclasses.replace(manifest, digests=digests), str(directory)
+    )
+    return str(directory)
 
 
 #: A taught model that trains in seconds.

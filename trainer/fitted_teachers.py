@@ -18,7 +18,10 @@ from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
-from trainer.teachers.training_ratings import read_training_ratings
+from trainer.teachers.training_ratings import (
+    TrainingRatings,
+    read_training_ratings,
+)
 
 #: Name of a teacher as an argument of `TaughtAutoEncoder` -> its file.
 _FILES = {
@@ -62,18 +65,11 @@ def fit_teachers(
     read_ratings = functools.cache(lambda: read_training_ratings(data.data_dir))
     chain = os.path.join(paths.teachers_dir, "factorization.npz")
 
-    def fit_rating_teacher() -> RidgeEncoders:
-        posterior = bayesian_factorization.fit(
-            read_ratings(), config.teacher_config(), chain
-        )
-        encoders = RidgeEncoders.from_posterior(
-            posterior, data.items.counts, data.items.means, config.seed
-        )
-        weight = encoders.choose_biases_weight(data.held_out("validation"))
-        logging.info("The biases weigh as much as %g ratings.", weight)
-        return encoders
-
-    rating_teacher = _load_or_fit(paths, "rating_teacher", fit_rating_teacher)
+    rating_teacher = _load_or_fit(
+        paths,
+        "rating_teacher",
+        lambda: fit_rating_teacher(config, data, read_ratings(), chain),
+    )
     # Several workers may find it, and one removes it.
     with contextlib.suppress(tf.errors.NotFoundError):
         tf.io.gfile.remove(chain)
@@ -90,6 +86,33 @@ def fit_teachers(
             paths, "interest_teacher", lambda: ease.fit(read_ratings())
         ),
     }
+
+
+def fit_rating_teacher(
+    config: Config,
+    data: JobData,
+    ratings: TrainingRatings,
+    chain: str | None = None,
+) -> RidgeEncoders:
+    """Fits a rating teacher to the training ratings.
+
+    Validation ratings choose how much it leans on the biases.
+
+    Args:
+        config: the settings of its job.
+        data: the data.
+        ratings: their training ratings.
+        chain: path of the file that keeps the state of the sampler.
+    """
+    posterior = bayesian_factorization.fit(
+        ratings, config.teacher_config(), chain
+    )
+    encoders = RidgeEncoders.from_posterior(
+        posterior, data.items.counts, data.items.means, config.seed
+    )
+    weight = encoders.choose_biases_weight(data.held_out("validation"))
+    logging.info("The biases weigh as much as %g ratings.", weight)
+    return encoders
 
 
 def wait_for_teachers(config: Config, paths: JobPaths, data: JobData) -> None:

@@ -103,6 +103,27 @@ def evaluation_batches(
         A dataset of pairs: training ratings and held-out ratings of the same
         users, SparseTensors `(batch_size, num_items)`, float32.
     """
+    return _without_rows(
+        numbered_evaluation_batches(shards, num_items, batch_size, group)
+    )
+
+
+def numbered_evaluation_batches(
+    shards: Sequence[str], num_items: int, batch_size: int, group: str
+) -> tf.data.Dataset:
+    """Reads what `evaluation_batches` does, and which users these are.
+
+    Args:
+        shards: TFRecord files of `data_prep`.
+        num_items: size of the catalog.
+        batch_size: users per batch; the last one may hold fewer.
+        group: "validation" or "test".
+
+    Returns:
+        A dataset of triples: the pairs of `evaluation_batches`, and the rows
+        of their users in `training_ratings.TrainingRatings`, int64
+        `(batch_size,)`.
+    """
     return _pair_with_training(
         shards,
         num_items,
@@ -127,12 +148,19 @@ def cold_rating_batches(
         `(batch_size, num_items)`, and what `records.parse_cold_ratings` says
         of them, float32 both.
     """
-    return _pair_with_training(
-        shards,
-        num_items,
-        batch_size,
-        lambda users: records.parse_cold_ratings(users, group),
+    return _without_rows(
+        _pair_with_training(
+            shards,
+            num_items,
+            batch_size,
+            lambda users: records.parse_cold_ratings(users, group),
+        )
     )
+
+
+def _without_rows(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Leaves out which users those of numbered batches are."""
+    return batches.map(lambda ratings, held_out, _: (ratings, held_out))
 
 
 def _pair_with_training(
@@ -148,15 +176,23 @@ def _pair_with_training(
         num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
         parse_held_out: parses the held-out ratings of serialized users.
+
+    Returns:
+        A dataset of triples: training ratings, held-out ratings, and the
+        number of each user among those of all shards.
     """
 
-    def keep_held_out(users: tf.Tensor) -> tf.Tensor:
-        rows, _ = tf.unique(parse_held_out(users).indices[:, 0])
-        return tf.gather(users, rows)
+    def keep_held_out(
+        rows: tf.Tensor, users: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        kept, _ = tf.unique(parse_held_out(users).indices[:, 0])
+        return tf.gather(rows, kept), tf.gather(users, kept)
 
-    def parse(users: tf.Tensor) -> tuple[tf.SparseTensor, tf.SparseTensor]:
+    def parse(
+        rows: tf.Tensor, users: tf.Tensor
+    ) -> tuple[tf.SparseTensor, tf.SparseTensor, tf.Tensor]:
         parsed = records.parse_users(users, num_items, ["train"])
-        return parsed["train"], parse_held_out(users)
+        return parsed["train"], parse_held_out(users), rows
 
     options = tf.data.Options()
     # Workers share each batch, however many shards there are.
@@ -165,6 +201,7 @@ def _pair_with_training(
     )
     return (
         tf.data.TFRecordDataset(sorted(shards))
+        .enumerate()
         .batch(_FILTER_BATCH)
         .map(keep_held_out, num_parallel_calls=tf.data.AUTOTUNE)
         .unbatch()

@@ -295,10 +295,14 @@ class RatingCentering(keras.layers.Layer):
 
     @classmethod
     def from_statistics(
-        cls, mode: str, counts: np.ndarray, means: np.ndarray
+        cls,
+        mode: str,
+        counts: np.ndarray,
+        means: np.ndarray,
+        **damping: float,
     ) -> "RatingCentering":
         """Makes a layer with the statistics that `set_statistics` takes."""
-        layer = cls(mode)
+        layer = cls(mode, **damping)
         layer.build((None, len(counts)))
         layer.set_statistics(counts, means)
         return layer

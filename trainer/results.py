@@ -26,6 +26,38 @@ from trainer.tensorboard import write_projector, write_test_scalars
 from trainer.workers import Workers
 
 
+def choose_weights(
+    model: AutoEncoder | TaughtAutoEncoder,
+    checkpoints: Checkpoints,
+    data: JobData,
+    paths: JobPaths,
+) -> dict[str, float]:
+    """Restores the best weights, and chooses how a taught model mixes answers.
+
+    Validation ratings choose.
+
+    Args:
+        model: the model; it has the best weights afterwards.
+        checkpoints: the checkpoints of the job.
+        data: its data.
+        paths: its paths.
+
+    Returns:
+        What `job_metrics.choose_blend_weights` does.
+    """
+    restore_best_weights(model, paths)
+    saved = _mixing_weights(model)
+    blend_weights = choose_blend_weights(
+        model,
+        data.items,
+        data.distribution.liked_from,
+        data.held_out("validation"),
+    )
+    if _mixing_weights(model) != saved:
+        checkpoints.save_best_again()
+    return blend_weights
+
+
 def measure_and_report(
     model: AutoEncoder | TaughtAutoEncoder,
     checkpoints: Checkpoints,
@@ -53,16 +85,7 @@ def measure_and_report(
         The content of `metrics.json`, as `train.train_and_evaluate` says.
     """
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
-    restore_best_weights(model, paths)
-    saved = _mixing_weights(model)
-    blend_weights = choose_blend_weights(
-        model,
-        data.items,
-        data.distribution.liked_from,
-        data.held_out("validation"),
-    )
-    if _mixing_weights(model) != saved:
-        checkpoints.save_best_again()
+    blend_weights = choose_weights(model, checkpoints, data, paths)
     extremes = ExtremeUsers(MODEL)
     answer = answer_with_baselines(model, data.items)
     metrics = {

@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -28,7 +28,7 @@ from trainer.job_record import record_job
 from trainer.lease import hold_lease
 from trainer.optimizers import OPTIMIZERS
 from trainer.progress import Progress
-from trainer.results import measure_and_report
+from trainer.results import choose_weights, measure_and_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.tensorboard import WeightHistograms
 from trainer.termination import Terminated, Termination
@@ -87,12 +87,8 @@ def train_and_evaluate(
             the loss is no longer finite.
         Terminated: on SIGTERM, once the state is saved.
     """
-    _check_batch_size(config, data_dir, strategy)
-    check_files(data_dir)
-    with contextlib.ExitStack() as stack:
-        if Workers(strategy).is_chief:
-            stack.enter_context(hold_lease(paths.lease_file))
-        return _train_and_evaluate(
+    with _hold_job(config, data_dir, paths, strategy):
+        trained = _train(
             config,
             data_dir,
             paths,
@@ -101,6 +97,74 @@ def train_and_evaluate(
             schedule,
             termination or Termination(),
         )
+        return measure_and_report(
+            trained.model,
+            trained.checkpoints,
+            trained.evaluate,
+            config,
+            trained.data,
+            paths,
+            Workers(strategy),
+        )
+
+
+def train(
+    config: Config,
+    data_dir: str,
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+) -> AutoEncoder | TaughtAutoEncoder:
+    """Trains a job as `train_and_evaluate` does, and reads no test ratings.
+
+    Args:
+        config: the settings of the job.
+        data_dir: prepared data.
+        paths: the paths of the job.
+        strategy: distributes the training over devices.
+
+    Returns:
+        The model with its best weights, and those that it mixes answers with.
+
+    Raises:
+        UserError: as `train_and_evaluate`.
+    """
+    with _hold_job(config, data_dir, paths, strategy):
+        trained = _train(
+            config,
+            data_dir,
+            paths,
+            strategy,
+            None,
+            _DEFAULT_SCHEDULE,
+            Termination(),
+        )
+        choose_weights(trained.model, trained.checkpoints, trained.data, paths)
+        return trained.model
+
+
+class _Trained(NamedTuple):
+    """What the last epoch of a job leaves."""
+
+    model: AutoEncoder | TaughtAutoEncoder
+    checkpoints: Checkpoints
+    evaluate: Evaluator
+    data: JobData
+
+
+@contextlib.contextmanager
+def _hold_job(
+    config: Config,
+    data_dir: str,
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+) -> Iterator[None]:
+    """Checks the data of a job, and keeps other runs out of its directory."""
+    _check_batch_size(config, data_dir, strategy)
+    check_files(data_dir)
+    with contextlib.ExitStack() as stack:
+        if Workers(strategy).is_chief:
+            stack.enter_context(hold_lease(paths.lease_file))
+        yield
 
 
 def _check_batch_size(
@@ -120,7 +184,7 @@ def _check_batch_size(
         )
 
 
-def _train_and_evaluate(
+def _train(
     config: Config,
     data_dir: str,
     paths: JobPaths,
@@ -128,8 +192,8 @@ def _train_and_evaluate(
     warm_start_from: str | None,
     schedule: CheckpointSchedule,
     termination: Termination,
-) -> dict[str, Any]:
-    """As `train_and_evaluate`, once nobody else trains there."""
+) -> _Trained:
+    """Trains a job to its last epoch, once nobody else trains there."""
     workers = Workers(strategy)
     if workers.is_chief:
         record_job(paths, config, data_dir)
@@ -245,9 +309,7 @@ def _train_and_evaluate(
         )
 
     termination.activity = "evaluating"
-    return measure_and_report(
-        model, checkpoints, evaluate, config, data, paths, workers
-    )
+    return _Trained(model, checkpoints, evaluate, data)
 
 
 def _check_agreement(

@@ -28,6 +28,7 @@ def test_without_a_command_all_are_listed(arguments):
 HELP = {
     "prepare": "--ratings",
     "train": "--recipe",
+    "compare": "--reference",
     "export": "--top_k",
     "serve": "--rest_api_port",
     "ask": "recommend",

@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards, parse_users
-from trainer.input_pipeline import evaluation_batches, training_batches
+from trainer.input_pipeline import (
+    evaluation_batches,
+    numbered_evaluation_batches,
+    training_batches,
+)
+from trainer.teachers.training_ratings import read_training_ratings
 
 BATCH_SIZE = 32
 
@@ -119,6 +124,24 @@ def test_evaluation_pairs_training_with_held_out_ratings(data, group):
         for row, other in zip(training, held_out, strict=True)
         if other != nothing
     }
+
+
+def test_numbered_users_are_rows_of_the_training_ratings(data, synthetic_data):
+    shards, manifest = data
+    training = read_training_ratings(synthetic_data)
+    num_users = 0
+    for ratings, _, rows in numbered_evaluation_batches(
+        shards, manifest.num_items, 7, "validation"
+    ):
+        dense = np.zeros(ratings.shape)
+        dense[tuple(ratings.indices.numpy().T)] = ratings.values
+        for row, user in zip(dense, rows.numpy(), strict=True):
+            place = slice(training.starts[user], training.starts[user + 1])
+            expected = np.zeros(manifest.num_items)
+            expected[training.items[place]] = training.values[place]
+            np.testing.assert_array_equal(row, expected)
+            num_users += 1
+    assert num_users > 100
 
 
 def test_replicas_share_each_batch_in_order(data):

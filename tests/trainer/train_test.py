@@ -16,9 +16,9 @@ from tests.job_state import assert_same_state, read_latest_state
 from tests.synthetic import prepare_synthetic
 from trainer.autoencoder import AutoEncoder
 from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job_record import load_job, read_config
 from trainer.recipes import RECIPES
-from trainer.train import create_model, train_and_evaluate
+from trainer.train import create_model, train, train_and_evaluate
 
 SMALL = dataclasses.replace(
     RECIPES["untaught"],
@@ -50,6 +50,19 @@ def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
     assert biases["rmse"] < metrics["baselines"]["mean"]["rmse"]
     assert metrics["test"]["rmse"] < 0.7 * biases["rmse"]
     assert metrics["test"]["mae"] < 0.7 * biases["mae"]
+
+
+def test_training_alone_ends_with_the_same_weights_and_measures_nothing(
+    tmp_path, synthetic_data, trained_job
+):
+    paths = JobPaths.resolve(str(tmp_path), environ={})
+    config = read_config(trained_job)
+    model = train(config, synthetic_data, paths, tf.distribute.get_strategy())
+    for variable, expected in zip(
+        model.variables, load_job(trained_job).model.variables, strict=True
+    ):
+        np.testing.assert_array_equal(variable, expected)
+    assert not os.path.exists(paths.metrics_file)
 
 
 def test_figures_over_all_held_out_ratings_stand_beside_those_of_known_items(

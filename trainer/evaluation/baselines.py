@@ -19,14 +19,19 @@ class Biases(RatingModel):
         centering: one of `layers.CENTERINGS`: "mean" predicts the mean rating
             throughout, "user_item" the mean plus damped offsets of item and
             user.
+        **damping: `item_damping` and `user_damping` of `RatingCentering`.
     """
 
     def __init__(
-        self, counts: np.ndarray, means: np.ndarray, centering: str
+        self,
+        counts: np.ndarray,
+        means: np.ndarray,
+        centering: str,
+        **damping: float,
     ) -> None:
         super().__init__()
         self.centering = RatingCentering.from_statistics(
-            centering, counts, means
+            centering, counts, means, **damping
         )
         self.built = True
 

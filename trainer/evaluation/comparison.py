@@ -1,6 +1,7 @@
 """Compares models on held-out ratings, all of them in one pass."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,18 +11,19 @@ from trainer.evaluation.ranking import rank_unrated
 
 
 def compare(
-    answer: Callable[[tf.SparseTensor], Candidates],
+    answer: Callable[..., Candidates],
     batches: tf.data.Dataset,
     measures: Sequence[Measure],
 ) -> None:
     """Lets all candidates answer, and each measure add up what they answer.
 
     Args:
-        answer: maps ratings `(batch_size, num_items)` to the candidates. It is
-            traced once.
+        answer: maps training ratings, and what else follows in a batch, to
+            the candidates. It is traced once.
         batches: pairs of training and held-out ratings, SparseTensors
             `(batch_size, num_items)`, such as
-            `input_pipeline.evaluation_batches` returns.
+            `input_pipeline.evaluation_batches` returns; or triples with the
+            users' rows, of `input_pipeline.numbered_evaluation_batches`.
         measures: what is measured. Each is updated once per batch.
 
     Reference:
@@ -31,10 +33,10 @@ def compare(
 
     @tf.function(input_signature=[batches.element_spec], autograph=False)
     def predict_and_rank(
-        batch: tuple[tf.SparseTensor, tf.SparseTensor],
+        batch: tuple[Any, ...],
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        ratings, held_out = batch
-        candidates = answer(ratings)
+        ratings, held_out, *rows = batch
+        candidates = answer(ratings, *rows)
         predictions = {
             name: tf.gather_nd(predicted, held_out.indices)
             for name, predicted in candidates.ratings.items()
@@ -47,7 +49,7 @@ def compare(
 
     for batch in batches:
         predictions, ranked = predict_and_rank(batch)
-        history, held_out = batch
+        history, held_out, *_ = batch
         outcomes = Outcomes(
             history_lengths=np.bincount(
                 history.indices.numpy()[:, 0],

@@ -1,5 +1,6 @@
 """Confidence intervals of metrics and of their differences."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ class PairedBootstrap:
     vary much less than the figures themselves. In each resample a user counts
     as often as a Poisson draw of mean 1 says, which is what drawing users with
     replacement comes to for many users; so one pass suffices, and no user is
-    kept.
+    kept. Models may also be measured in several passes, each over the same
+    batches: equal seeds draw the same users.
 
     Reference:
         Chamandy, Muralidharan, Najmi and Naidu, 2012, "Estimating uncertainty
@@ -79,6 +81,27 @@ class PairedBootstrap:
             hits = hits._replace(num_relevant=np.maximum(num_liked, 1))
             add(self._gains, name, RANKING_METRICS[_METRIC](hits))
 
+    def resampled(self) -> dict[str, dict[str, npt.NDArray[np.float64]]]:
+        """Computes the metrics of the sample, and of each resample.
+
+        Returns:
+            For `rmse` and `liked/ndcg@10`, by the name of who predicts or
+            ranks: the metric of the sample itself, followed by those of the
+            resamples, `(1 + num_resamples,)`.
+        """
+        num_ratings = np.maximum(self._num_ratings, 1)
+        num_ranked_for = np.maximum(self._num_ranked_for, 1)
+        return {
+            "rmse": {
+                name: np.sqrt(squares / num_ratings)
+                for name, squares in self._squares.items()
+            },
+            f"liked/{_METRIC}": {
+                name: gains / num_ranked_for
+                for name, gains in self._gains.items()
+            },
+        }
+
     def result(self, model: str) -> dict[str, dict[str, dict[str, float]]]:
         """Computes the 95 % intervals, and those of differences to a model.
 
@@ -91,27 +114,28 @@ class PairedBootstrap:
             `difference`, the model's figure less theirs, and its
             `difference_low` and `difference_high`.
         """
-        num_ratings = np.maximum(self._num_ratings, 1)
-        num_ranked_for = np.maximum(self._num_ranked_for, 1)
-        resampled = {
-            "rmse": {
-                name: np.sqrt(squares / num_ratings)
-                for name, squares in self._squares.items()
-            },
-            f"liked/{_METRIC}": {
-                name: gains / num_ranked_for
-                for name, gains in self._gains.items()
-            },
-        }
         return {
-            metric: {
-                name: _interval(values, own=by_name[model] - values)
-                if name != model
-                else _interval(values)
-                for name, values in by_name.items()
-            }
-            for metric, by_name in resampled.items()
+            metric: find_intervals(by_name, model)
+            for metric, by_name in self.resampled().items()
         }
+
+
+def find_intervals(
+    resampled: Mapping[str, npt.NDArray[np.float64]], model: str
+) -> dict[str, dict[str, float]]:
+    """Finds the intervals of one metric, as `PairedBootstrap.result` does.
+
+    Args:
+        resampled: the metric of the sample and of its resamples, by the names
+            of the models, as `PairedBootstrap.resampled` returns them.
+        model: the name of the model that the others are compared with.
+    """
+    return {
+        name: _interval(values, own=resampled[model] - values)
+        if name != model
+        else _interval(values)
+        for name, values in resampled.items()
+    }
 
 
 def _interval(

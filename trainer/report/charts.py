@@ -1,6 +1,6 @@
 """The charts of a report, from the figures of a job."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib.patches import Rectangle
@@ -15,7 +15,9 @@ _COMPARED = dict(
 )
 
 
-def draw_intervals(metrics: Mapping[str, Any], metric: str, label: str) -> str:
+def draw_job_intervals(
+    metrics: Mapping[str, Any], metric: str, label: str
+) -> str:
     """Draws a metric of model, teachers and baselines with its intervals.
 
     Args:
@@ -28,15 +30,34 @@ def draw_intervals(metrics: Mapping[str, Any], metric: str, label: str) -> str:
         if metric == "rmse"
         else metrics["ranking"]
     )
-    values = {name: row[metric] for name, row in figures.items()}
     intervals = metrics["intervals"][metric]
-    names = sorted(values, key=lambda name: values[name])
-    text = ", ".join(
-        f"{DISPLAY_NAMES[name]} {values[name]:.3f}" for name in names
+    return draw_intervals(
+        {DISPLAY_NAMES[name]: row[metric] for name, row in figures.items()},
+        {DISPLAY_NAMES[name]: intervals[name] for name in figures},
+        [DISPLAY_NAMES[MODEL]],
+        label,
     )
+
+
+def draw_intervals(
+    values: Mapping[str, float],
+    intervals: Mapping[str, Mapping[str, float]],
+    own: Collection[str],
+    label: str,
+) -> str:
+    """Draws a metric of models with its intervals.
+
+    Args:
+        values: the metric, by the names of the models for people.
+        intervals: `low` and `high` of each.
+        own: the names of the models that stand out.
+        label: the metric for people.
+    """
+    names = sorted(values, key=lambda name: values[name])
+    text = ", ".join(f"{name} {values[name]:.3f}" for name in names)
     with Drawing(f"{label}: {text}.", (4.2, 0.7 + 0.38 * len(names))) as chart:
         for place, name in enumerate(names):
-            color = SERIES[0] if name == MODEL else TEXT
+            color = SERIES[0] if name in own else TEXT
             row = intervals[name]
             chart.axes.plot([row["low"], row["high"]], [place] * 2, color=color)
             chart.axes.plot(values[name], place, "o", color=color)
@@ -49,9 +70,7 @@ def draw_intervals(metrics: Mapping[str, Any], metric: str, label: str) -> str:
                 fontsize=8,
                 color=color,
             )
-        chart.axes.set_yticks(
-            range(len(names)), [DISPLAY_NAMES[name] for name in names]
-        )
+        chart.axes.set_yticks(range(len(names)), names)
         chart.axes.set_ylim(-0.6, len(names) - 0.3)
         chart.axes.margins(x=0.12)
         chart.axes.xaxis.set_major_locator(MaxNLocator(4))

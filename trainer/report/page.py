@@ -49,6 +49,7 @@ th, td {
   text-align: right; vertical-align: top;
 }
 th:first-child, td:first-child { text-align: left; }
+.numbers td { white-space: nowrap; }
 .words th, .words td { text-align: left; overflow-wrap: anywhere; }
 .own td { font-weight: 600; }
 ol, ul { padding-left: 1.3rem; margin: .3rem 0; }
@@ -82,7 +83,8 @@ def table(
         header: the names of the columns; none makes a table without them.
         rows: their cells.
         own: first cell of the row that stands out.
-        kind: class of the table: "words" sets all columns as text.
+        kind: class of the table: "words" sets all columns as text, "numbers"
+            breaks no line.
     """
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
     body = "".join(

@@ -67,7 +67,7 @@ def write_report(
             _lists(metrics),
             _extremes(extremes, titles),
             _recommendations(people, titles, liked_from),
-            _data(data),
+            describe_data(data),
             _reproduction(paths, config, data, data_dir),
         ],
     )
@@ -118,12 +118,12 @@ def _headline(metrics: Mapping[str, Any]) -> str:
         page.grid(
             [
                 page.picture(
-                    charts.draw_intervals(metrics, "rmse", "RMSE"),
+                    charts.draw_job_intervals(metrics, "rmse", "RMSE"),
                     "Errors of predicted ratings with 95 % intervals: the"
                     " further left, the better.",
                 ),
                 page.picture(
-                    charts.draw_intervals(
+                    charts.draw_job_intervals(
                         metrics, "liked/ndcg@10", "NDCG@10, liked items"
                     ),
                     "Worth of the lists with 95 % intervals: the further right,"
@@ -388,7 +388,8 @@ def _recommendations(
     )
 
 
-def _data(data: Manifest) -> str:
+def describe_data(data: Manifest) -> str:
+    """Makes the section that describes the data."""
     num_ratings = sum(data.num_ratings.values())
     density = num_ratings / (data.num_users * data.num_items)
     rows: list[tuple[str, object]] = [

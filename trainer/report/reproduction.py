@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import platform
 import shlex
+from collections.abc import Mapping, Sequence
 
 from data_prep.dataset.manifest import Manifest
 from trainer.config import Config
@@ -12,10 +13,14 @@ from trainer.recipes import RECIPES, make_config
 _PACKAGES = ("deep-recommender", "tensorflow", "keras", "numpy", "numba")
 
 
-def list_versions() -> dict[str, str]:
-    """Lists the versions of what a job's figures depend on."""
+def list_versions(others: Sequence[str] = ()) -> dict[str, str]:
+    """Lists the versions of what figures depend on.
+
+    Args:
+        others: packages beside those that every job uses.
+    """
     versions = {"Python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *others):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
@@ -41,7 +46,7 @@ def prepare_command(data: Manifest, data_dir: str) -> str:
         "seed": data.seed,
         "output_dir": data_dir,
     }
-    return _write_command("data_prep.task", flags)
+    return write_command("data_prep.task", flags)
 
 
 def train_command(
@@ -58,7 +63,7 @@ def train_command(
             if value != recipe[setting]
         }
     recipe_name = min(changes, key=lambda name: len(changes[name]))
-    return _write_command(
+    return write_command(
         "trainer.task",
         {
             "job_dir": job_dir,
@@ -69,7 +74,8 @@ def train_command(
     )
 
 
-def _write_command(module: str, flags: dict[str, object]) -> str:
+def write_command(module: str, flags: Mapping[str, object]) -> str:
+    """Writes a command with its flags, one per line."""
     parts = [f"python -m {module}"]
     for name, value in flags.items():
         text = (

@@ -8,7 +8,7 @@ from tests.trainer.evaluation.outcomes import (
     split_batches,
 )
 from trainer.evaluation.errors import Errors
-from trainer.evaluation.intervals import PairedBootstrap
+from trainer.evaluation.intervals import PairedBootstrap, find_intervals
 from trainer.evaluation.ranking import Rankings
 
 
@@ -99,3 +99,20 @@ def test_ndcg_counts_users_who_liked_something(outcomes, intervals):
     row = intervals["liked/ndcg@10"]["bad"]
     assert row["difference"] == pytest.approx(ndcg["good"] - ndcg["bad"])
     assert row["low"] < ndcg["bad"] < row["high"]
+
+
+def test_models_measured_in_passes_of_their_own_meet_the_same_draws(
+    outcomes, intervals
+):
+    resampled = {}
+    for name in ("good", "bad"):
+        bootstrap = PairedBootstrap(NUM_ITEMS, LIKED_FROM)
+        for batch in split_batches(outcomes, 90):
+            bootstrap.update(
+                batch._replace(
+                    predictions={name: batch.predictions[name]},
+                    ranked={name: batch.ranked[name]},
+                )
+            )
+        resampled |= bootstrap.resampled()["rmse"]
+    assert find_intervals(resampled, "good") == intervals["rmse"]

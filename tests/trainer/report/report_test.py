@@ -1,5 +1,4 @@
 import dataclasses
-import html.parser
 import re
 
 import pytest
@@ -8,6 +7,7 @@ from data_prep.dataset.files import read_json
 from data_prep.dataset.items import read_items
 from data_prep.dataset.records import list_shards
 from tests.synthetic import prepare_synthetic, train_small_job
+from tests.trainer.report.html_page import Page
 from trainer.history import read_history
 from trainer.input_pipeline import evaluation_batches
 from trainer.job_record import load_job
@@ -29,32 +29,6 @@ def paths(tmp_path_factory, data_dir):
 def report(paths):
     with open(paths.report_file) as file:
         return file.read()
-
-
-class Page(html.parser.HTMLParser):
-    """Collects tags, attributes and text; fails on tags that do not match."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.tags, self.attributes, self.text, self._open = [], [], "", []
-        self.feed(source)
-        assert not self._open
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-        if tag not in ("meta", "link", "br", "img"):
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.tags.append(tag)
-        self.attributes += attributes
-
-    def handle_endtag(self, tag):
-        assert self._open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_a_job_ends_with_a_report_that_needs_no_other_file(report):

@@ -1,0 +1,1 @@
+"""Compares this project's models with others on the same prepared data."""

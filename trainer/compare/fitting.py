@@ -1,0 +1,122 @@
+"""Fits and measures one model, in a process of its own."""
+
+import dataclasses
+import multiprocessing
+import os
+import resource
+import sys
+import threading
+from typing import Any
+
+import tensorflow as tf
+from absl import logging
+
+from trainer.compare.answers import MODEL, Answer, measure
+from trainer.compare.fit_data import FitData, read_batches
+from trainer.compare.models import MODELS
+from trainer.compare.tuning import Choice, tune
+from trainer.evaluation.errors import Errors
+from trainer.evaluation.intervals import PairedBootstrap
+from trainer.evaluation.ranking import Rankings
+from trainer.job_data import JobData
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """A fit of a model, the unit of work of a comparison.
+
+    Attributes:
+        name: a key of `MODELS`.
+        seed: its seed.
+    """
+
+    name: str
+    seed: int
+
+
+def fit_and_measure(
+    fit: Fit, data_dir: str, work_dir: str, choice: Choice | None
+) -> dict[str, Any]:
+    """Fits a model, tuned on validation ratings, and measures it on test ones.
+
+    The test ratings are read once, when everything is chosen.
+
+    Args:
+        fit: what to fit.
+        data_dir: the prepared data.
+        work_dir: where the fit keeps what it needs to go on after a stop; it
+            is there.
+        choice: the settings; `None` tunes them.
+
+    Returns:
+        The record of the fit: its `settings` and `num_epochs`, the
+        `validation` metric that chose them, the `trials` among which,
+        `seconds` of a fit with these settings and `tuning_seconds` of all, both
+        `None` if it goes on with one that was stopped, `peak_bytes` of memory,
+        and of the test ratings the metrics, `test`,
+        and `resampled`, as `PairedBootstrap.resampled` has them.
+    """
+    model = MODELS[fit.name]
+    is_resumed = bool(tf.io.gfile.listdir(work_dir))
+    data = FitData(data_dir, work_dir)
+    tuned = tune(model, data, fit.seed, choice)
+    return {
+        "model": fit.name,
+        "seed": fit.seed,
+        "data_fingerprint": data.job_data.manifest.fingerprint,
+        "settings": dict(tuned.choice.settings),
+        "num_epochs": tuned.choice.num_epochs,
+        "validation": {model.metric: tuned.validation},
+        "trials": tuned.trials,
+        "seconds": None if is_resumed else tuned.seconds,
+        "tuning_seconds": None if is_resumed else tuned.tuning_seconds,
+        "peak_bytes": _peak_bytes(),
+        **measure_test(tuned.answer, data.job_data),
+    }
+
+
+def measure_test(answer: Answer, data: JobData) -> dict[str, Any]:
+    """Measures a model on the test ratings, in one pass.
+
+    Args:
+        answer: the model, with all that was chosen.
+        data: the prepared data.
+
+    Returns:
+        `test` and `resampled`, as `fit_and_measure` says.
+    """
+    distribution = data.distribution
+    errors = Errors(distribution.range)
+    rankings = Rankings(data.items.counts, distribution.liked_from)
+    bootstrap = PairedBootstrap(data.num_items, distribution.liked_from)
+    measure(answer, read_batches(data, "test"), [errors, rankings, bootstrap])
+    return {
+        "test": errors.result().get(MODEL, {}) | rankings.result()[MODEL],
+        "resampled": {
+            metric: by_name[MODEL].tolist()
+            for metric, by_name in bootstrap.resampled().items()
+            if by_name
+        },
+    }
+
+
+def prepare_process() -> None:
+    """Prepares a process for fits: it ends with the one that started it."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("This is not a child process.")
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+    logging.set_verbosity(logging.WARNING)
+    tf.get_logger().setLevel("ERROR")
+
+
+def _peak_bytes() -> int:
+    """Returns the most memory that this process has had."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, but on macOS.
+    return peak if sys.platform == "darwin" else peak * 1024

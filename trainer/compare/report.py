@@ -1,0 +1,179 @@
+"""Writes a comparison as a page for people: `compare.html`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from data_prep.dataset.manifest import Manifest
+from trainer.compare.models import MODELS, NDCG, RMSE
+from trainer.compare.table import format_difference, make_tables
+from trainer.report import charts, page, reproduction
+from trainer.report.report import describe_data
+
+_CHARTS = {
+    RMSE: (
+        "RMSE",
+        "Errors of predicted ratings with 95 % intervals: the further left, the"
+        " better.",
+    ),
+    NDCG: (
+        "NDCG@10, liked items",
+        "Worth of the lists with 95 % intervals: the further right, the"
+        " better.",
+    ),
+}
+
+
+def write_report(
+    path: str, summary: Mapping[str, Any], data: Manifest, data_dir: str
+) -> None:
+    """Writes the page, one file that needs no other.
+
+    Args:
+        path: the path of the page, local or remote.
+        summary: what `comparison.compare_models` returns.
+        data: the manifest of the data.
+        data_dir: their directory.
+    """
+    document = page.page(
+        f"Recommenders compared on {data.source['name']}",
+        f"{data.num_users:,} users, {data.num_items:,} items,"
+        f" {sum(data.num_ratings.values()):,} ratings. Figures are over test"
+        " ratings, which neither a fit nor any choice has seen. Recipes of this"
+        " project are colored.",
+        [
+            page.section(
+                "Which is best",
+                *(
+                    page.paragraph(_verdict(summary, metric, label))
+                    for metric, label in ((RMSE, "RMSE"), (NDCG, "NDCG@10"))
+                    if metric in summary["references"]
+                ),
+                page.grid(
+                    page.picture(_draw(summary, metric), _CHARTS[metric][1])
+                    for metric in summary["references"]
+                ),
+                *(
+                    page.card(
+                        table.title,
+                        page.table(table.header, table.rows, kind="numbers"),
+                    )
+                    for table in make_tables(summary)
+                ),
+                page.paragraph(
+                    "Behind a mean stands the standard deviation over seeds."
+                    " Brackets hold the true difference in 95 of 100 such"
+                    " tests; where they include 0, it may be chance. A fit is"
+                    " one with the chosen settings. Memory is that of the"
+                    " whole process. New users are those whom the fit did not"
+                    " see.",
+                    "quiet",
+                ),
+            ),
+            _tuning(summary),
+            describe_data(data),
+            page.section(
+                "How to make it again",
+                page.code(
+                    "\n\n".join(
+                        [
+                            reproduction.prepare_command(data, data_dir),
+                            reproduction.write_command(
+                                "trainer.compare",
+                                {
+                                    "data_dir": data_dir,
+                                    "models": ",".join(summary["models"]),
+                                    "seeds": max(
+                                        len(row["seeds"])
+                                        for row in summary["models"].values()
+                                    ),
+                                },
+                            ),
+                        ]
+                    )
+                ),
+                page.table([], summary["versions"].items(), kind="words"),
+            ),
+        ],
+    )
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(document)
+
+
+def _verdict(summary: Mapping[str, Any], metric: str, label: str) -> str:
+    """Says who is best, and how the best recipe and the best other differ."""
+    models = summary["models"]
+    sign = 1 if metric == RMSE else -1
+    order = sorted(
+        (name for name in models if metric in models[name]["intervals"]),
+        key=lambda name: sign * models[name]["mean"][metric],
+    )
+    best = models[order[0]]
+    text = f"{label}: best is {best['title']}, {best['mean'][metric]:.4f}."
+    is_own = MODELS[order[0]].is_own
+    rivals = [name for name in order if MODELS[name].is_own != is_own]
+    if not rivals:
+        return text
+    rival = models[rivals[0]]
+    group = "others" if is_own else "this project's recipes"
+    text += (
+        f" The best of {group} is {rival['title']}, {rival['mean'][metric]:.4f}"
+    )
+    if difference := format_difference(rival["intervals"][metric]):
+        reference = models[summary["references"][metric]]["title"]
+        text += f", which differs from {reference} by {difference}"
+    return f"{text}."
+
+
+def _draw(summary: Mapping[str, Any], metric: str) -> str:
+    rows = {
+        name: row
+        for name, row in summary["models"].items()
+        if metric in row["intervals"]
+    }
+    return charts.draw_intervals(
+        {row["title"]: row["mean"][metric] for row in rows.values()},
+        {row["title"]: row["intervals"][metric] for row in rows.values()},
+        [row["title"] for name, row in rows.items() if MODELS[name].is_own],
+        _CHARTS[metric][0],
+    )
+
+
+def _tuning(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for row in summary["models"].values():
+        chosen = [f"{name} {value}" for name, value in row["settings"].items()]
+        if row["num_epochs"]:
+            chosen.append(f"epochs {row['num_epochs']}")
+        ((metric, value),) = row["validation"].items()
+        rows.append(
+            [
+                row["title"],
+                row["num_trials"],
+                ", ".join(chosen),
+                f"{metric} {value:.4f}",
+                ""
+                if row["tuning_seconds"] is None
+                else f"{row['tuning_seconds']:.0f}",
+            ]
+        )
+    return page.section(
+        "How each was tuned",
+        page.paragraph(
+            "The first seed of a model tries all settings on the validation"
+            " ratings, and gives up those that stop getting better or are 2 %"
+            " behind. Recipes and the Bayesian factorization are not tuned."
+        ),
+        page.table(
+            ["model", "trials", "chosen", "validation", "seconds"],
+            rows,
+            kind="words",
+        ),
+        *(
+            page.paragraph(
+                f"{MODELS[name].title} is left out: {reason}", "warning"
+            )
+            for name, reason in summary["failures"].items()
+        ),
+    )

@@ -1,0 +1,121 @@
+"""Writes a comparison as tables of text, for terminal and page."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from trainer.compare.models import NDCG, RMSE
+
+
+class Table(NamedTuple):
+    """A table of text.
+
+    Attributes:
+        title: what is compared.
+        header: the names of the columns.
+        rows: the cells; the first is the model's title.
+    """
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def make_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Makes a table of the errors and one of the lists, the best model first.
+
+    Args:
+        summary: what `summarize` returns.
+    """
+    models, references = summary["models"], summary["references"]
+    tables = []
+    for metric, title, others, sign in (
+        (RMSE, "Predicted ratings: RMSE, the lower the better", ["mae"], 1),
+        (
+            NDCG,
+            "Lists of ten: NDCG@10 of liked items, the higher the better",
+            ["liked/recall@50", "coverage"],
+            -1,
+        ),
+    ):
+        if metric not in references:
+            continue
+        rows = sorted(
+            (row for row in models.values() if metric in row["intervals"]),
+            key=lambda row: sign * row["mean"][metric],
+        )
+        against = models[references[metric]]["title"]
+        tables.append(
+            Table(
+                title,
+                [
+                    "model",
+                    _LABELS[metric],
+                    "seeds",
+                    f"vs {against}",
+                    *(_LABELS[name] for name in others),
+                    "fit, s",
+                    "GB",
+                    "new users",
+                ],
+                [
+                    [
+                        row["title"],
+                        _with_deviation(row, metric),
+                        str(len(row["seeds"])),
+                        format_difference(row["intervals"][metric]),
+                        *(f"{row['mean'][name]:.4f}" for name in others),
+                        _seconds(row["seconds"]),
+                        f"{row['peak_bytes'] / 1e9:.1f}",
+                        "yes" if row["serves_new_users"] else "no",
+                    ]
+                    for row in rows
+                ],
+            )
+        )
+    return tables
+
+
+_LABELS = {
+    RMSE: "RMSE",
+    NDCG: "NDCG@10",
+    "mae": "MAE",
+    "liked/recall@50": "recall@50",
+    "coverage": "coverage",
+}
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f}"
+
+
+def _with_deviation(row: Mapping[str, Any], metric: str) -> str:
+    mean = f"{row['mean'][metric]:.4f}"
+    if metric not in row["deviation"]:
+        return mean
+    return f"{mean} \N{PLUS-MINUS SIGN} {row['deviation'][metric]:.4f}"
+
+
+def format_difference(row: Mapping[str, float]) -> str:
+    """Writes the difference to the reference; nothing for the reference."""
+    if "difference" not in row:
+        return ""
+    return (
+        f"{row['difference']:+.4f} [{row['difference_low']:+.4f},"
+        f" {row['difference_high']:+.4f}]"
+    )
+
+
+def format_table(table: Table) -> str:
+    """Aligns a table for the terminal, with its title above."""
+    lines: Sequence[Sequence[str]] = [table.header, *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [table.title]
+    for cells in lines:
+        first, *others = (
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(
+                zip(cells, widths, strict=True)
+            )
+        )
+        text.append("  ".join(["", first, *others]).rstrip())
+    return "\n".join(text)

@@ -57,13 +57,15 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
 
 
 def define_path(
-    name: str, default: str | None, help_text: str
+    name: str, default: str | None, help_text: str, *, required: bool = False
 ) -> "flags.FlagHolder[Any]":
     """Defines a flag that holds a path; `~` is the home directory.
 
     A shell leaves `~` as it is in `--name=~/data`.
     """
-    return flags.DEFINE(_PathParser(), name, default, help_text)
+    return flags.DEFINE(
+        _PathParser(), name, default, help_text, required=required
+    )
 
 
 class _PathParser(flags.ArgumentParser):  # type: ignore[type-arg]

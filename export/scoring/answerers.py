@@ -280,7 +280,7 @@ def check_users(
             " of the items that it was trained on."
         )
     if unknown:
-        logging.info(
+        logging.warning(
             "The model does not know %s of the %s rated items, such as %s."
             " Ratings of them are ignored.",
             f"{len(unknown):,}",

@@ -44,7 +44,13 @@ class Output:
             if name in names:
                 self._go_on(read_json(os.path.join(directory, name)))
                 return
-        tf.io.gfile.makedirs(directory)
+        try:
+            tf.io.gfile.makedirs(directory)
+        except tf.errors.OpError as error:
+            raise UserError(
+                f"cannot create {directory}: {error.message}. Name another"
+                " directory with --output."
+            ) from error
         self._write_record(_UNFINISHED_FILE)
 
     def _go_on(self, record: Any) -> None:
@@ -92,6 +98,8 @@ class Output:
         draft = os.path.join(self.directory, f"{_DRAFT}{name}")
         write = FORMATS[name.rpartition(".")[2]]
         with tf.io.gfile.GFile(draft, "wb") as file:
+            # Without it, a file that gets no rows would not exist.
+            file.write(b"")
             sink = _Sink(file)
             write(counted(), schema, sink)
         tf.io.gfile.rename(

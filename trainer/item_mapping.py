@@ -15,7 +15,6 @@ class ItemMapping:
 
     Attributes:
         num_items: size of the model's catalog.
-        num_unknown: items of the data that the model does not know.
     """
 
     def __init__(
@@ -26,7 +25,6 @@ class ItemMapping:
             [index_of.get(item_id, -1) for item_id in item_ids], np.int64
         )
         self.num_items = len(known_ids)
-        self.num_unknown = int((indices < 0).sum())
         self._indices = tf.constant(indices)
 
     def keep_known(self, ratings: tf.SparseTensor) -> tf.SparseTensor:

@@ -28,7 +28,9 @@ def test_without_a_command_all_are_listed(arguments):
 HELP = {
     "prepare": "--ratings",
     "train": "--recipe",
+    "evaluate": "--output",
     "export": "--top_k",
+    "score": "--candidates",
     "serve": "--rest_api_port",
     "ask": "recommend",
     "demo": "--job_dir",

@@ -16,6 +16,10 @@ from data_prep.dataset.errors import UserError
 # set before that; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+# What `define_path` defines belongs to the module that calls it, whose --help
+# lists it.
+flags.disclaim_key_flags()
+
 # The message of absl about a missing flag.
 _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"

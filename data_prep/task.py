@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from data_prep.sources.source import Source
     from data_prep.splits.base import Split
 
+flags.adopt_module_key_flags(file_flags)
+
 _SOURCE = flags.DEFINE_string(
     "source",
     None,

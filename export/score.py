@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from export.scoring.answerers import Answerer
     from export.scoring.exported_model import ExportedModel
 
+flags.adopt_module_key_flags(file_flags)
+
 _MODEL = command_line.define_path(
     "model",
     None,

@@ -13,10 +13,10 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
 from export.scoring.formats import FORMATS
 
-MANIFEST_FILE = "manifest.json"
+# Readers of directories ignore names that begin with a point or `_`.
+MANIFEST_FILE = "_manifest.json"
 #: What a killed run left to go on with. It becomes the manifest.
-_UNFINISHED_FILE = "unfinished.json"
-# Readers of directories ignore names with a point.
+_UNFINISHED_FILE = "_unfinished.json"
 _DRAFT = ".draft-"
 
 

@@ -43,7 +43,7 @@ def test_a_file_of_ratings_becomes_a_table_of_recommendations(
     assert "users/s" in errors
     names = os.listdir(tmp_path / "scores")
     # What the ratings were prepared in is gone.
-    assert all(name.startswith(("part-", "manifest.json")) for name in names)
+    assert all(name.startswith(("part-", "_manifest.json")) for name in names)
     parts = [tmp_path / "scores" / name for name in names if "part" in name]
     rows = pd.concat(pd.read_csv(part, dtype=str) for part in parts)
     assert set(rows["user_id"]) == {"7", "a;b"}
@@ -129,12 +129,12 @@ def test_a_killed_run_ends_with_the_files_of_one_that_was_not(
     process.communicate()
     num_parts = len(list(killed.glob("part-*")))
     assert 1 <= num_parts < 8
-    assert not (killed / "manifest.json").exists()
+    assert not (killed / "_manifest.json").exists()
     code, _, errors = run(*command, "--output", killed)
     assert code == 0, errors
     assert sorted(os.listdir(killed)) == sorted(os.listdir(whole))
     for path in whole.iterdir():
         assert (killed / path.name).read_bytes() == path.read_bytes()
-    manifest = json.loads((whole / "manifest.json").read_text())
+    manifest = json.loads((whole / "_manifest.json").read_text())
     scored = manifest["shards"].values()
     assert sum(shard["num_users"] for shard in scored) == len(users)

@@ -82,10 +82,10 @@ def test_every_format_holds_the_lists_of_a_notebook(
 
 def test_the_files_are_described_by_a_manifest(model, synthetic_data, tmp_path):
     score_recommendations(model, synthetic_data, tmp_path / "out")
-    with open(tmp_path / "out" / "manifest.json") as file:
+    with open(tmp_path / "out" / "_manifest.json") as file:
         manifest = json.load(file)
     shards = manifest["shards"]
-    assert sorted([*shards, "manifest.json"]) == sorted(
+    assert sorted([*shards, "_manifest.json"]) == sorted(
         os.listdir(tmp_path / "out")
     )
     assert sum(shard["num_users"] for shard in shards.values()) == 200
@@ -230,7 +230,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_files(
             "parquet",
         )
     visible = {n for n in os.listdir(stopped) if not n.startswith(".")}
-    assert visible == {"part-00000-of-00003.parquet", "unfinished.json"}
+    assert visible == {"part-00000-of-00003.parquet", "_unfinished.json"}
     written = (stopped / "part-00000-of-00003.parquet").stat().st_mtime_ns
     score_recommendations(model, synthetic_data, stopped)
     assert written == (
@@ -244,9 +244,9 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_files(
 
 def test_a_complete_output_is_left_as_it_is(model, synthetic_data, tmp_path):
     score_recommendations(model, synthetic_data, tmp_path / "out")
-    before = (tmp_path / "out" / "manifest.json").stat().st_mtime_ns
+    before = (tmp_path / "out" / "_manifest.json").stat().st_mtime_ns
     score_recommendations(model, synthetic_data, tmp_path / "out")
-    assert (tmp_path / "out" / "manifest.json").stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "_manifest.json").stat().st_mtime_ns == before
 
 
 def test_a_job_and_the_parent_of_versions_stand_for_the_newest(

@@ -2,13 +2,12 @@
 
     python -m benchmarks.scoring [--num_items 17768] [--num_users 20000] [...]
 
-A model of the paper's size with random weights is exported with all its
-signatures, and users with random ratings are prepared. In turns the users are
-scored by `python -m export.score`, in a process of its own, its start included,
-and some of them are asked for over REST of `python -m serving.local_server`, one
-at a time, each sent by the client of this project. Prints JSON lines: users per
-second of each in each round, then the median of the ratios, with and without the
-start of the command, and its memory.
+A model of the paper's size with random weights is exported, and users with
+random ratings are prepared. In turns, some of them are asked for by the client
+of this project over REST of `serving.local_server`, one at a time, and all are
+scored by `python -m export.score`. Prints JSON lines: users per second of both
+in each round, and the median of the ratios, with and without the start of the
+command.
 """
 
 import contextlib

@@ -25,6 +25,10 @@ _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"
 )
 
+# What tuning services send for a boolean, and a whole number as a float.
+_BOOLEANS = ("true", "false")
+_WHOLE = re.compile(r"([-+]?\d+)\.0*")
+
 # The directories of the packages whose messages are for the user.
 _PACKAGE_DIRS = tuple(
     os.path.join(os.path.dirname(os.path.dirname(__file__)), package, "")
@@ -88,7 +92,7 @@ def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
 
 
 def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
-    normalized = [_with_underscores(argument) for argument in argv[1:]]
+    normalized = _normalize(argv[1:])
     passes_on = rest is not None
     # Flags of this command may follow the values of flags that are passed on.
     flags.FLAGS.set_gnu_getopt(passes_on)
@@ -112,6 +116,48 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
 
 def _name_missing(missing: re.Match[str]) -> str:
     return f"--{missing[1].replace('_', '-')} is missing"
+
+
+def _normalize(
+    arguments: Sequence[str], values: "flags.FlagValues" = flags.FLAGS
+) -> list[str]:
+    """Writes arguments as absl takes them.
+
+    Tuning services send every value as a word of its own, and every number as
+    a float: `--tie-weights true --batch-size 64.0`.
+
+    Args:
+        arguments: the words of the command line.
+        values: the flags of the command.
+    """
+    known = {name: values[name] for name in values}
+    normalized: list[str] = []
+    owner: flags.Flag[Any] | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = _with_underscores(argument).partition("=")
+            owner = known.get(name[2:])
+            normalized.append(name + equals + _to_integer(owner, value))
+            if equals:
+                owner = None
+            continue
+        if owner is not None and owner.boolean:
+            if argument.lower() in _BOOLEANS:
+                normalized[-1] += f"={argument}"
+            else:
+                normalized.append(argument)
+        else:
+            normalized.append(_to_integer(owner, argument))
+        owner = None
+    return normalized
+
+
+def _to_integer(flag: "flags.Flag[Any] | None", value: str) -> str:
+    """Returns the digits of a whole number that is for an integer flag."""
+    if flag is None or not isinstance(flag.parser, flags.IntegerParser):
+        return value
+    whole = _WHOLE.fullmatch(value)
+    return whole[1] if whole else value
 
 
 def _with_underscores(argument: str) -> str:

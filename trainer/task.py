@@ -23,7 +23,7 @@ from export.settings import ExportSettings
 from export.versions import list_versions, written_time
 from trainer.checkpoints import CheckpointSchedule, best_weights_time
 from trainer.config import Config
-from trainer.distribution import create_strategy
+from trainer.distribution import check_devices, create_strategy
 from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
 from trainer.metrics_table import tabulate_metrics
@@ -97,6 +97,10 @@ _EXPORT_DIR = flags.DEFINE_string(
     " in the job directory.",
 )
 
+_REQUIRE_GPU = flags.DEFINE_boolean(
+    "require_gpu", False, "Refuses to train on a machine without a GPU."
+)
+
 #: Type of a setting -> the function that defines its flag.
 _DEFINE: dict[Any, Any] = {
     str: flags.DEFINE_string,
@@ -137,6 +141,7 @@ def _run(termination: Termination) -> None:
     # A mistake in a setting is told before the data are prepared.
     _create_config(paths, changes)
     strategy = create_strategy()
+    check_devices(require_gpu=_REQUIRE_GPU.value)
     data_dir = _DATA_DIR.value or paths.data_dir
     workers = Workers(strategy)
     if workers.are_many and not _DATA_DIR.value:

@@ -15,10 +15,18 @@ from data_prep.dataset.errors import UserError
 # Before any module of the command loads TensorFlow.
 quiet_tensorflow.install()
 
+# What `define_path` defines belongs to the module that calls it, whose --help
+# lists it.
+flags.disclaim_key_flags()
+
 # The message of absl about a missing flag.
 _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"
 )
+
+# What tuning services send for a boolean, and a whole number as a float.
+_BOOLEANS = ("true", "false")
+_WHOLE = re.compile(r"([-+]?\d+)\.0*")
 
 # The directories of the packages whose messages are for the user.
 _PACKAGE_DIRS = tuple(
@@ -56,13 +64,15 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
 
 
 def define_path(
-    name: str, default: str | None, help_text: str
+    name: str, default: str | None, help_text: str, *, required: bool = False
 ) -> "flags.FlagHolder[Any]":
     """Defines a flag that holds a path; `~` is the home directory.
 
     A shell leaves `~` as it is in `--name=~/data`.
     """
-    return flags.DEFINE(_PathParser(), name, default, help_text)
+    return flags.DEFINE(
+        _PathParser(), name, default, help_text, required=required
+    )
 
 
 class _PathParser(flags.ArgumentParser):  # type: ignore[type-arg]
@@ -81,7 +91,7 @@ def _is_for_the_user(record: stdlib_logging.LogRecord) -> bool:
 
 
 def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
-    normalized = [_with_underscores(argument) for argument in argv[1:]]
+    normalized = _normalize(argv[1:])
     passes_on = rest is not None
     # Flags of this command may follow the values of flags that are passed on.
     flags.FLAGS.set_gnu_getopt(passes_on)
@@ -105,6 +115,48 @@ def _parse_flags(argv: Sequence[str], rest: list[str] | None) -> list[str]:
 
 def _name_missing(missing: re.Match[str]) -> str:
     return f"--{missing[1].replace('_', '-')} is missing"
+
+
+def _normalize(
+    arguments: Sequence[str], values: "flags.FlagValues" = flags.FLAGS
+) -> list[str]:
+    """Writes arguments as absl takes them.
+
+    Tuning services send every value as a word of its own, and every number as
+    a float: `--tie-weights true --batch-size 64.0`.
+
+    Args:
+        arguments: the words of the command line.
+        values: the flags of the command.
+    """
+    known = {name: values[name] for name in values}
+    normalized: list[str] = []
+    owner: flags.Flag[Any] | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = _with_underscores(argument).partition("=")
+            owner = known.get(name[2:])
+            normalized.append(name + equals + _to_integer(owner, value))
+            if equals:
+                owner = None
+            continue
+        if owner is not None and owner.boolean:
+            if argument.lower() in _BOOLEANS:
+                normalized[-1] += f"={argument}"
+            else:
+                normalized.append(argument)
+        else:
+            normalized.append(_to_integer(owner, argument))
+        owner = None
+    return normalized
+
+
+def _to_integer(flag: "flags.Flag[Any] | None", value: str) -> str:
+    """Returns the digits of a whole number that is for an integer flag."""
+    if flag is None or not isinstance(flag.parser, flags.IntegerParser):
+        return value
+    whole = _WHOLE.fullmatch(value)
+    return whole[1] if whole else value
 
 
 def _with_underscores(argument: str) -> str:

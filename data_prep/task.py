@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from data_prep import command_line
+from data_prep import command_line, file_flags
 from data_prep.dataset.schema import SUBSETS
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from data_prep.options import Options
     from data_prep.sources.source import Source
     from data_prep.splits.base import Split
+
+flags.adopt_module_key_flags(file_flags)
 
 _SOURCE = flags.DEFINE_string(
     "source",
@@ -41,37 +43,6 @@ _TEST_RATINGS = flags.DEFINE_string(
     "test_ratings",
     None,
     "For --split fold: the files published as the test set.",
-)
-_USER_COLUMN = flags.DEFINE_string(
-    "user_column",
-    None,
-    "Header of the user ids, if not a usual one, or position from 1.",
-)
-_ITEM_COLUMN = flags.DEFINE_string(
-    "item_column",
-    None,
-    "Header of the item ids, if not a usual one, or position from 1.",
-)
-_RATING_COLUMN = flags.DEFINE_string(
-    "rating_column",
-    None,
-    "Header of the ratings, if not a usual one, or position from 1.",
-)
-_TIMESTAMP_COLUMN = flags.DEFINE_string(
-    "timestamp_column",
-    None,
-    "Header of the timestamps, if not a usual one, or position from 1.",
-)
-_DELIMITER = flags.DEFINE_string(
-    "delimiter",
-    None,
-    "Separator of the fields of text, where it is not recognized: up to four"
-    " characters, '\\t' for a tab, ' ' for any number of blanks.",
-)
-_ENCODING = flags.DEFINE_string(
-    "encoding",
-    None,
-    "Encoding of text that is not UTF-8, such as cp1252 or latin-1.",
 )
 _ITEMS = flags.DEFINE_string(
     "items",
@@ -113,17 +84,6 @@ NUM_SHARDS = flags.DEFINE_integer(
 )
 _RATING_SCALE = flags.DEFINE_string(
     "rating_scale", None, "Range of valid ratings, such as 1:5."
-)
-_MISSING_VALUE = flags.DEFINE_list(
-    "missing_value",
-    [],
-    "Ratings that mean 'not rated', such as 99 or -1,0. Their rows are left"
-    " out.",
-)
-_MAX_BAD_ROWS = flags.DEFINE_float(
-    "max_bad_rows",
-    0.001,
-    "Fraction of invalid rows above which the command stops.",
 )
 _MIN_USER_RATINGS = flags.DEFINE_integer(
     "min_user_ratings",
@@ -190,8 +150,7 @@ def main() -> None:
 
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
-    from data_prep.options import Options, parse_missing_values
-    from data_prep.sources.columns import Columns
+    from data_prep.options import Options
     from data_prep.sources.fetching import find_file
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import parse_scale
@@ -200,8 +159,8 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
     scale = _RATING_SCALE.value
     options = Options(
         rating_scale=parse_scale(scale) if scale else None,
-        missing_values=parse_missing_values(_MISSING_VALUE.value),
-        max_bad_rows=_MAX_BAD_ROWS.value,
+        missing_values=file_flags.read_missing_values(),
+        max_bad_rows=file_flags.MAX_BAD_ROWS.value,
         min_user_ratings=_MIN_USER_RATINGS.value,
         min_item_ratings=_MIN_ITEM_RATINGS.value,
         titles=find_file(_ITEMS.value, "--items") if _ITEMS.value else None,
@@ -220,14 +179,9 @@ def read_flags() -> "tuple[Source, Split | None, Options]":
         _SOURCE.value,
         ratings=_RATINGS.value,
         test_ratings=_TEST_RATINGS.value,
-        columns=Columns(
-            user=_USER_COLUMN.value,
-            item=_ITEM_COLUMN.value,
-            rating=_RATING_COLUMN.value,
-            timestamp=_TIMESTAMP_COLUMN.value,
-        ),
-        delimiter=_DELIMITER.value,
-        encoding=_ENCODING.value,
+        columns=file_flags.read_columns(),
+        delimiter=file_flags.DELIMITER.value,
+        encoding=file_flags.ENCODING.value,
         fold=split.source_fold if split else None,
     )
     return source, split, options

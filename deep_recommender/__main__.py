@@ -10,8 +10,10 @@ import sys
 COMMANDS = {
     "prepare": ("data_prep.task", "turns ratings into training data"),
     "train": ("trainer.task", "trains, evaluates and exports a model"),
+    "evaluate": ("trainer.evaluate", "measures a trained job on other data"),
     "compare": ("trainer.compare", "compares models on your own ratings"),
     "export": ("export.task", "exports a trained job again"),
+    "score": ("export.score", "writes recommendations for all users to files"),
     "serve": ("serving.local_server", "serves exported models over REST, gRPC"),
     "ask": ("serving.client", "asks a server for recommendations"),
     "demo": ("serving.demo", "shows a model on a web page"),

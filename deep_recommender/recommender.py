@@ -20,6 +20,7 @@ from deep_recommender.preparation import prepare, prepared_directory
 from deep_recommender.signature_runner import History, SignatureRunner
 from deep_recommender.users import is_table, read_table, read_users
 from export.saved_model import export_job
+from export.scoring.tables import RECOMMENDATIONS, tabulate_recommendations
 from export.settings import ExportSettings
 from serving import protocol
 from trainer.config import Config
@@ -421,37 +422,18 @@ class Recommender:
     def _recommend(self, histories: Mapping[str, History], k: int) -> pa.Table:
         _check_k(k)
         trained = self._require_trained()
-        rows: list[tuple[str, str, float, float]] = []
-        users = iter(histories)
+        user_ids = list(histories)
+        tables = [RECOMMENDATIONS.empty_table()]
         for answer in trained.runner.run(
             protocol.RECOMMEND, list(histories.values()), top_k=k
         ):
-            # The answer comes first: `zip` takes a user only for a row.
-            for item_ids, predictions, scores, user_id in zip(
-                answer[protocol.ITEM_IDS],
-                answer[protocol.PREDICTED_RATINGS],
-                answer[protocol.SCORES],
-                users,
-                strict=False,
-            ):
-                rows += [
-                    (user_id, item_id.decode(), float(prediction), float(score))
-                    for item_id, prediction, score in zip(
-                        item_ids[:k], predictions[:k], scores[:k], strict=True
-                    )
-                    if item_id
-                ]
-        user_ids, found, predictions, scores = _transpose(rows, 4)
-        return pa.table(
-            {
-                "user_id": pa.array(user_ids, pa.string()),
-                "item_id": pa.array(found, pa.string()),
-                "title": pa.array(
-                    trained.catalog.titles_of(found), pa.string()
-                ),
-                "predicted_rating": pa.array(predictions, pa.float32()),
-                "score": pa.array(scores, pa.float32()),
-            }
+            num_users = len(answer[protocol.ITEM_IDS])
+            tables.append(
+                tabulate_recommendations(user_ids[:num_users], answer, k)
+            )
+            user_ids = user_ids[num_users:]
+        return pa.concat_tables(tables).select(
+            ["user_id", "item_id", "title", "predicted_rating", "score"]
         )
 
 

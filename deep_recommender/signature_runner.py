@@ -3,19 +3,16 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
+from export.scoring.tables import Answer
 from export.signatures.signatures import Signatures
 from serving import protocol
 from trainer.job_record import TrainedJob
 
 #: A user's ratings as pairs of item id and rating.
 History = Sequence[tuple[str, float]]
-
-#: The outputs of a signature by name, one row per user.
-Answer = dict[str, npt.NDArray[np.generic]]
 
 # Users per run of the model: the predictions for a million items then take
 # half a gigabyte.

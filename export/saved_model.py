@@ -60,7 +60,7 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
     generated = make_users(job)
     requests = list(make_requests(signatures, job.items.item_ids, generated))
     with new_version(paths.export_dir) as (draft, published):
-        _write(signatures, draft)
+        write_saved_model(signatures, draft)
         write_warmup_requests(requests, draft)
         with ServedModel(draft) as served:
             write_model_card(
@@ -82,7 +82,13 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
     return published
 
 
-def _write(signatures: Signatures, path: str) -> None:
+def write_saved_model(signatures: Signatures, path: str) -> None:
+    """Writes signatures as a SavedModel, unchecked.
+
+    Args:
+        signatures: the functions.
+        path: a directory that does not exist yet.
+    """
     # `tf.saved_model.save` would write a model that looks the same and loads
     # in Python, but in which TensorFlow Serving's loader finds no weights
     # (https://github.com/keras-team/keras/issues/20095).

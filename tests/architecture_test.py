@@ -19,12 +19,14 @@ ALLOWED = {
     "deep_recommender": set(PACKAGES),
 }
 
-#: What a file may import besides: the commands start alike, and the job
-#: prepares data first and exports in the end.
+#: What a file may import besides: the commands start alike, the job prepares
+#: data first and exports in the end, and scoring reads people's files.
 ALSO_ALLOWED = {
     "trainer/task.py": {"data_prep", "export"},
     "trainer/compare/__main__.py": {"data_prep.command_line"},
     "export/task.py": {"data_prep.command_line"},
+    "export/score.py": {"data_prep"},
+    "trainer/evaluate.py": {"data_prep.command_line"},
 }
 
 #: The files that may read flags, and the one that says how.
@@ -32,6 +34,9 @@ FLAG_READERS = {
     *(f"{package}/task.py" for package in PACKAGES),
     "trainer/compare/__main__.py",
     "data_prep/command_line.py",
+    "data_prep/file_flags.py",
+    "export/score.py",
+    "trainer/evaluate.py",
 }
 
 #: What a folder of `data_prep` may import of the others.

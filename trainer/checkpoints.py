@@ -330,6 +330,12 @@ def has_best_weights(paths: JobPaths) -> bool:
     return tf.train.latest_checkpoint(paths.best_checkpoint_dir) is not None
 
 
+def best_epoch(paths: JobPaths) -> int:
+    """Returns the epoch of a job's best weights, counted from 1."""
+    path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
+    return int(str(path).rpartition("-")[2])
+
+
 def best_weights_time(paths: JobPaths) -> int:
     """Returns when a job's best weights were written, in nanoseconds."""
     path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)

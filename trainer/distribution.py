@@ -58,6 +58,38 @@ def create_strategy(
     return tf.distribute.get_strategy()
 
 
+def check_devices(*, require_gpu: bool = False) -> None:
+    """Says what a job trains on.
+
+    Call it once the strategy is created.
+
+    Args:
+        require_gpu: whether to refuse to train without a GPU.
+
+    Raises:
+        UserError: there is no GPU and one is required.
+    """
+    names = [
+        tf.config.experimental.get_device_details(gpu).get(
+            "device_name", gpu.name
+        )
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    if names:
+        logging.info("GPUs of this machine: %s.", ", ".join(names))
+        return
+    if require_gpu:
+        raise UserError(
+            "--require-gpu: TensorFlow finds no GPU on this machine. Install"
+            " its driver and `tensorflow[and-cuda]`, ask the service for an"
+            " accelerator, or leave the flag out to train on the CPU."
+        )
+    logging.info(
+        "NO GPU: trains on the CPU, %d cores. --require-gpu refuses to.",
+        os.cpu_count() or 1,
+    )
+
+
 def _create_multi_worker_strategy(
     num_tasks: int, task: Mapping[str, Any]
 ) -> tf.distribute.Strategy:

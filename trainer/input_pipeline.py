@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_prep.dataset import records
+from trainer.item_mapping import ItemMapping
 
 #: Users in the shuffle buffer; data with no more users is shuffled whole.
 SHUFFLE_BUFFER = 16_384
@@ -89,7 +90,11 @@ def training_batches(
 
 
 def evaluation_batches(
-    shards: Sequence[str], num_items: int, batch_size: int, group: str
+    shards: Sequence[str],
+    num_items: int,
+    batch_size: int,
+    group: str,
+    mapping: ItemMapping | None = None,
 ) -> tf.data.Dataset:
     """Reads the ratings of the users who have held-out ratings.
 
@@ -98,18 +103,26 @@ def evaluation_batches(
         num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
         group: "validation" or "test".
+        mapping: maps to the items of a model; the ratings of others are left
+            out.
 
     Returns:
         A dataset of pairs: training ratings and held-out ratings of the same
         users, SparseTensors `(batch_size, num_items)`, float32.
     """
     return _without_rows(
-        numbered_evaluation_batches(shards, num_items, batch_size, group)
+        numbered_evaluation_batches(
+            shards, num_items, batch_size, group, mapping
+        )
     )
 
 
 def numbered_evaluation_batches(
-    shards: Sequence[str], num_items: int, batch_size: int, group: str
+    shards: Sequence[str],
+    num_items: int,
+    batch_size: int,
+    group: str,
+    mapping: ItemMapping | None = None,
 ) -> tf.data.Dataset:
     """Reads what `evaluation_batches` does, and which users these are.
 
@@ -118,6 +131,7 @@ def numbered_evaluation_batches(
         num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
         group: "validation" or "test".
+        mapping: as for `evaluation_batches`.
 
     Returns:
         A dataset of triples: the pairs of `evaluation_batches`, and the rows
@@ -126,14 +140,18 @@ def numbered_evaluation_batches(
     """
     return _pair_with_training(
         shards,
-        num_items,
         batch_size,
-        lambda users: records.parse_users(users, num_items, [group])[group],
+        _known_ratings(num_items, "train", mapping),
+        _known_ratings(num_items, group, mapping),
     )
 
 
 def cold_rating_batches(
-    shards: Sequence[str], num_items: int, batch_size: int, group: str
+    shards: Sequence[str],
+    num_items: int,
+    batch_size: int,
+    group: str,
+    mapping: ItemMapping | None = None,
 ) -> tf.data.Dataset:
     """Reads the users who have held-out ratings of cold items.
 
@@ -142,18 +160,28 @@ def cold_rating_batches(
         num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
         group: "validation" or "test".
+        mapping: maps to the items of a model; those that it does not know are
+            cold as well.
 
     Returns:
         A dataset of pairs: the users' training ratings, a SparseTensor
-        `(batch_size, num_items)`, and what `records.parse_cold_ratings` says
-        of them, float32 both.
+        `(batch_size, num_items)`, and their held-out ratings of cold items,
+        side by side, float32 both.
     """
+
+    def parse_cold(users: tf.Tensor) -> tf.SparseTensor:
+        cold = records.parse_cold_ratings(users, group)
+        if mapping is None:
+            return cold
+        held_out = records.parse_users(users, num_items, [group])[group]
+        return tf.sparse.concat(1, [cold, mapping.keep_unknown(held_out)])
+
     return _without_rows(
         _pair_with_training(
             shards,
-            num_items,
             batch_size,
-            lambda users: records.parse_cold_ratings(users, group),
+            _known_ratings(num_items, "train", mapping),
+            parse_cold,
         )
     )
 
@@ -163,19 +191,31 @@ def _without_rows(batches: tf.data.Dataset) -> tf.data.Dataset:
     return batches.map(lambda ratings, held_out, _: (ratings, held_out))
 
 
+def _known_ratings(
+    num_items: int, subset: str, mapping: ItemMapping | None
+) -> Callable[[tf.Tensor], tf.SparseTensor]:
+    """Returns what parses the ratings of the items that a model knows."""
+
+    def parse(users: tf.Tensor) -> tf.SparseTensor:
+        ratings = records.parse_users(users, num_items, [subset])[subset]
+        return ratings if mapping is None else mapping.keep_known(ratings)
+
+    return parse
+
+
 def _pair_with_training(
     shards: Sequence[str],
-    num_items: int,
     batch_size: int,
+    parse_training: Callable[[tf.Tensor], tf.SparseTensor],
     parse_held_out: Callable[[tf.Tensor], tf.SparseTensor],
 ) -> tf.data.Dataset:
     """Reads training and held-out ratings of the users who have held-out ones.
 
     Args:
         shards: TFRecord files of `data_prep`.
-        num_items: size of the catalog.
         batch_size: users per batch; the last one may hold fewer.
-        parse_held_out: parses the held-out ratings of serialized users.
+        parse_training: parses the training ratings of serialized users.
+        parse_held_out: parses their held-out ratings.
 
     Returns:
         A dataset of triples: training ratings, held-out ratings, and the
@@ -191,8 +231,7 @@ def _pair_with_training(
     def parse(
         rows: tf.Tensor, users: tf.Tensor
     ) -> tuple[tf.SparseTensor, tf.SparseTensor, tf.Tensor]:
-        parsed = records.parse_users(users, num_items, ["train"])
-        return parsed["train"], parse_held_out(users), rows
+        return parse_training(users), parse_held_out(users), rows
 
     options = tf.data.Options()
     # Workers share each batch, however many shards there are.

@@ -8,6 +8,7 @@ from data_prep.dataset.items import Items, read_items
 from data_prep.dataset.manifest import Manifest, read_manifest
 from data_prep.dataset.records import list_shards
 from trainer.input_pipeline import cold_rating_batches, evaluation_batches
+from trainer.item_mapping import ItemMapping
 from trainer.rating_distribution import (
     RatingDistribution,
     read_rating_distribution,
@@ -25,6 +26,8 @@ class JobData:
         items: the items, with the statistics of their training ratings.
         shards: the record files.
         distribution: the training ratings.
+        mapping: maps other items in the records to `items`; `None` if they
+            are the same.
     """
 
     data_dir: str
@@ -33,6 +36,7 @@ class JobData:
     items: Items
     shards: list[str]
     distribution: RatingDistribution
+    mapping: ItemMapping | None = None
 
     @classmethod
     def read(cls, data_dir: str, batch_size: int) -> "JobData":
@@ -50,6 +54,16 @@ class JobData:
             read_rating_distribution(data_dir),
         )
 
+    def for_items(self, items: Items) -> "JobData":
+        """Returns the data as a model sees them that knows other items.
+
+        Args:
+            items: the items of the model, with the statistics of the ratings
+                that it was trained on.
+        """
+        mapping = ItemMapping(self.items.item_ids, items.item_ids)
+        return dataclasses.replace(self, items=items, mapping=mapping)
+
     @property
     def num_items(self) -> int:
         """Size of the catalog."""
@@ -63,11 +77,19 @@ class JobData:
     def held_out(self, group: str) -> tf.data.Dataset:
         """Returns `input_pipeline.evaluation_batches` of a group."""
         return evaluation_batches(
-            self.shards, self.num_items, self.batch_size, group
+            self.shards,
+            self.manifest.num_items,
+            self.batch_size,
+            group,
+            self.mapping,
         )
 
     def cold(self, group: str) -> tf.data.Dataset:
         """Returns `input_pipeline.cold_rating_batches` of a group."""
         return cold_rating_batches(
-            self.shards, self.num_items, self.batch_size, group
+            self.shards,
+            self.manifest.num_items,
+            self.batch_size,
+            group,
+            self.mapping,
         )

@@ -11,6 +11,8 @@ class JobPaths:
 
     Attributes:
         job_dir: root of everything that has no directory of its own.
+        record_dir: the settings, the lease, the vocabulary, the metrics and
+            the report.
         checkpoint_dir: parent of `latest/`, from which a job resumes,
             `best/`, the weights with the lowest validation RMSE, and
             `teachers/`, which a taught model learns from.
@@ -19,6 +21,7 @@ class JobPaths:
     """
 
     job_dir: str
+    record_dir: str
     checkpoint_dir: str
     log_dir: str
     export_dir: str
@@ -40,6 +43,10 @@ class JobPaths:
         slash, for a job with a base output directory
         (https://cloud.google.com/vertex-ai/docs/training/code-requirements).
 
+        The trials of a tuning job share a command line, and so `job_dir`, and
+        have a directory of checkpoints each, `BASE/TRIAL/checkpoints/`. The
+        record of a trial lies beside these.
+
         Args:
             job_dir: root of the job.
             checkpoint_dir: overrides `AIP_CHECKPOINT_DIR`.
@@ -51,8 +58,13 @@ class JobPaths:
         def choose(given: str | None, variable: str, name: str) -> str:
             return given or environ.get(variable) or os.path.join(job_dir, name)
 
+        of_trial = environ.get("AIP_CHECKPOINT_DIR")
+        record_dir = job_dir
+        if of_trial and not checkpoint_dir:
+            record_dir = os.path.dirname(of_trial.rstrip("/"))
         return cls(
             job_dir=job_dir,
+            record_dir=record_dir,
             checkpoint_dir=choose(
                 checkpoint_dir, "AIP_CHECKPOINT_DIR", "checkpoints"
             ),
@@ -63,27 +75,27 @@ class JobPaths:
     @property
     def config_file(self) -> str:
         """The settings of the job and the fingerprint of its data."""
-        return os.path.join(self.job_dir, "config.json")
+        return os.path.join(self.record_dir, "config.json")
 
     @property
     def lease_file(self) -> str:
         """Names the run that trains the job at present."""
-        return os.path.join(self.job_dir, "lease.json")
+        return os.path.join(self.record_dir, "lease.json")
 
     @property
     def vocabulary_dir(self) -> str:
         """Copies of the data's `items.parquet` and `manifest.json`."""
-        return os.path.join(self.job_dir, "vocabulary")
+        return os.path.join(self.record_dir, "vocabulary")
 
     @property
     def metrics_file(self) -> str:
         """The metrics of the finished job."""
-        return os.path.join(self.job_dir, "metrics.json")
+        return os.path.join(self.record_dir, "metrics.json")
 
     @property
     def report_file(self) -> str:
         """The report of the finished job, for people."""
-        return os.path.join(self.job_dir, "report.html")
+        return os.path.join(self.record_dir, "report.html")
 
     @property
     def data_dir(self) -> str:

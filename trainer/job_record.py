@@ -85,7 +85,7 @@ def _check_same_job(paths: JobPaths, record: dict[str, object]) -> bool:
     ]
     if differences:
         raise UserError(
-            f"{paths.job_dir} holds a job of another configuration:"
+            f"{paths.record_dir} holds a job of another configuration:"
             f" {'; '.join(differences)}. Give the flags of that job to go on"
             " with it, or another --job-dir to start anew."
         )

@@ -1,5 +1,6 @@
 """The last step of a job: measures what it trained, and writes it down."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +12,7 @@ from trainer.checkpoints import Checkpoints, restore_best_weights
 from trainer.config import Config
 from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.outcomes import Candidates, Measure
 from trainer.job_data import JobData
 from trainer.job_metrics import (
     MODEL,
@@ -90,21 +92,9 @@ def measure_and_report(
     answer = answer_with_baselines(model, data.items)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
-        "validation": evaluate(data.held_out("validation")),
-        "liked_from": data.distribution.liked_from,
-        **measure_test(
-            answer,
-            data.items,
-            data.distribution,
-            data.held_out("test"),
-            [extremes],
-        ),
+        **measure_held_out(answer, evaluate, data, [extremes]),
         **({"blend_weights": blend_weights} if blend_weights else {}),
     }
-    for group in data.manifest.num_cold_ratings:
-        metrics[group]["all"] = include_cold_ratings(
-            metrics[group], data.items, data.cold(group)
-        )
     if workers.is_chief:
         write_json(paths.metrics_file, metrics)
         write_test_scalars(metrics, paths.log_dir)
@@ -118,6 +108,42 @@ def measure_and_report(
             extremes,
             lambda ratings: answer(ratings).scores[MODEL],
             data.held_out("test"),
+        )
+    return metrics
+
+
+def measure_held_out(
+    answer: Callable[[tf.SparseTensor], Candidates],
+    evaluate: Evaluator,
+    data: JobData,
+    measures: Sequence[Measure] = (),
+) -> dict[str, Any]:
+    """Measures a trained model on the held-out ratings of prepared data.
+
+    Args:
+        answer: what `answer_with_baselines` returns for the model.
+        evaluate: evaluates the model.
+        data: the data.
+        measures: what else is measured of the test ratings.
+
+    Returns:
+        The content of `metrics.json`, as `train.train_and_evaluate` says, but
+        for `best_epoch` and `blend_weights`.
+    """
+    metrics = {
+        "validation": evaluate(data.held_out("validation")),
+        "liked_from": data.distribution.liked_from,
+        **measure_test(
+            answer,
+            data.items,
+            data.distribution,
+            data.held_out("test"),
+            measures,
+        ),
+    }
+    for group in data.manifest.num_cold_ratings:
+        metrics[group]["all"] = include_cold_ratings(
+            metrics[group], data.items, data.cold(group)
         )
     return metrics
 

@@ -23,10 +23,10 @@ from export.settings import ExportSettings
 from export.versions import list_versions, written_time
 from trainer.checkpoints import CheckpointSchedule, best_weights_time
 from trainer.config import Config
-from trainer.distribution import create_strategy
-from trainer.job_metrics import DISPLAY_NAMES, MODEL
+from trainer.distribution import check_devices, create_strategy
 from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
+from trainer.metrics_table import tabulate_metrics
 from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
 from trainer.termination import Termination
@@ -100,6 +100,10 @@ _EXPORT_DIR = flags.DEFINE_string(
     " in the job directory.",
 )
 
+_REQUIRE_GPU = flags.DEFINE_boolean(
+    "require_gpu", False, "Refuses to train on a machine without a GPU."
+)
+
 #: Type of a setting -> the function that defines its flag.
 _DEFINE: dict[Any, Any] = {
     str: flags.DEFINE_string,
@@ -147,6 +151,7 @@ def _run(
     schedule: CheckpointSchedule,
     termination: Termination,
 ) -> None:
+    check_devices(require_gpu=_REQUIRE_GPU.value)
     data_dir = _DATA_DIR.value or paths.data_dir
     workers = Workers(strategy)
     if workers.are_many and not _DATA_DIR.value:
@@ -172,7 +177,7 @@ def _run(
     )
     if not workers.is_chief:
         return
-    _print_metrics(metrics)
+    print(tabulate_metrics(metrics))
     termination.activity = "exporting"
     version_dir = _find_export(paths)
     if version_dir is not None:
@@ -230,49 +235,6 @@ def _read_settings() -> dict[str, Any]:
                     f" Received: {name}={','.join(value)}"
                 ) from None
     return changes
-
-
-def _print_metrics(metrics: dict[str, Any]) -> None:
-    model = f"{DISPLAY_NAMES[MODEL]}, epoch {metrics['best_epoch']}"
-    baselines = metrics["baselines"]
-    print("\nErrors over the test ratings, each of which weighs the same:")
-    for name, row in (
-        *((DISPLAY_NAMES[name], row) for name, row in baselines.items()),
-        (model, metrics["test"]),
-    ):
-        print(f"  {name:<24} RMSE {row['rmse']:.4f}  MAE {row['mae']:.4f}")
-    num_cold = 0
-    if "all" in metrics["test"]:
-        everything = metrics["test"]["all"]
-        num_cold = everything["num_ratings"] - metrics["test"]["num_ratings"]
-    if num_cold:
-        print(
-            f"  {'  and unknown items':<24} RMSE {everything['rmse']:.4f}"
-            f"  MAE {everything['mae']:.4f}  ({num_cold:,} more ratings, of"
-            " items without training ratings)"
-        )
-    ranking = metrics["ranking"]
-    print(
-        "\nLists for the test users, without what they rated in training; liked"
-        f" is a rating of {metrics['liked_from']:g} or more:"
-    )
-    for name in (*sorted(ranking.keys() - {MODEL}), MODEL):
-        row = ranking[name]
-        shown = model if name == MODEL else DISPLAY_NAMES[name]
-        print(
-            f"  {shown:<24}"
-            f" NDCG@10 liked {row['liked/ndcg@10']:.4f}"
-            f"  all {row['all/ndcg@10']:.4f}"
-            f"  recall@50 liked {row['liked/recall@50']:.4f}"
-            f"  most frequent item in {row['top_share']:.0%} of lists"
-        )
-    if not metrics["beats_baselines"]:
-        best = min(baselines, key=lambda name: baselines[name]["rmse"])
-        print(
-            "\nWARNING: the model does not beat its baselines. Its test RMSE is"
-            f" {metrics['test']['rmse']:.4f}, that of {DISPLAY_NAMES[best]}"
-            f" alone {baselines[best]['rmse']:.4f}."
-        )
 
 
 def _print_sample(version_dir: str, data_dir: str) -> None:

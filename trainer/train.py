@@ -33,6 +33,7 @@ from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.tensorboard import WeightHistograms
 from trainer.termination import Terminated, Termination
 from trainer.training_loop import TrainingLoop
+from trainer.tuning import report_to_tuning
 from trainer.warm_start import warm_start
 from trainer.workers import Workers
 
@@ -290,6 +291,7 @@ def _train(
             # Before the state: each completed epoch has its figures.
             if workers.is_chief:
                 history.record(epoch, figures)
+                report_to_tuning(validation["rmse"], epoch)
             is_best = checkpoints.save_epoch(epoch, validation["rmse"])
             callbacks.on_epoch_end(epoch - 1, figures)
             progress.epoch_done(

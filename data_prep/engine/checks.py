@@ -6,7 +6,6 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.schema import SUBSETS
 from data_prep.engine.assignment import USER_BELOW_MINIMUM
 from data_prep.engine.request import Request
 from data_prep.engine.shards import ITEM_BELOW_MINIMUM, SerializedUsers
@@ -141,7 +140,7 @@ def check_subsets(
         UserError: if a subset is empty.
     """
     num_ratings = serialized.num_ratings
-    for subset in SUBSETS:
+    for subset in split.filled_subsets:
         if num_ratings[subset]:
             continue
         changes = [

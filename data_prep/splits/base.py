@@ -43,6 +43,8 @@ class Split(abc.ABC):
     source_fold: ClassVar[str | None] = None
     #: What the user can change if a subset comes out empty.
     advice: ClassVar[str]
+    #: The subsets that must have ratings.
+    filled_subsets: ClassVar[tuple[str, ...]] = tuple(SUBSETS)
     #: The subsets, followed by the reasons to drop a rating.
     outcomes: ClassVar[tuple[str, ...]] = tuple(SUBSETS)
     #: Published counts of this split, by what is counted.

@@ -25,6 +25,43 @@ def test_without_others_they_are_errors(capsys):
     assert "Unknown command line flag" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("sent", "value"),
+    [
+        (["--is-tied", "true"], True),
+        (["--is_tied", "False"], False),
+        (["--is-tied=true"], True),
+        (["--is-tied"], True),
+        (["--nois-tied"], False),
+        (["--size", "64.0"], 64),
+        (["--size=64."], 64),
+        (["--size", "-3"], -3),
+        (["--rate", "64.0"], 64.0),
+        (["--name", "64.0"], "64.0"),
+    ],
+)
+def test_values_are_taken_as_tuning_services_send_them(sent, value):
+    values = flags.FlagValues()
+    flags.DEFINE_boolean("is_tied", None, "", flag_values=values)
+    flags.DEFINE_integer("size", None, "", flag_values=values)
+    flags.DEFINE_float("rate", None, "", flag_values=values)
+    flags.DEFINE_string("name", None, "", flag_values=values)
+    normalized = command_line._normalize(sent, values)
+    values(["command", *normalized])
+    (found,) = (values[name].value for name in values if values[name].present)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_number_that_is_not_whole_stays_a_mistake():
+    values = flags.FlagValues()
+    flags.DEFINE_integer("size", None, "", flag_values=values)
+    assert command_line._normalize(["--size", "6.5"], values) == [
+        "--size",
+        "6.5",
+    ]
+
+
 def test_tilde_in_a_path_is_the_home_directory(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     parser = command_line._PathParser()

@@ -28,8 +28,10 @@ def test_without_a_command_all_are_listed(arguments):
 HELP = {
     "prepare": "--ratings",
     "train": "--recipe",
+    "evaluate": "--output",
     "compare": "--reference",
     "export": "--top_k",
+    "score": "--candidates",
     "serve": "--rest_api_port",
     "ask": "recommend",
     "demo": "--job_dir",

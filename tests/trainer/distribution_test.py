@@ -4,11 +4,20 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from trainer.distribution import create_strategy
+from trainer.distribution import check_devices, create_strategy
 
 
 def test_a_machine_without_gpus_trains_without_a_strategy_of_its_own():
     assert create_strategy({}) is tf.distribute.get_strategy()
+
+
+@pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU"
+)
+def test_a_machine_without_gpus_is_refused_where_one_is_required():
+    check_devices()
+    with pytest.raises(UserError, match=r"--require-gpu: .* no GPU"):
+        check_devices(require_gpu=True)
 
 
 def test_a_cluster_of_one_is_one_machine():

@@ -1,0 +1,1 @@
+"""Answers of an exported model for all users, in files."""

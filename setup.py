@@ -15,6 +15,9 @@ if not (3, 11) <= sys.version_info < (3, 14):
         f" 2.21 has. This is {sys.version.split()[0]}: {sys.executable}"
     )
 
+# What brings models to compare with.
+COMPARED = ["cornac>=3.0.1,<4", "scikit-surprise>=1.1.5"]
+
 setup(
     name="deep-recommender",
     version="0.2.0",
@@ -80,9 +83,10 @@ setup(
     extras_require={
         # Needs an older protobuf and pyarrow: an environment of its own.
         "beam": ["apache-beam>=2.77,<3"],
-        # Outside models that `trainer.compare` fits.
-        "compare": ["cornac>=3.0.1,<4", "scikit-surprise>=1.1.5"],
+        "compare": COMPARED,
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "dev": [
+            *COMPARED,
             "axe-playwright-python>=0.1.5",
             "build>=1.2",
             "hypothesis>=6.100",

@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_prep import quiet_tensorflow
-from data_prep.dataset.errors import UserError
+from data_prep import cloud_logs, quiet_tensorflow
+from data_prep.dataset.errors import TransientError, UserError
 
 # Before any module of the command loads TensorFlow.
 quiet_tensorflow.install()
@@ -23,6 +23,13 @@ flags.disclaim_key_flags()
 _MISSING = re.compile(
     r"flag --(\w+)=None: Flag --\1 must have a value other than None"
 )
+
+#: Status of a failure that may pass: `EX_TEMPFAIL` of sysexits.h.
+TRANSIENT_STATUS = 75
+
+#: The same on Vertex AI, which starts a job again whose process seems to have
+#: crashed by SIGABRT, and takes any other status for a permanent failure.
+VERTEX_TRANSIENT_STATUS = 134
 
 # What tuning services send for a boolean, and a whole number as a float.
 _BOOLEANS = ("true", "false")
@@ -47,8 +54,9 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
     Flag names take `-` and `_` alike; an unknown flag is an error. A mistake
     that the user can fix (`UserError`, or an operating-system error such as a
     full disk or a missing permission) ends the command with a message of one
-    line and status 1 (2 for a mistake in the command line itself). Any other
-    exception is a bug and keeps its traceback.
+    line and status 1 (2 for a mistake in the command line itself, 75 for a
+    failure that may pass, which is 134 on Vertex AI). Any other exception is a
+    bug and keeps its traceback. On Vertex AI messages are lines of JSON.
 
     Args:
         main: the command, called after the flags are parsed.
@@ -57,6 +65,8 @@ def run(main: Callable[[], None], rest: list[str] | None = None) -> None:
     """
     flags.FLAGS.set_default("verbosity", logging.INFO)
     logging.get_absl_handler().addFilter(_is_for_the_user)
+    if cloud_logs.is_collected():
+        logging.get_absl_handler().setFormatter(cloud_logs.Formatter())
     app.run(
         lambda _: _run_main(main),
         flags_parser=lambda argv: _parse_flags(argv, rest),
@@ -174,13 +184,25 @@ def _run_main(main: Callable[[], None]) -> None:
     try:
         main()
     except (
+        TransientError,
+        tf.errors.AbortedError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.UnavailableError,
+    ) as error:
+        logging.debug("Traceback of the error below.", exc_info=True)
+        _fail(
+            str(error),
+            exit_code=VERTEX_TRANSIENT_STATUS
+            if cloud_logs.is_collected()
+            else TRANSIENT_STATUS,
+        )
+    except (
         UserError,
         OSError,
         tf.errors.NotFoundError,
         tf.errors.PermissionDeniedError,
         tf.errors.ResourceExhaustedError,
         tf.errors.UnauthenticatedError,
-        tf.errors.UnavailableError,
     ) as error:
         logging.debug("Traceback of the error below.", exc_info=True)
         _fail(str(error), exit_code=1)
@@ -190,5 +212,9 @@ def _run_main(main: Callable[[], None]) -> None:
 
 def _fail(message: str, exit_code: int) -> None:
     sys.stdout.flush()
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    message = " ".join(message.split())
+    if cloud_logs.is_collected():
+        sys.stderr.write(f"{cloud_logs.to_line('ERROR', message)}\n")
+    else:
+        sys.stderr.write(f"error: {message}\n")
     sys.exit(exit_code)

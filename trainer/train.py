@@ -162,9 +162,11 @@ def _hold_job(
     """Checks the data of a job, and keeps other runs out of its directory."""
     _check_batch_size(config, data_dir, strategy)
     check_files(data_dir)
+    workers = Workers(strategy)
     with contextlib.ExitStack() as stack:
-        if Workers(strategy).is_chief:
+        if workers.is_chief:
             stack.enter_context(hold_lease(paths.lease_file))
+        stack.enter_context(workers.must_all_answer())
         yield
 
 

@@ -1,10 +1,13 @@
 """The processes that train a job together, and what they tell each other."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+
+from data_prep.dataset.errors import TransientError
 
 
 class Workers:
@@ -33,6 +36,26 @@ class Workers:
     def is_chief(self) -> bool:
         """Whether this process is the one that writes."""
         return bool(self._strategy.extended.should_checkpoint)
+
+    @contextlib.contextmanager
+    def must_all_answer(self) -> Iterator[None]:
+        """Ends the block if another worker dies or hangs.
+
+        TensorFlow notices at most half a minute later.
+
+        Raises:
+            TransientError: another worker was lost.
+        """
+        try:
+            yield
+        except (tf.errors.AbortedError, tf.errors.UnavailableError) as error:
+            if not self.are_many:
+                raise
+            raise TransientError(
+                "another worker of the job died or does not answer. Start all"
+                " workers again with the same commands: they go on from the"
+                f" last state. ({error.message[:300]})"
+            ) from error
 
     def gather(self, values: Sequence[int]) -> npt.NDArray[np.int64]:
         """Collects numbers from all workers; each must call it.

@@ -1,10 +1,13 @@
+import json
 import logging
 
 import pytest
+import tensorflow as tf
 from absl import flags
 from absl.testing import flagsaver
 
 from data_prep import command_line
+from data_prep.dataset.errors import TransientError, UserError
 from data_prep.sources import registry
 
 ARGUMENTS = ["command", "--verbosity=0", "--other-runner", "Spark", "--x=y"]
@@ -60,6 +63,35 @@ def test_a_number_that_is_not_whole_stays_a_mistake():
         "--size",
         "6.5",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "status_on_vertex"),
+    [
+        (UserError("wrong flag"), 1, 1),
+        (OSError("No space left on device"), 1, 1),
+        (TransientError("a worker is gone"), 75, 134),
+        (tf.errors.UnavailableError(None, None, "503"), 75, 134),
+    ],
+)
+def test_the_status_says_whether_a_failure_may_pass(
+    error, status, status_on_vertex, monkeypatch, capsys
+):
+    def main():
+        raise error
+
+    monkeypatch.delenv("CLOUD_ML_JOB_ID", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        command_line._run_main(main)
+    assert caught.value.code == status
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+    monkeypatch.setenv("CLOUD_ML_JOB_ID", "1")
+    with pytest.raises(SystemExit) as caught:
+        command_line._run_main(main)
+    assert caught.value.code == status_on_vertex
+    entry = json.loads(capsys.readouterr().err)
+    assert (entry["severity"], entry["message"]) == ("ERROR", str(error))
 
 
 def test_tilde_in_a_path_is_the_home_directory(monkeypatch):

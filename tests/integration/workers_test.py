@@ -142,6 +142,27 @@ def test_workers_of_which_one_is_terminated_go_on_together(
     assert_same_weights(tmp_path, alone)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_hangs_ends_the_others_and_all_go_on(
+    signal_number, alone, tmp_path, synthetic_data
+):
+    arguments = ("--job-dir", tmp_path, "--data-dir", synthetic_data, *FLAGS)
+    chief, worker = start_workers(*arguments)
+    for line in worker.stderr:
+        if "Saved epoch 1, batch 2." in line:
+            break
+    worker.send_signal(signal_number)
+    _, errors = chief.communicate(timeout=120)
+    worker.kill()
+    worker.communicate()
+    assert chief.returncode == 75
+    assert "another worker of the job died or does not" in error_line(errors)
+    for code, _, errors in finish(start_workers(*arguments)):
+        assert code == 0, errors
+    assert_same_weights(tmp_path, alone)
+
+
 def test_workers_need_prepared_data(tmp_path):
     for code, _, errors in finish(start_workers("--job-dir", tmp_path)):
         assert code == 1

@@ -14,7 +14,10 @@ from deep_recommender.__main__ import COMMANDS
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted(
     page
-    for pattern in ("*.md", "docs/*.md", "benchmarks/*.md", "serving/*/*.md")
+    for pattern in (
+        *("*.md", "docs/*.md", "benchmarks/*.md"),
+        *("serving/*/*.md", "trainer/*/*.md"),
+    )
     for page in REPOSITORY.glob(pattern)
 )
 README = (REPOSITORY / "README.md").read_text()

@@ -19,12 +19,9 @@ def code_of(notebook):
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "notebook",
-    [
-        pytest.param("movielens.ipynb", marks=pytest.mark.slow),
-        "your_own_ratings.ipynb",
-    ],
+    "notebook", ["movielens.ipynb", "your_own_ratings.ipynb"]
 )
 def test_a_notebook_runs(notebook, tmp_path):
     script = tmp_path / "notebook.py"

@@ -259,6 +259,7 @@ def _train(
         termination,
     )
     history = History(paths, checkpoints.num_epochs)
+    held_out = data.held_out("validation")
 
     callbacks.on_train_begin()
     # All workers end after the same batch, so that they can go on together.
@@ -276,7 +277,7 @@ def _train(
             training = loop.run_epoch(epoch)
             termination.activity = f"validating epoch {epoch}"
             validation = evaluate(
-                data.held_out("validation"),
+                held_out,
                 after_batch=functools.partial(loop.end_if_terminated, epoch),
             )
             loop.check_validation(
@@ -286,9 +287,7 @@ def _train(
                 **training,
                 "val_rmse": validation["rmse"],
                 "val_mae": validation["mae"],
-                "fixed_point_gap": measure_fixed_point_gap(
-                    model, data.held_out("validation")
-                ),
+                "fixed_point_gap": measure_fixed_point_gap(model, held_out),
             }
             # Before the state: each completed epoch has its figures.
             if workers.is_chief:

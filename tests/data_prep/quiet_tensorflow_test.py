@@ -33,6 +33,7 @@ def test_tensorflow_loads_without_a_word():
     assert load_tensorflow() == "after\n"
 
 
+@pytest.mark.slow
 def test_its_messages_are_shown_on_request():
     assert "cpu_feature_guard" in load_tensorflow(TF_CPP_MIN_LOG_LEVEL="0")
 

@@ -197,6 +197,7 @@ def test_full_disk_exits_with_1_and_leaves_no_manifest(ratings_file, tmp_path):
     assert not is_prepared(str(tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_killed_run_is_done_again(movielens_1m, tmp_path):
     output_dir = tmp_path / "out"
     process = start_task(

@@ -38,6 +38,7 @@ HELP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_reached_under_its_new_name(command):
     result = run(command, "--help")

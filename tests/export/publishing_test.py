@@ -160,6 +160,7 @@ def test_other_data_than_the_job_s_is_refused(
     assert not (tmp_path / "export").exists()
 
 
+@pytest.mark.slow
 def test_kill_9_in_the_middle_leaves_the_old_version_and_no_other(
     exported, trained_job, tmp_path
 ):

@@ -14,7 +14,7 @@ from data_prep.splits.registry import make_split
 from export.model_card import write_model_card
 from export.probe_requests import make_requests
 from export.probe_users import make_users, read_users
-from export.saved_model import _write, export_job
+from export.saved_model import export_job, write_saved_model
 from export.settings import RANK_BY, ExportSettings
 from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
@@ -40,7 +40,7 @@ def write_version(job, path, rank_by="score"):
         history_length=16,
         rank_by=rank_by,
     )
-    _write(signatures, str(path))
+    write_saved_model(signatures, str(path))
     return signatures
 
 

@@ -209,7 +209,9 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
     ("flags", "exit_code", "message"),
     [
         (["--job-dri=x"], 2, "Unknown command line flag 'job_dri'"),
-        ([], 2, "error: --job-dir is missing."),
+        pytest.param(
+            [], 2, "error: --job-dir is missing.", marks=pytest.mark.slow
+        ),
         pytest.param(
             ["--job-dir=x", "stray"],
             2,
@@ -246,7 +248,12 @@ def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
             "one of momentum, adam",
             marks=pytest.mark.slow,
         ),
-        (["--job-dir=x", "--data-dir=x"], 1, "x is not prepared data"),
+        pytest.param(
+            ["--job-dir=x", "--data-dir=x"],
+            1,
+            "x is not prepared data",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -374,9 +374,10 @@ def train_under(strategy, optimizer, **arguments):
             {"num_sampled_items": 3},
             marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             lambda: OPTIMIZERS["adam"](0.01, lazy=True),
             {"num_sampled_items": 3, "refeed_noise_rate": 0.5},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=[

@@ -125,13 +125,14 @@ def damage(path, how):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "how"),
     [
-        pytest.param("index", "cut", marks=pytest.mark.slow),
+        ("index", "cut"),
+        ("index", "flipped"),
+        ("data-00000-of-00001", "cut"),
         ("data-00000-of-00001", "flipped"),
-        pytest.param("index", "flipped", marks=pytest.mark.slow),
-        pytest.param("data-00000-of-00001", "cut", marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(
@@ -203,6 +204,7 @@ def test_a_finished_job_that_is_given_more_epochs_trains_them(
         run(copied.parents[1], synthetic_data)
 
 
+@pytest.mark.slow
 def test_a_state_within_an_epoch_holds_the_losses_so_far(
     tmp_path, synthetic_data, monkeypatch
 ):

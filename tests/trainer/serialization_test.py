@@ -80,7 +80,8 @@ SAMPLES = [
 def registered_classes():
     """The classes that any module of the package registers with Keras."""
     for module in pkgutil.walk_packages(trainer.__path__, "trainer."):
-        if not module.name.endswith("task"):
+        # Flags of two commands cannot be defined in one process.
+        if not module.name.endswith(("task", "evaluate", "__main__")):
             importlib.import_module(module.name)
     return {
         value

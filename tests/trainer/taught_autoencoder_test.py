@@ -517,6 +517,7 @@ def train_under(strategy):
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_two_replicas_show_the_parts_and_drop_the_units_that_one_does(
     two_replicas,
 ):

@@ -8,20 +8,13 @@ from tensorboard.plugins.projector import ProjectorConfig
 
 from data_prep.dataset.files import read_json
 from data_prep.dataset.items import read_items
-from tests.synthetic import prepare_synthetic, train_small_job
 from trainer.job_record import load_job
 from trainer.tensorboard import write_projector
 
 
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory):
-    data_dir = prepare_synthetic(tmp_path_factory.mktemp("data"))
-    return train_small_job(tmp_path_factory.mktemp("job"), data_dir)
-
-
-def read_summaries(paths, run):
+def read_summaries(trained_job, run):
     """Reads all summaries of a run as pairs of tag and step, and values."""
-    (events,) = tf.io.gfile.glob(f"{paths.log_dir}/{run}/events.*")
+    (events,) = tf.io.gfile.glob(f"{trained_job.log_dir}/{run}/events.*")
     return {
         (value.tag, event.step): value
         for event in tf.compat.v1.train.summary_iterator(events)
@@ -29,16 +22,16 @@ def read_summaries(paths, run):
     }
 
 
-def test_every_epoch_has_the_histogram_of_every_trained_weight(paths):
-    summaries = read_summaries(paths, "weights")
-    weights = load_job(paths).model.trainable_variables
+def test_every_epoch_has_the_histogram_of_every_trained_weight(trained_job):
+    summaries = read_summaries(trained_job, "weights")
+    weights = load_job(trained_job).model.trainable_variables
     assert {step for _, step in summaries} == {0, 1, 2}
     assert len(summaries) == 3 * len(weights)
 
 
-def test_the_test_figures_are_scalars(paths):
-    metrics = read_json(paths.metrics_file)
-    summaries = read_summaries(paths, "best")
+def test_the_test_figures_are_scalars(trained_job):
+    metrics = read_json(trained_job.metrics_file)
+    summaries = read_summaries(trained_job, "best")
     step = metrics["best_epoch"] - 1
     for tag, expected in (
         ("errors/rmse", metrics["test"]["rmse"]),
@@ -51,26 +44,26 @@ def test_the_test_figures_are_scalars(paths):
         assert value == pytest.approx(expected, rel=1e-6)
 
 
-def test_the_projector_finds_a_vector_and_a_title_for_every_item(paths):
-    with open(f"{paths.log_dir}/best/projector_config.pbtxt") as file:
+def test_the_projector_finds_a_vector_and_a_title_for_every_item(trained_job):
+    with open(f"{trained_job.log_dir}/best/projector_config.pbtxt") as file:
         (items,) = text_format.Parse(file.read(), ProjectorConfig()).embeddings
-    vectors = np.loadtxt(f"{paths.log_dir}/best/{items.tensor_path}")
-    job = load_job(paths)
+    vectors = np.loadtxt(f"{trained_job.log_dir}/best/{items.tensor_path}")
+    job = load_job(trained_job)
     np.testing.assert_allclose(
         vectors, job.model.dense_layers[0].reverse_kernel, rtol=1e-4
     )
-    with open(f"{paths.log_dir}/best/{items.metadata_path}") as file:
+    with open(f"{trained_job.log_dir}/best/{items.metadata_path}") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]
     assert rows[0] == ["title", "training ratings", "mean rating"]
     assert [row[0] for row in rows[1:]] == job.items.item_ids
 
 
-def test_a_title_stays_in_its_cell(tmp_path, paths):
-    items = read_items(paths.vocabulary_dir)
+def test_a_title_stays_in_its_cell(tmp_path, trained_job):
+    items = read_items(trained_job.vocabulary_dir)
     items = dataclasses.replace(
         items, titles=["one\ttwo\nthree"] * len(items.titles)
     )
-    write_projector(load_job(paths).model, items, str(tmp_path))
+    write_projector(load_job(trained_job).model, items, str(tmp_path))
     lines = (tmp_path / "best/titles.tsv").read_text().splitlines()
     assert len(lines) == 1 + len(items.titles)
     assert lines[1].split("\t")[0] == "one two three"

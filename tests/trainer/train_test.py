@@ -39,7 +39,12 @@ def run(directory, data_dir, strategy=None, **changes):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, synthetic_data):
-    return run(tmp_path_factory.mktemp("job"), synthetic_data, num_epochs=30)
+    return run(
+        tmp_path_factory.mktemp("job"),
+        synthetic_data,
+        num_epochs=15,
+        batch_size=20,
+    )
 
 
 def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
@@ -52,6 +57,7 @@ def test_the_model_beats_the_biases_where_they_cannot_explain_the_ratings(
     assert metrics["test"]["mae"] < 0.7 * biases["mae"]
 
 
+@pytest.mark.slow
 def test_training_alone_ends_with_the_same_weights_and_measures_nothing(
     tmp_path, synthetic_data, trained_job
 ):
@@ -83,7 +89,11 @@ def test_a_job_in_half_precision_comes_close(
     finished, tmp_path, synthetic_data, precision
 ):
     _, metrics = run(
-        tmp_path, synthetic_data, num_epochs=30, mixed_precision=precision
+        tmp_path,
+        synthetic_data,
+        num_epochs=15,
+        batch_size=20,
+        mixed_precision=precision,
     )
     _, in_float32 = finished
     assert metrics["test"]["rmse"] < 1.1 * in_float32["test"]["rmse"]
@@ -219,7 +229,7 @@ def test_tensorboard_s_files_hold_every_epoch(finished):
         for value in event.summary.value
         if value.tag == "epoch_rmse"
     ]
-    assert len(rmse) == 30
+    assert len(rmse) == 15
 
 
 @pytest.mark.slow

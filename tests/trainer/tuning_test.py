@@ -51,6 +51,7 @@ def test_an_epoch_is_reported_once_and_the_last_hundred_are_kept(metric_file):
     assert all(each["trial"] == "0" and "error" in each for each in reports)
 
 
+@pytest.mark.slow
 def test_a_job_reports_the_validation_rmse_of_each_epoch(
     metric_file, tmp_path, synthetic_data, monkeypatch
 ):

@@ -49,9 +49,18 @@ def model(request):
 
 @pytest.fixture(
     params=[
-        *((name, "score") for name in MODELS),
-        *((name, "rating") for name in MODELS if name != "interest"),
+        *((name, "score") for name in MODELS if name != "real"),
+        ("real", "rating"),
         ("classes", "interest"),
+        *(
+            pytest.param(pair, marks=pytest.mark.slow)
+            for pair in (
+                ("real", "score"),
+                ("classes", "rating"),
+                ("encoders_alone", "rating"),
+                ("network_alone", "rating"),
+            )
+        ),
     ],
     ids=" by ".join,
 )
@@ -169,6 +178,7 @@ def test_contributions_are_those_of_leaving_each_rating_out(ranked_model):
             assert reasons[num_reasons:] == [b""] * (NUM_REASONS - num_reasons)
 
 
+@pytest.mark.slow
 def test_a_history_longer_than_a_chunk_is_explained_whole():
     item_ids = [f"item-{index}" for index in range(160)]
     model = make_taught_model(len(item_ids))

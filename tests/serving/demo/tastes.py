@@ -70,8 +70,8 @@ def make_job(directory):
         dataclasses.replace(
             RECIPES["untaught"],
             hidden_units=(16, 8),
-            batch_size=20,
-            num_epochs=40,
+            batch_size=10,
+            num_epochs=20,
         ),
         data_dir,
         paths,

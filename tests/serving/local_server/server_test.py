@@ -56,6 +56,7 @@ def test_a_request_in_flight_is_answered_before_the_server_stops(
     assert b'"brazil"' in content
 
 
+@pytest.mark.slow
 def test_a_call_in_flight_is_answered_before_the_server_stops(
     model_base_path, tmp_path
 ):
@@ -167,6 +168,7 @@ def test_a_bad_flag_is_reported(flags, message):
     assert run.stderr == f"error: {message}. --help lists the flags.\n"
 
 
+@pytest.mark.slow
 def test_a_missing_directory_is_reported(tmp_path):
     run = run_command(
         "serving.local_server",

@@ -6,7 +6,6 @@ import pytest
 from data_prep.dataset.files import read_json
 from data_prep.dataset.items import read_items
 from data_prep.dataset.records import list_shards
-from tests.synthetic import prepare_synthetic, train_small_job
 from tests.trainer.report.html_page import Page
 from trainer.history import read_history
 from trainer.input_pipeline import evaluation_batches
@@ -16,18 +15,8 @@ from trainer.report.report import write_report
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return prepare_synthetic(tmp_path_factory.mktemp("data"))
-
-
-@pytest.fixture(scope="module")
-def paths(tmp_path_factory, data_dir):
-    return train_small_job(tmp_path_factory.mktemp("job"), data_dir)
-
-
-@pytest.fixture(scope="module")
-def report(paths):
-    with open(paths.report_file) as file:
+def report(trained_job):
+    with open(trained_job.report_file) as file:
         return file.read()
 
 
@@ -47,9 +36,9 @@ def test_every_picture_has_a_description(report):
     assert all(len(label) > 20 for label in labels)
 
 
-def test_the_report_says_what_the_job_measured(report, paths):
+def test_the_report_says_what_the_job_measured(report, trained_job):
     page = Page(report)
-    metrics = read_json(paths.metrics_file)
+    metrics = read_json(trained_job.metrics_file)
     assert f"{metrics['test']['rmse']:.4f}RMSE of ratings" in page.text
     low, high = (
         metrics["intervals"]["rmse"]["biases"][f"difference_{end}"]
@@ -57,31 +46,33 @@ def test_the_report_says_what_the_job_measured(report, paths):
     )
     assert f"[{low:+.4f}, {high:+.4f}]" in page.text
     assert page.text.count("Because of item-") > 5
-    assert f"--job-dir={paths.job_dir}" in page.text
+    assert f"--job-dir={trained_job.job_dir}" in page.text
 
 
-def test_every_epoch_has_its_figures(paths):
-    history = read_history(paths)
+def test_every_epoch_has_its_figures(trained_job):
+    history = read_history(trained_job)
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert all(row["fixed_point_gap"] > 0 for row in history)
 
 
-def test_titles_are_text_whatever_they_hold(tmp_path, paths, data_dir):
-    items = read_items(data_dir)
+def test_titles_are_text_whatever_they_hold(
+    tmp_path, trained_job, synthetic_data
+):
+    items = read_items(synthetic_data)
     title = "<script>alert('$x$')</script> & \"more\""
     items = dataclasses.replace(items, titles=[title] * len(items.titles))
-    job = load_job(paths)
-    elsewhere = dataclasses.replace(paths, job_dir=str(tmp_path))
+    job = load_job(trained_job)
+    elsewhere = dataclasses.replace(trained_job, record_dir=str(tmp_path))
     write_report(
         elsewhere,
         job.config,
-        data_dir,
+        synthetic_data,
         items,
-        read_json(paths.metrics_file),
+        read_json(trained_job.metrics_file),
         ExtremeUsers("network"),
         job.model,
         evaluation_batches(
-            list_shards(data_dir), len(items.item_ids), 50, "test"
+            list_shards(synthetic_data), len(items.item_ids), 50, "test"
         ),
     )
     with open(elsewhere.report_file) as file:

@@ -124,7 +124,7 @@ def test_a_job_stopped_anywhere_ends_as_one_that_was_not(
         ),
         ("trainer.teachers.ease.fit", stop),
         ("trainer.train.Progress.epoch_done", stop),
-        ("trainer.train.write_json", stop),
+        ("trainer.results.write_json", stop),
     ):
         monkeypatch.setattr(place, stop_there)
         with pytest.raises(KeyboardInterrupt):

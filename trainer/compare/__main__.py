@@ -1,6 +1,6 @@
 """Compares this project's models with others on prepared data.
 
-    python -m trainer.compare --data-dir DIR [--models all] [--seeds 3]
+    python -m trainer.compare --data-dir DIR[,DIR] [--models all] [--seeds 3]
 
 Started again with the same flags, it goes on where it stopped.
 """
@@ -12,14 +12,19 @@ from absl import flags
 
 from data_prep import command_line
 from trainer.compare.comparison import choose_models, compare_models
+from trainer.compare.folds import default_output_dir, find_data
 from trainer.compare.models import MODELS
 from trainer.compare.table import format_table, make_tables
 
 # As in trainer.task, which says why. The processes of the fits inherit it.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", None, "Data prepared by data_prep.task.", required=True
+_DATA_DIR = flags.DEFINE_list(
+    "data_dir",
+    None,
+    "Data prepared by data_prep.task. Several, such as folds, are separated by"
+    " commas or given as a glob; figures are then means over them.",
+    required=True,
 )
 _MODELS = flags.DEFINE_list(
     "models",
@@ -33,7 +38,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
     "Directory of the fits, compare.json and compare.html. Default: `compare`"
-    " in the data directory.",
+    " in the data directory, or beside several.",
 )
 _REFERENCE = flags.DEFINE_string(
     "reference",
@@ -45,9 +50,10 @@ _REFERENCE = flags.DEFINE_string(
 
 def main() -> None:
     """Runs the comparison that the flags describe."""
-    output_dir = _OUTPUT_DIR.value or os.path.join(_DATA_DIR.value, "compare")
+    data_dirs = find_data(_DATA_DIR.value)
+    output_dir = _OUTPUT_DIR.value or default_output_dir(data_dirs)
     summary = compare_models(
-        _DATA_DIR.value,
+        data_dirs,
         output_dir,
         choose_models(_MODELS.value),
         _SEEDS.value,

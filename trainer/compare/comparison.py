@@ -13,8 +13,8 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
-from data_prep.dataset.manifest import read_manifest
 from trainer.compare.fitting import Fit, fit_and_measure, prepare_process
+from trainer.compare.folds import Fold, read_folds
 from trainer.compare.models import MODELS
 from trainer.compare.report import write_report
 from trainer.compare.summary import summarize
@@ -63,7 +63,7 @@ def choose_models(names: Sequence[str]) -> list[str]:
 
 
 def compare_models(
-    data_dir: str,
+    data_dirs: Sequence[str],
     output_dir: str,
     names: Sequence[str],
     num_seeds: int,
@@ -72,12 +72,13 @@ def compare_models(
     """Fits and measures models, and writes `compare.json` and `compare.html`.
 
     Each fit is recorded once it is measured. A comparison that is started
-    again goes on with the next one, and one of more models or seeds fits
+    again goes on with the next one, and one of more models, seeds or data fits
     these alone. The first seed of a model tunes it, the others take its
-    settings.
+    settings. Each data set has a tuning of its own: the validation ratings of
+    one fold are test ratings of another.
 
     Args:
-        data_dir: prepared data.
+        data_dirs: prepared data; models are fitted to each.
         output_dir: where the records go; it may hold those of an earlier
             comparison of the same data.
         names: keys of `MODELS`.
@@ -87,11 +88,13 @@ def compare_models(
 
     Returns:
         The content of `compare.json`: what `summarize` returns, `failures`,
-        why a model was left out, `data_fingerprint` and `versions`.
+        why a model was left out, `versions` and `data_fingerprint`, or of
+        several data sets `data_fingerprints`, by their names.
 
     Raises:
-        UserError: `num_seeds` or `reference` is wrong, the directory holds
-            fits to other data, or no model could be fitted.
+        UserError: `num_seeds` or `reference` is wrong, the data do not belong
+            together, as `read_folds` says, the output directory holds fits to
+            other data, or no model could be fitted.
     """
     if num_seeds < 1:
         raise UserError(
@@ -102,63 +105,82 @@ def compare_models(
             f"`reference` must be one of the models, {', '.join(names)}."
             f" Received: reference={reference}"
         )
-    manifest = read_manifest(data_dir)
-    fits = [
-        Fit(name, seed)
-        for name in names
-        for seed in range(num_seeds if MODELS[name].is_random else 1)
-    ]
-    records: dict[Fit, Any] = {}
-    failures: dict[str, str] = {}
-    start = time.monotonic()
-    for place, fit in enumerate(fits, start=1):
-        if fit.name in failures:
-            continue
-        record = _read_record(output_dir, fit, manifest.fingerprint)
-        if record is None:
-            logging.info(
-                "%d of %d: fitting %s, seed %d; %s so far.",
-                place,
-                len(fits),
-                fit.name,
-                fit.seed,
-                _duration(time.monotonic() - start),
-            )
-            choice = _read_choice(records.get(Fit(fit.name, 0)))
-            try:
-                record = _run(fit, data_dir, output_dir, choice)
-            except UserError as error:
-                logging.warning("%s is left out: %s", fit.name, error)
-                failures[fit.name] = str(error)
-                continue
-            write_json(_record_path(output_dir, fit), record)
-        records[fit] = record
-    compared = [
-        record for fit, record in records.items() if fit.name not in failures
-    ]
-    if not compared:
+    folds = read_folds(data_dirs, output_dir)
+    records, failures = _fit_all(folds, names, num_seeds)
+    if failures.keys() == set(names):
         raise UserError(
             "none of the models could be fitted:"
             f" {'; '.join(failures.values())}"
         )
+    fingerprints = {fold.name: fold.manifest.fingerprint for fold in folds}
     summary = {
-        **summarize(compared, None if reference in failures else reference),
+        **summarize(records, None if reference in failures else reference),
         "failures": failures,
-        "data_fingerprint": manifest.fingerprint,
+        **(
+            {"data_fingerprint": folds[0].manifest.fingerprint}
+            if len(folds) == 1
+            else {"data_fingerprints": fingerprints}
+        ),
         "versions": list_versions(("cornac", "scikit-surprise")),
     }
     write_json(os.path.join(output_dir, "compare.json"), summary)
-    write_report(
-        os.path.join(output_dir, "compare.html"), summary, manifest, data_dir
-    )
+    write_report(os.path.join(output_dir, "compare.html"), summary, folds)
     return summary
 
 
-def _run(
-    fit: Fit, data_dir: str, output_dir: str, choice: Choice | None
-) -> dict[str, Any]:
+def _fit_all(
+    folds: Sequence[Fold], names: Sequence[str], num_seeds: int
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Runs all fits that are not recorded yet.
+
+    Returns:
+        The records by the names of the folds, without the models that could
+        not be fitted to one of them, and why they could not, by model.
+    """
+    fits = [
+        (fold, Fit(name, seed))
+        for name in names
+        for fold in folds
+        for seed in range(num_seeds if MODELS[name].is_random else 1)
+    ]
+    records: dict[tuple[str, Fit], Any] = {}
+    failures: dict[str, str] = {}
+    start = time.monotonic()
+    for place, (fold, fit) in enumerate(fits, start=1):
+        if fit.name in failures:
+            continue
+        where = f" on {fold.name}" if len(folds) > 1 else ""
+        record = _read_record(fold, fit)
+        if record is None:
+            logging.info(
+                "%d of %d: fitting %s%s, seed %d; %s so far.",
+                place,
+                len(fits),
+                fit.name,
+                where,
+                fit.seed,
+                _duration(time.monotonic() - start),
+            )
+            choice = _read_choice(records.get((fold.name, Fit(fit.name, 0))))
+            try:
+                record = _run(fit, fold, choice)
+            except UserError as error:
+                reason = f"{fold.name}: {error}" if where else str(error)
+                logging.warning("%s is left out: %s", fit.name, reason)
+                failures[fit.name] = reason
+                continue
+            write_json(_record_path(fold, fit), record)
+        records[fold.name, fit] = record
+    by_fold: dict[str, list[Any]] = {fold.name: [] for fold in folds}
+    for (name, fit), record in records.items():
+        if fit.name not in failures:
+            by_fold[name].append(record)
+    return by_fold, failures
+
+
+def _run(fit: Fit, fold: Fold, choice: Choice | None) -> dict[str, Any]:
     """Runs a fit in a process of its own, whose peak memory is its own."""
-    work_dir = os.path.join(output_dir, fit.name, f"seed-{fit.seed}")
+    work_dir = os.path.join(fold.output_dir, fit.name, f"seed-{fit.seed}")
     tf.io.gfile.makedirs(work_dir)
     start = time.monotonic()
     with concurrent.futures.ProcessPoolExecutor(
@@ -167,7 +189,7 @@ def _run(
         initializer=prepare_process,
     ) as processes:
         future = processes.submit(
-            fit_and_measure, fit, data_dir, work_dir, choice
+            fit_and_measure, fit, fold.data_dir, work_dir, choice
         )
         while True:
             try:
@@ -186,22 +208,22 @@ def _run(
                 )
 
 
-def _read_record(output_dir: str, fit: Fit, fingerprint: str) -> Any:
+def _read_record(fold: Fold, fit: Fit) -> Any:
     """Reads the record of a finished fit; `None` if there is none."""
-    path = _record_path(output_dir, fit)
+    path = _record_path(fold, fit)
     if not tf.io.gfile.exists(path):
         return None
     record = read_json(path)
-    if record["data_fingerprint"] != fingerprint:
+    if record["data_fingerprint"] != fold.manifest.fingerprint:
         raise UserError(
-            f"{output_dir} holds a comparison on other data. Give another"
+            f"{fold.output_dir} holds a comparison on other data. Give another"
             " --output-dir."
         )
     return record
 
 
-def _record_path(output_dir: str, fit: Fit) -> str:
-    return os.path.join(output_dir, fit.name, f"seed-{fit.seed}.json")
+def _record_path(fold: Fold, fit: Fit) -> str:
+    return os.path.join(fold.output_dir, fit.name, f"seed-{fit.seed}.json")
 
 
 def _read_choice(record: Mapping[str, Any] | None) -> Choice | None:

@@ -15,6 +15,7 @@ from trainer.compare.answers import MODEL, Answer, measure
 from trainer.compare.fit_data import FitData, read_batches
 from trainer.compare.models import MODELS
 from trainer.compare.tuning import Choice, tune
+from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
 from trainer.evaluation.ranking import Rankings
@@ -83,15 +84,22 @@ def measure_test(answer: Answer, data: JobData) -> dict[str, Any]:
         data: the prepared data.
 
     Returns:
-        `test` and `resampled`, as `fit_and_measure` says.
+        `test` and `resampled`, as `fit_and_measure` says. `rmse_with_cold`,
+        `mae_with_cold` and `num_ratings_with_cold` of `test` are over all test
+        ratings, those of items without training ratings included; data that a
+        version up to 0.1 prepared do not have these.
     """
     distribution = data.distribution
     errors = Errors(distribution.range)
     rankings = Rankings(data.items.counts, distribution.liked_from)
     bootstrap = PairedBootstrap(data.num_items, distribution.liked_from)
     measure(answer, read_batches(data, "test"), [errors, rankings, bootstrap])
+    test = errors.result().get(MODEL, {})
+    if test and "test" in data.manifest.num_cold_ratings:
+        with_cold = include_cold_ratings(test, data.items, data.cold("test"))
+        test |= {f"{name}_with_cold": with_cold[name] for name in with_cold}
     return {
-        "test": errors.result().get(MODEL, {}) | rankings.result()[MODEL],
+        "test": test | rankings.result()[MODEL],
         "resampled": {
             metric: by_name[MODEL].tolist()
             for metric, by_name in bootstrap.resampled().items()

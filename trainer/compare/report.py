@@ -1,15 +1,17 @@
 """Writes a comparison as a page for people: `compare.html`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from data_prep.dataset.manifest import Manifest
+from trainer.compare.folds import Fold
 from trainer.compare.models import MODELS, NDCG, RMSE
 from trainer.compare.table import format_difference, make_tables
 from trainer.report import charts, page, reproduction
 from trainer.report.report import describe_data
+
+_SUBSETS = ("train", "validation", "test")
 
 _CHARTS = {
     RMSE: (
@@ -26,20 +28,19 @@ _CHARTS = {
 
 
 def write_report(
-    path: str, summary: Mapping[str, Any], data: Manifest, data_dir: str
+    path: str, summary: Mapping[str, Any], folds: Sequence[Fold]
 ) -> None:
     """Writes the page, one file that needs no other.
 
     Args:
         path: the path of the page, local or remote.
         summary: what `comparison.compare_models` returns.
-        data: the manifest of the data.
-        data_dir: their directory.
+        folds: the data, one set or more.
     """
+    data = folds[0].manifest
     document = page.page(
         f"Recommenders compared on {data.source['name']}",
-        f"{data.num_users:,} users, {data.num_items:,} items,"
-        f" {sum(data.num_ratings.values()):,} ratings. Figures are over test"
+        f"{_introduce(folds)} Figures are over test"
         " ratings, which neither a fit nor any choice has seen. Recipes of this"
         " project are colored.",
         [
@@ -62,7 +63,8 @@ def write_report(
                     for table in make_tables(summary)
                 ),
                 page.paragraph(
-                    "Behind a mean stands the standard deviation over seeds."
+                    "Behind a mean stands the standard deviation over"
+                    f" {'seeds' if len(folds) == 1 else 'folds'}."
                     " Brackets hold the true difference in 95 of 100 such"
                     " tests; where they include 0, it may be chance. A fit is"
                     " one with the chosen settings. Memory is that of the"
@@ -72,17 +74,24 @@ def write_report(
                 ),
             ),
             _tuning(summary),
-            describe_data(data),
+            describe_data(data) if len(folds) == 1 else _describe(folds),
             page.section(
                 "How to make it again",
                 page.code(
                     "\n\n".join(
                         [
-                            reproduction.prepare_command(data, data_dir),
+                            *(
+                                reproduction.prepare_command(
+                                    fold.manifest, fold.data_dir
+                                )
+                                for fold in folds
+                            ),
                             reproduction.write_command(
                                 "trainer.compare",
                                 {
-                                    "data_dir": data_dir,
+                                    "data_dir": tuple(
+                                        fold.data_dir for fold in folds
+                                    ),
                                     "models": ",".join(summary["models"]),
                                     "seeds": max(
                                         len(row["seeds"])
@@ -99,6 +108,46 @@ def write_report(
     )
     with tf.io.gfile.GFile(path, "w") as file:
         file.write(document)
+
+
+def _introduce(folds: Sequence[Fold]) -> str:
+    """Says how many users, items and ratings there are."""
+    data = folds[0].manifest
+    if len(folds) == 1:
+        return (
+            f"{data.num_users:,} users, {data.num_items:,} items,"
+            f" {sum(data.num_ratings.values()):,} ratings."
+        )
+    names = ", ".join(fold.name for fold in folds)
+    return f"Means over {len(folds)} folds: {names}."
+
+
+def _describe(folds: Sequence[Fold]) -> str:
+    """Makes the section that describes several data sets."""
+    rows = [
+        [
+            fold.name,
+            fold.manifest.source["name"],
+            fold.manifest.split["name"],
+            f"{fold.manifest.num_users:,}",
+            f"{fold.manifest.num_items:,}",
+            *(f"{fold.manifest.num_ratings[subset]:,}" for subset in _SUBSETS),
+            fold.manifest.fingerprint,
+        ]
+        for fold in folds
+    ]
+    return page.section(
+        "The data",
+        page.table(
+            [
+                *("fold", "source", "split", "users", "items"),
+                *_SUBSETS,
+                "fingerprint",
+            ],
+            rows,
+            kind="numbers",
+        ),
+    )
 
 
 def _verdict(summary: Mapping[str, Any], metric: str, label: str) -> str:
@@ -143,27 +192,31 @@ def _draw(summary: Mapping[str, Any], metric: str) -> str:
 def _tuning(summary: Mapping[str, Any]) -> str:
     rows = []
     for row in summary["models"].values():
-        chosen = [f"{name} {value}" for name, value in row["settings"].items()]
-        if row["num_epochs"]:
-            chosen.append(f"epochs {row['num_epochs']}")
-        ((metric, value),) = row["validation"].items()
-        rows.append(
-            [
-                row["title"],
-                row["num_trials"],
-                ", ".join(chosen),
-                f"{metric} {value:.4f}",
-                ""
-                if row["tuning_seconds"] is None
-                else f"{row['tuning_seconds']:.0f}",
+        for fold, tuned in row.get("folds", {"": row}).items():
+            chosen = [
+                f"{name} {value}" for name, value in tuned["settings"].items()
             ]
-        )
+            if tuned["num_epochs"]:
+                chosen.append(f"epochs {tuned['num_epochs']}")
+            ((metric, value),) = tuned["validation"].items()
+            rows.append(
+                [
+                    f"{row['title']} on {fold}" if fold else row["title"],
+                    tuned["num_trials"],
+                    ", ".join(chosen),
+                    f"{metric} {value:.4f}",
+                    ""
+                    if tuned["tuning_seconds"] is None
+                    else f"{tuned['tuning_seconds']:.0f}",
+                ]
+            )
     return page.section(
         "How each was tuned",
         page.paragraph(
             "The first seed of a model tries all settings on the validation"
-            " ratings, and gives up those that stop getting better or are 2 %"
-            " behind. Recipes and the Bayesian factorization are not tuned."
+            " ratings of the same data, and gives up those that stop getting"
+            " better or are 2 % behind. Recipes and the Bayesian factorization"
+            " are not tuned."
         ),
         page.table(
             ["model", "trials", "chosen", "validation", "seconds"],

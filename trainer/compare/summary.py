@@ -1,24 +1,32 @@
 """Sums up the fits of a comparison: means, deviations, intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainer.compare.models import MODELS, NDCG, RMSE
 from trainer.evaluation.intervals import find_intervals
 
+#: The record of a fit, as `fit_and_measure` returns it.
+Record = Mapping[str, Any]
+
 
 def summarize(
-    records: Sequence[Mapping[str, Any]], reference: str | None = None
+    records: Mapping[str, Sequence[Record]], reference: str | None = None
 ) -> dict[str, Any]:
-    """Sums up fits, all seeds of a model together.
+    """Sums up fits, all seeds and folds of a model together.
 
     An interval is of the mean over the seeds: test users are resampled, the
-    same ones for all models.
+    same ones for all models. Over several folds the resampled metrics are
+    averaged; each fold weighs the same. Folds are resampled independently, so a
+    user who is in several of them, as in published ones, counts as several
+    users, which makes the intervals somewhat too narrow.
 
     Args:
-        records: what `fit_and_measure` returns, of one fit or more.
+        records: by the name of the fold, what `fit_and_measure` returns, of
+            one fit or more; each fold has the same models.
         reference: the model that the others are compared with; `None` takes
             the best in each metric.
 
@@ -33,17 +41,32 @@ def summarize(
         `peak_bytes` of a fit, means over the seeds; `serves_new_users`. Fits
         that were stopped and went on have no seconds, which are `None` where
         there is no other. `references`: by metric.
+
+        Of several folds, all of this but the intervals is there for each, by
+        its name under `folds`. `mean` and `deviation` are then over the folds,
+        of the means over their seeds, seconds and bytes are means over the
+        folds, and what was chosen is under `folds` alone.
     """
-    by_model: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        by_model.setdefault(record["model"], []).append(record)
-    models = {name: _sum_up(name, fits) for name, fits in by_model.items()}
+    by_model: dict[str, dict[str, list[Record]]] = {}
+    for fold, of_fold in records.items():
+        for record in of_fold:
+            by_fold = by_model.setdefault(record["model"], {})
+            by_fold.setdefault(fold, []).append(record)
+    models = {
+        name: {
+            "title": MODELS[name].title,
+            "serves_new_users": MODELS[name].serves_new_users,
+            "intervals": {},
+            **_sum_up(folds),
+        }
+        for name, folds in by_model.items()
+    }
     references = {}
     for metric, best in ((RMSE, min), (NDCG, max)):
         resampled = {
-            name: np.mean([fit["resampled"][metric] for fit in fits], axis=0)
-            for name, fits in by_model.items()
-            if metric in fits[0]["resampled"]
+            name: _average_resampled(metric, folds)
+            for name, folds in by_model.items()
+            if metric in models[name]["mean"]
         }
         if not resampled:
             continue
@@ -58,41 +81,80 @@ def summarize(
     return {"models": models, "references": references}
 
 
-def _sum_up(name: str, fits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sums up the fits of one model, the first of which was tuned."""
-    figures = {
-        metric: [fit["test"][metric] for fit in fits]
-        for metric in fits[0]["test"]
+def _sum_up(folds: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """Sums up the fits of one model."""
+    rows = {fold: _sum_up_fold(fits) for fold, fits in folds.items()}
+    first, *others = rows.values()
+    if not others:
+        return first
+    return {
+        "seeds": first["seeds"],
+        **_mean_and_deviation([row["mean"] for row in rows.values()]),
+        **_costs(list(rows.values())),
+        "tuning_seconds": _mean_of_known(rows.values(), "tuning_seconds"),
+        "folds": rows,
     }
+
+
+def _sum_up_fold(fits: Sequence[Record]) -> dict[str, Any]:
+    """Sums up the fits of one model to one fold, the first of them tuned."""
     first = fits[0]
     return {
-        "title": MODELS[name].title,
         "seeds": [fit["seed"] for fit in fits],
-        "mean": {
-            metric: float(np.mean(values)) for metric, values in figures.items()
-        },
-        "deviation": {
-            metric: float(np.std(values, ddof=1))
-            for metric, values in figures.items()
-            if len(values) > 1
-        },
-        "intervals": {},
+        **_mean_and_deviation([fit["test"] for fit in fits]),
         "settings": first["settings"],
         "num_epochs": first["num_epochs"],
         "validation": first["validation"],
         "num_trials": len(first["trials"]),
-        "seconds": _mean_of_known(fits, "seconds"),
-        "tuning_seconds": _mean_of_known(fits[:1], "tuning_seconds"),
-        "peak_bytes": int(np.mean([fit["peak_bytes"] for fit in fits])),
-        "serves_new_users": MODELS[name].serves_new_users,
+        **_costs(fits),
+        "tuning_seconds": first["tuning_seconds"],
     }
 
 
+def _mean_and_deviation(
+    rows: Sequence[Mapping[str, float]],
+) -> dict[str, dict[str, float]]:
+    """Computes both of each metric that all rows have."""
+    metrics = [
+        metric for metric in rows[0] if all(metric in row for row in rows)
+    ]
+    values = {metric: [row[metric] for row in rows] for metric in metrics}
+    return {
+        "mean": {metric: float(np.mean(values[metric])) for metric in metrics},
+        "deviation": {
+            metric: float(np.std(values[metric], ddof=1))
+            for metric in metrics
+            if len(rows) > 1
+        },
+    }
+
+
+def _costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Computes the mean duration and memory of fits."""
+    return {
+        "seconds": _mean_of_known(rows, "seconds"),
+        "peak_bytes": int(np.mean([row["peak_bytes"] for row in rows])),
+    }
+
+
+def _average_resampled(
+    metric: str, folds: Mapping[str, Sequence[Record]]
+) -> npt.NDArray[np.float64]:
+    """Averages a metric and its resamples over seeds and folds."""
+    averages = []
+    for place, fits in enumerate(folds.values()):
+        average = np.mean([fit["resampled"][metric] for fit in fits], axis=0)
+        # All folds have the same draws, which would tie users to strangers.
+        np.random.default_rng(place).shuffle(average[1:])
+        averages.append(average)
+    return np.mean(averages, axis=0)
+
+
 def _mean_of_known(
-    fits: Sequence[Mapping[str, Any]], name: str
+    rows: Iterable[Mapping[str, Any]], name: str
 ) -> float | None:
-    """Computes the mean of a figure over the fits that have it."""
-    known = [fit[name] for fit in fits if fit[name] is not None]
+    """Computes the mean of a figure over the rows that have it."""
+    known = [row[name] for row in rows if row[name] is not None]
     return float(np.mean(known)) if known else None
 
 

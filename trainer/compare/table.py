@@ -1,6 +1,6 @@
 """Writes a comparison as tables of text, for terminal and page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from trainer.compare.models import NDCG, RMSE
@@ -23,13 +23,20 @@ class Table(NamedTuple):
 def make_tables(summary: Mapping[str, Any]) -> list[Table]:
     """Makes a table of the errors and one of the lists, the best model first.
 
+    Of several folds, each is followed by a table of the figures per fold.
+
     Args:
         summary: what `summarize` returns.
     """
     models, references = summary["models"], summary["references"]
     tables = []
     for metric, title, others, sign in (
-        (RMSE, "Predicted ratings: RMSE, the lower the better", ["mae"], 1),
+        (
+            RMSE,
+            "Predicted ratings: RMSE, the lower the better",
+            [*_find_cold_metrics(models.values()), "mae"],
+            1,
+        ),
         (
             NDCG,
             "Lists of ten: NDCG@10 of liked items, the higher the better",
@@ -46,7 +53,7 @@ def make_tables(summary: Mapping[str, Any]) -> list[Table]:
         against = models[references[metric]]["title"]
         tables.append(
             Table(
-                title,
+                title + _over_folds(rows[0]),
                 [
                     "model",
                     _LABELS[metric],
@@ -72,11 +79,48 @@ def make_tables(summary: Mapping[str, Any]) -> list[Table]:
                 ],
             )
         )
+        if "folds" in rows[0]:
+            tables.append(_table_of_folds(metric, rows))
     return tables
+
+
+def _table_of_folds(metric: str, rows: Sequence[Mapping[str, Any]]) -> Table:
+    return Table(
+        f"{_LABELS[metric]} per fold",
+        ["model", *rows[0]["folds"]],
+        [
+            [
+                row["title"],
+                *(
+                    _with_deviation(fold, metric)
+                    for fold in row["folds"].values()
+                ),
+            ]
+            for row in rows
+        ],
+    )
+
+
+def _over_folds(row: Mapping[str, Any]) -> str:
+    num_folds = len(row.get("folds", ()))
+    return f"; means over {num_folds} folds" if num_folds else ""
+
+
+def _find_cold_metrics(models: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Lists the error over all ratings if some are of cold items."""
+    means = [row["mean"] for row in models if RMSE in row["mean"]]
+    if all(
+        "num_ratings_with_cold" in mean
+        and mean["num_ratings_with_cold"] > mean["num_ratings"]
+        for mean in means
+    ):
+        return ["rmse_with_cold"]
+    return []
 
 
 _LABELS = {
     RMSE: "RMSE",
+    "rmse_with_cold": "with cold items",
     NDCG: "NDCG@10",
     "mae": "MAE",
     "liked/recall@50": "recall@50",

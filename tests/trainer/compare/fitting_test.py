@@ -2,8 +2,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data_prep.dataset.files import read_json
+from data_prep.dataset.items import Items
+from tests.data_prep.helpers import serialize_user
 from tests.synthetic import reverse_test_ratings
 from tests.trainer.compare.known_models import clairvoyant, constant
 from trainer.compare.answers import Answers
@@ -64,10 +67,48 @@ def test_a_job_has_the_figures_that_it_has_in_its_own_metrics(
     measured = measure_test(answer, data)["test"]
     metrics = read_json(trained_job.metrics_file)
     expected = metrics["ranking"]["network"] | metrics["test"]
+    for name, value in metrics["test"]["all"].items():
+        expected[f"{name}_with_cold"] = value
     shared = measured.keys() & expected.keys()
-    assert shared >= {"rmse", "mae", "liked/ndcg@10", "coverage"}
+    assert shared >= {"rmse", "rmse_with_cold", "liked/ndcg@10", "coverage"}
     for name in shared:
         assert measured[name] == pytest.approx(expected[name], rel=1e-5), name
+
+
+def test_errors_over_all_ratings_include_those_of_cold_items(tmp_path, data):
+    shard = str(tmp_path / "users.tfrecord")
+    with tf.io.TFRecordWriter(shard) as writer:
+        for user, train, test, cold in (
+            ("ann", ([0, 1], [5.0, 3.0]), ([], []), [1.0]),
+            ("bob", ([0, 1], [4.0, 2.0]), ([], []), []),
+            ("cat", ([0], [3.0]), ([1], [4.0]), []),
+        ):
+            subsets = {"train": train, "validation": ([], []), "test": test}
+            writer.write(serialize_user(user, subsets, [("test", cold)]))
+    items = Items(
+        ["a", "b"], np.array([3, 2]), np.array([4.0, 2.5]), [None] * 2
+    )
+    small = dataclasses.replace(
+        data,
+        manifest=dataclasses.replace(
+            data.manifest, num_cold_ratings={"test": 1}
+        ),
+        items=items,
+        shards=[shard],
+    )
+    measured = measure_test(constant(3.0), small)["test"]
+    assert measured["rmse"] == pytest.approx(1.0)
+    # Offsets of items as if each had 10 more ratings at the mean; the user's
+    # likewise, of what these leave.
+    mean = 17 / 5
+    offsets = 3 * (4.0 - mean) / 13, 2 * (2.5 - mean) / 12
+    left = (5.0 - mean - offsets[0]) + (3.0 - mean - offsets[1])
+    errors = np.array([1.0, mean + left / 12 - 1.0])
+    assert measured["num_ratings_with_cold"] == 2
+    assert measured["mae_with_cold"] == pytest.approx(np.mean(abs(errors)))
+    assert measured["rmse_with_cold"] == pytest.approx(
+        np.sqrt(np.mean(errors**2))
+    )
 
 
 @pytest.mark.parametrize(

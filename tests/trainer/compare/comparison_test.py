@@ -142,6 +142,7 @@ def test_a_second_seed_takes_the_settings_of_its_own_fold(
 
 
 @pytest.mark.integration
+@pytest.mark.slow
 def test_the_command_takes_a_glob_and_goes_on_fold_by_fold(tmp_path, two_folds):
     arguments = (
         *("--data-dir", tmp_path / "folds" / "u?", "--models=popularity"),

@@ -1,17 +1,18 @@
 """What the README and the docs say about files, flags and code is so."""
 
-import functools
+import dataclasses
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import deep_recommender
 from deep_recommender.__main__ import COMMANDS
+from trainer.config import Config
+from trainer.renamed_settings import RENAMED_SETTINGS
 
 REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("data_prep", "trainer", "export", "serving", "deep_recommender")
 PAGES = sorted(
     page
     for pattern in (
@@ -27,31 +28,21 @@ def page_ids():
     return [str(page.relative_to(REPOSITORY)) for page in PAGES]
 
 
-@functools.cache
-def help_of(module):
-    return subprocess.run(
-        [sys.executable, "-m", module, "--helpfull"]
-        if module.endswith(".task")
-        else [sys.executable, "-m", module, "--help"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
+#: Where a module defines a flag, of absl or of argparse.
+DEFINITION = re.compile(
+    r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"|add_argument\(\s*"--(\w+)"'
+)
 
 
 def known_flags():
-    text = "".join(help_of(module) for module, _ in COMMANDS.values())
-    for command in ("recommend", "similar"):
-        text += subprocess.run(
-            [sys.executable, "-m", "serving.client", command, "--help"],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    names = re.findall(r"--(?:\[no\])?([A-Za-z][\w-]+)", text)
-    return {name.replace("-", "_") for name in names}
+    """The flags of all commands, as their sources define them."""
+    flags = {field.name for field in dataclasses.fields(Config)}
+    flags |= set(RENAMED_SETTINGS)
+    for package in (*PACKAGES, "benchmarks"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            for names in DEFINITION.findall(path.read_text()):
+                flags |= set(names)
+    return flags
 
 
 def test_the_readme_is_short():

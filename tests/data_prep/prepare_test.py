@@ -103,7 +103,9 @@ def test_row_order_and_shard_count_do_not_change_the_split(
     assert read_back(first)[0] == read_back(other)[0]
 
 
-@pytest.mark.parametrize("rows_per_part", [1, 10_000])
+@pytest.mark.parametrize(
+    "rows_per_part", [pytest.param(1, marks=pytest.mark.slow), 10_000]
+)
 @pytest.mark.parametrize(
     ("ratings", "kept"),
     [

@@ -156,6 +156,7 @@ def test_a_job_is_exported_and_its_card_has_the_names_of_today(tmp_path):
     assert "- num_sampled_items: `8`\n" in card
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_a_local_server_serves_the_exported_version(tmp_path, job):
     shutil.copytree(RELEASE / "export", tmp_path / "export")

@@ -358,7 +358,11 @@ def train_under(strategy, optimizer, **arguments):
 @pytest.mark.parametrize(
     ("optimizer", "arguments"),
     [
-        (lambda: Momentum(0.005, weight_decay=0.01), {"num_refeeds": 0}),
+        pytest.param(
+            lambda: Momentum(0.005, weight_decay=0.01),
+            {"num_refeeds": 0},
+            marks=pytest.mark.slow,
+        ),
         (
             lambda: Momentum(0.005, weight_decay=0.01),
             {"refeed_noise_rate": 0.5},

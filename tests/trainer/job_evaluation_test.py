@@ -53,6 +53,7 @@ def read_by_id(data_dir):
         }
 
 
+@pytest.mark.slow
 def test_its_own_data_give_the_metrics_of_the_job(trained_job, synthetic_data):
     with open(trained_job.metrics_file) as file:
         assert evaluate_job(trained_job, synthetic_data) == json.load(file)

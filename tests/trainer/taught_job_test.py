@@ -89,6 +89,7 @@ def test_the_model_is_no_worse_than_its_teacher_and_far_above_the_biases(
     )
 
 
+@pytest.mark.slow
 def test_a_taught_job_is_read_back_with_its_teachers_and_weights(
     finished, synthetic_data
 ):

@@ -50,6 +50,7 @@ def test_a_file_of_ratings_becomes_a_table_of_recommendations(
     assert set(rows["item_id"]) == {"item-5"}
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line(export_dir, tmp_path):
     code, _, errors = run(
         *("export.score", "--model", export_dir, "--output", tmp_path / "out"),

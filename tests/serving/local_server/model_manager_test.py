@@ -546,6 +546,7 @@ def test_a_config_file_serves_models_under_labels_and_is_followed(
         wait_until(lambda: best(f"{MODEL}/labels/canary") == 5.5)
 
 
+@pytest.mark.slow
 def test_grpc_changes_the_models(publish, tmp_path):
     base_path = publish(1)
     other = publish(7, 2, base_path=tmp_path / "other")

@@ -96,6 +96,7 @@ def two_folds(tmp_path, synthetic_data):
     return [str(folds / "u1"), str(folds / "u2")]
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 def test_figures_over_folds_are_of_their_records_each_tuned_on_its_own(
     tmp_path, two_folds

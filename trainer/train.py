@@ -88,12 +88,13 @@ def train_and_evaluate(
             the loss is no longer finite.
         Terminated: on SIGTERM, once the state is saved.
     """
-    with _hold_job(config, data_dir, paths, strategy):
+    with _hold_job(config, data_dir, paths, strategy) as workers:
         trained = _train(
             config,
             data_dir,
             paths,
             strategy,
+            workers,
             warm_start_from,
             schedule,
             termination or Termination(),
@@ -105,7 +106,7 @@ def train_and_evaluate(
             config,
             trained.data,
             paths,
-            Workers(strategy),
+            workers,
         )
 
 
@@ -129,12 +130,13 @@ def train(
     Raises:
         UserError: as `train_and_evaluate`.
     """
-    with _hold_job(config, data_dir, paths, strategy):
+    with _hold_job(config, data_dir, paths, strategy) as workers:
         trained = _train(
             config,
             data_dir,
             paths,
             strategy,
+            workers,
             None,
             _DEFAULT_SCHEDULE,
             Termination(),
@@ -158,8 +160,12 @@ def _hold_job(
     data_dir: str,
     paths: JobPaths,
     strategy: tf.distribute.Strategy,
-) -> Iterator[None]:
-    """Checks the data of a job, and keeps other runs out of its directory."""
+) -> Iterator[Workers]:
+    """Checks the data of a job, and keeps other runs out of its directory.
+
+    Yields:
+        The processes that train it.
+    """
     _check_batch_size(config, data_dir, strategy)
     check_files(data_dir)
     workers = Workers(strategy)
@@ -167,7 +173,7 @@ def _hold_job(
         if workers.is_chief:
             stack.enter_context(hold_lease(paths.lease_file))
         stack.enter_context(workers.must_all_answer())
-        yield
+        yield workers
 
 
 def _check_batch_size(
@@ -192,12 +198,12 @@ def _train(
     data_dir: str,
     paths: JobPaths,
     strategy: tf.distribute.Strategy,
+    workers: Workers,
     warm_start_from: str | None,
     schedule: CheckpointSchedule,
     termination: Termination,
 ) -> _Trained:
     """Trains a job to its last epoch, once nobody else trains there."""
-    workers = Workers(strategy)
     if workers.is_chief:
         record_job(paths, config, data_dir)
     data = JobData.read(data_dir, config.batch_size)

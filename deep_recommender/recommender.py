@@ -44,7 +44,8 @@ class Recommender:
     Arrow tables; `to_pandas()` turns them into DataFrames.
 
     Args:
-        recipe: the settings to start from, a key of `trainer.recipes.RECIPES`.
+        recipe: the settings to start from: a key of
+            `trainer.recipes.RECIPES`, or the path of a recipe file.
         job_dir: the directory of the job, local or remote. By default a
             temporary directory, deleted with the recommender or when Python
             exits; use `save` to keep it.
@@ -63,12 +64,13 @@ class Recommender:
 
     def __init__(
         self,
-        recipe: str = DEFAULT_RECIPE,
+        recipe: str | os.PathLike[str] = DEFAULT_RECIPE,
         *,
         job_dir: str | os.PathLike[str] | None = None,
         **settings: Any,
     ) -> None:
         _check_names(settings)
+        recipe = os.fspath(recipe)
         self.config = make_config(recipe, settings)
         self._settings: tuple[str, dict[str, Any]] | None = recipe, settings
         if job_dir is None:

@@ -1,11 +1,15 @@
-"""Named sets of training settings, each with its source."""
+"""Sets of training settings: named ones, each with its source, and files."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
+
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import read_json
 from trainer.config import Config
 from trainer.renamed_settings import ADDED_SETTINGS
 from trainer.teachers import ease
@@ -119,6 +123,21 @@ RECIPES = {
 
 DEFAULT_RECIPE = "quickstart"
 
+#: Ending that tells the path of a recipe file from the name of a recipe.
+FILE_ENDING = ".json"
+
+#: Key of a recipe file that names the recipe whose settings it changes.
+BASE = "recipe"
+
+#: Type of a setting -> its name for people.
+_TYPE_NAMES: Mapping[Any, str] = {
+    str: "a text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple[int, ...]: "a list of whole numbers",
+}
+
 #: Users of MovieLens-1M, for which the taught recipes were chosen.
 _NUM_USERS = 6040
 
@@ -155,19 +174,23 @@ def make_config(
     other recipes are what they are for all data.
 
     Args:
-        recipe: a key of `RECIPES`.
+        recipe: a key of `RECIPES`, or the path of a recipe file.
         changes: settings that replace those of the recipe, by their names.
         num_users: number of users to train on; by default that of
             MovieLens-1M.
         num_items: number of items in their catalog.
 
     Raises:
-        UserError: an unknown recipe, or a value that no job can use.
+        UserError: an unknown recipe, a file that is none, or a value that no
+            job can use.
     """
+    if recipe.endswith(FILE_ENDING):
+        recipe, of_file = read_recipe(recipe)
+        changes = {**of_file, **changes}
     if recipe not in RECIPES:
         raise UserError(
-            f"`recipe` must be one of {', '.join(RECIPES)}. Received:"
-            f" recipe={recipe!r}"
+            f"`recipe` must be one of {', '.join(RECIPES)}, or a file that"
+            f" ends in {FILE_ENDING}. Received: recipe={recipe!r}"
         )
     config = RECIPES[recipe]
     if config.model == "taught_autoencoder":
@@ -179,6 +202,80 @@ def make_config(
                 config, num_sampled_items=_NUM_SAMPLED_ITEMS
             )
     return dataclasses.replace(config, **changes)
+
+
+def read_recipe(path: str) -> tuple[str, dict[str, Any]]:
+    """Reads a recipe file, such as `trainer.search` writes.
+
+    It is a JSON object: under `recipe` the name of a recipe, and besides the
+    settings that differ from it, by their names:
+
+        {"recipe": "quickstart", "hidden_units": [512, 256], "num_refeeds": 0}
+
+    Args:
+        path: the file, local or remote.
+
+    Returns:
+        The name, a key of `RECIPES`, and the settings that differ.
+
+    Raises:
+        UserError: it is no recipe file; the message names the file, the key
+            and what is allowed.
+    """
+    try:
+        recipe = read_json(path)
+    except tf.errors.NotFoundError:
+        raise UserError(
+            f"there is no recipe file {path}. The recipes with a name are"
+            f" {', '.join(RECIPES)}."
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    base = recipe.get(BASE) if isinstance(recipe, dict) else None
+    if not isinstance(base, str) or base not in RECIPES:
+        raise UserError(
+            f"{path} must be a JSON object in which `{BASE}` is one of"
+            f" {', '.join(RECIPES)}. Received: {BASE}={base!r}"
+        )
+    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    settings: dict[str, Any] = {}
+    for name, value in recipe.items():
+        if name == BASE:
+            continue
+        if name not in types:
+            raise UserError(
+                f"{path} has no setting of a job under {name!r}. The settings"
+                f" are {', '.join(types)}."
+            )
+        if not _is_of_type(value, types[name]):
+            raise UserError(
+                f"{path}: `{name}` must be {_TYPE_NAMES[types[name]]}."
+                f" Received: {json.dumps(value)}"
+            )
+        # JSON has no tuples, and writes 1.0 as 1 if people write it.
+        if isinstance(value, list):
+            settings[name] = tuple(value)
+        else:
+            settings[name] = types[name](value)
+    try:
+        make_config(base, settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    return base, settings
+
+
+def _is_of_type(value: Any, setting_type: Any) -> bool:
+    """Says whether a value of JSON is one of a type of settings."""
+    if isinstance(value, bool):
+        # In Python it is a whole number, too.
+        return setting_type is bool
+    if isinstance(value, list):
+        return setting_type == tuple[int, ...] and all(
+            _is_of_type(part, int) for part in value
+        )
+    if setting_type is float:
+        return isinstance(value, int | float)
+    return setting_type in (str, int) and isinstance(value, setting_type)
 
 
 def _follow_data(

@@ -1,6 +1,6 @@
 """Trains, evaluates and exports a recommender.
 
-    python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
+    python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe RECIPE] [...]
 
 Started again with the same flags, it resumes where it stopped.
 """
@@ -73,11 +73,11 @@ _CHECKPOINT_STEPS = flags.DEFINE_integer(
     "Training steps between two checkpoints within an epoch. 0 does not count"
     " steps.",
 )
-_RECIPE = flags.DEFINE_enum(
+_RECIPE = command_line.define_path(
     "recipe",
     None,
-    sorted(RECIPES),
-    "Settings to start from; the flags below override single ones. The taught"
+    f"Settings to start from: {', '.join(RECIPES)}, or a recipe file, such as"
+    " `trainer.search` writes; the flags below override single ones. The taught"
     " ones, quickstart and recommended, follow the number of users. Default:"
     f" the settings of the job in --job_dir, or {DEFAULT_RECIPE}.",
 )

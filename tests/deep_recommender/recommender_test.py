@@ -205,6 +205,16 @@ def test_a_known_item_among_unknown_ones_is_enough_and_said(
 
 
 #: What a person does -> how they do it, and what they are told.
+def test_a_recipe_may_be_a_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"recipe": "untaught", "hidden_units": [8, 4]}')
+    recommender = Recommender(path, num_epochs=3)
+    assert (
+        recommender.config
+        == Recommender("untaught", hidden_units=(8, 4), num_epochs=3).config
+    )
+
+
 MISTAKES = {
     "only unknown items": (
         lambda r: r.recommend({"nothing": 5}),

@@ -122,3 +122,70 @@ def test_other_recipes_are_the_same_for_all_data(name):
 def test_an_unknown_recipe_is_refused():
     with pytest.raises(UserError, match=r"one of paper, .*recipe='soup'"):
         make_config("soup", {})
+
+
+def write_recipe(directory, text):
+    path = directory / "mine.json"
+    path.write_text(text)
+    return str(path)
+
+
+def test_a_recipe_file_names_its_base_and_what_differs(tmp_path):
+    path = write_recipe(
+        tmp_path,
+        '{"recipe": "recommended", "hidden_units": [8, 4], "dropout_rate": 0,'
+        ' "seed": 3}',
+    )
+    assert make_config(path, {"seed": 4}, num_users=943) == make_config(
+        "recommended",
+        {"hidden_units": (8, 4), "dropout_rate": 0.0, "seed": 4},
+        num_users=943,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "mine.json is not JSON"),
+        ("[]", "mine.json must be a JSON object in which `recipe` is one of"),
+        ('{"seed": 1}', r"`recipe` is one of paper, .*recipe=None"),
+        ('{"recipe": "soup"}', r"`recipe` is one of paper, .*recipe='soup'"),
+        ('{"recipe": ["paper"]}', r"is one of paper, .*recipe=\['paper'\]"),
+        (
+            '{"recipe": "paper", "epochs": 3}',
+            r"mine.json has no setting .*'epochs'. .*num_epochs",
+        ),
+        (
+            '{"recipe": "paper", "num_epochs": 3.5}',
+            r"mine.json: `num_epochs` must be a whole number. Received: 3.5",
+        ),
+        (
+            '{"recipe": "paper", "seed": true}',
+            "`seed` must be a whole number. Received: true",
+        ),
+        (
+            '{"recipe": "paper", "tie_weights": 1}',
+            "`tie_weights` must be true or false. Received: 1",
+        ),
+        (
+            '{"recipe": "paper", "hidden_units": "8,4"}',
+            '`hidden_units` must be a list of whole numbers. Received: "8,4"',
+        ),
+        (
+            '{"recipe": "paper", "dropout_rate": [0.5]}',
+            r"`dropout_rate` must be a number. Received: \[0.5\]",
+        ),
+        (
+            '{"recipe": "paper", "dropout_rate": 80}',
+            "mine.json: `dropout_rate` must be in .*dropout_rate=80",
+        ),
+    ],
+)
+def test_a_mistake_in_a_recipe_file_is_named(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        make_config(write_recipe(tmp_path, text), {})
+
+
+def test_a_recipe_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no recipe file .*soup.json.*paper"):
+        make_config(str(tmp_path / "soup.json"), {})

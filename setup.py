@@ -18,6 +18,9 @@ if not (3, 11) <= sys.version_info < (3, 14):
 # What brings models to compare with.
 COMPARED = ["cornac>=3.0.1,<4", "scikit-surprise>=1.1.5"]
 
+# What chooses settings to try.
+SEARCHED = ["optuna>=5,<6"]
+
 setup(
     name="deep-recommender",
     version="0.2.0",
@@ -85,8 +88,10 @@ setup(
         "beam": ["apache-beam>=2.77,<3"],
         "compare": COMPARED,
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "search": SEARCHED,
         "dev": [
             *COMPARED,
+            *SEARCHED,
             "axe-playwright-python>=0.1.5",
             "build>=1.2",
             "hypothesis>=6.100",

@@ -12,6 +12,7 @@ COMMANDS = {
     "train": ("trainer.task", "trains, evaluates and exports a model"),
     "evaluate": ("trainer.evaluate", "measures a trained job on other data"),
     "compare": ("trainer.compare", "compares models on your own ratings"),
+    "search": ("trainer.search", "searches for a better recipe overnight"),
     "export": ("export.task", "exports a trained job again"),
     "score": ("export.score", "writes recommendations for all users to files"),
     "serve": ("serving.local_server", "serves exported models over REST, gRPC"),

@@ -19,11 +19,13 @@ ALLOWED = {
     "deep_recommender": set(PACKAGES),
 }
 
-#: What a file may import besides: the commands start alike, the job prepares
-#: data first and exports in the end, and scoring reads people's files.
+#: What a file may import besides: commands and processes start alike, the job
+#: prepares data first and exports in the end, and scoring reads people's files.
 ALSO_ALLOWED = {
     "trainer/task.py": {"data_prep", "export"},
+    "trainer/child_process.py": {"data_prep.quiet_tensorflow"},
     "trainer/compare/__main__.py": {"data_prep.command_line"},
+    "trainer/search/__main__.py": {"data_prep.command_line"},
     "export/task.py": {"data_prep.command_line"},
     "export/score.py": {"data_prep"},
     "trainer/evaluate.py": {"data_prep.command_line"},
@@ -33,6 +35,7 @@ ALSO_ALLOWED = {
 FLAG_READERS = {
     *(f"{package}/task.py" for package in PACKAGES),
     "trainer/compare/__main__.py",
+    "trainer/search/__main__.py",
     "data_prep/command_line.py",
     "data_prep/file_flags.py",
     "export/score.py",

@@ -165,6 +165,35 @@ def _list_files(directory: str) -> dict[str, int]:
     return files
 
 
+def share_teachers(config: Config, source: JobPaths, paths: JobPaths) -> None:
+    """Gives a job the teachers that another one fitted, unless it has some.
+
+    Args:
+        config: the settings of the job. Its data and those that decide the
+            teachers must be the other's.
+        source: the paths of the job that fitted them.
+        paths: the paths of the job that gets them.
+    """
+    if config.model != "taught_autoencoder":
+        return
+    tf.io.gfile.makedirs(paths.teachers_dir)
+    for name in (*_FILES.values(), os.path.basename(_record_path(source))):
+        old = os.path.join(source.teachers_dir, name)
+        new = os.path.join(paths.teachers_dir, name)
+        if tf.io.gfile.exists(old) and not tf.io.gfile.exists(new):
+            _link_or_copy(old, new)
+
+
+def _link_or_copy(old: str, new: str) -> None:
+    """Links a file, so that many jobs hold it once, or else copies it."""
+    try:
+        # Such files are replaced and removed, but never written to.
+        os.link(old, new)
+    except OSError:
+        tf.io.gfile.copy(old, f"{new}.tmp", overwrite=True)
+        tf.io.gfile.rename(f"{new}.tmp", new)
+
+
 def load_teachers(config: Config, paths: JobPaths) -> dict[str, Any]:
     """Loads the teachers that a job fitted, as `fit_teachers` returns them."""
     if config.model != "taught_autoencoder":

@@ -124,7 +124,7 @@ RECIPES = {
 DEFAULT_RECIPE = "quickstart"
 
 #: Ending that tells the path of a recipe file from the name of a recipe.
-FILE_ENDING = ".json"
+_FILE_ENDING = ".json"
 
 #: Key of a recipe file that names the recipe whose settings it changes.
 BASE = "recipe"
@@ -184,15 +184,9 @@ def make_config(
         UserError: an unknown recipe, a file that is none, or a value that no
             job can use.
     """
-    if recipe.endswith(FILE_ENDING):
-        recipe, of_file = read_recipe(recipe)
-        changes = {**of_file, **changes}
-    if recipe not in RECIPES:
-        raise UserError(
-            f"`recipe` must be one of {', '.join(RECIPES)}, or a file that"
-            f" ends in {FILE_ENDING}. Received: recipe={recipe!r}"
-        )
-    config = RECIPES[recipe]
+    name, of_file = split_recipe(recipe)
+    changes = {**of_file, **changes}
+    config = RECIPES[name]
     if config.model == "taught_autoencoder":
         config = _follow_data(
             config, changes.get("num_epochs"), num_users or _NUM_USERS
@@ -204,24 +198,39 @@ def make_config(
     return dataclasses.replace(config, **changes)
 
 
-def read_recipe(path: str) -> tuple[str, dict[str, Any]]:
-    """Reads a recipe file, such as `trainer.search` writes.
+def split_recipe(recipe: str) -> tuple[str, dict[str, Any]]:
+    """Splits a recipe into one with a name and the settings that differ.
 
-    It is a JSON object: under `recipe` the name of a recipe, and besides the
-    settings that differ from it, by their names:
+    A recipe file, such as `trainer.search` writes, is a JSON object: under
+    `recipe` the name of a recipe, and besides the settings that differ from
+    it, by their names:
 
         {"recipe": "quickstart", "hidden_units": [512, 256], "num_refeeds": 0}
 
     Args:
-        path: the file, local or remote.
+        recipe: a key of `RECIPES`, or the path of a recipe file, local or
+            remote.
 
     Returns:
-        The name, a key of `RECIPES`, and the settings that differ.
+        The name, a key of `RECIPES`, and the settings that differ: none, if
+        `recipe` is a name.
 
     Raises:
-        UserError: it is no recipe file; the message names the file, the key
-            and what is allowed.
+        UserError: it is neither; the message names the file, the key and what
+            is allowed.
     """
+    if recipe.endswith(_FILE_ENDING):
+        return _read_recipe(recipe)
+    if recipe not in RECIPES:
+        raise UserError(
+            f"`recipe` must be one of {', '.join(RECIPES)}, or a file that"
+            f" ends in {_FILE_ENDING}. Received: recipe={recipe!r}"
+        )
+    return recipe, {}
+
+
+def _read_recipe(path: str) -> tuple[str, dict[str, Any]]:
+    """Reads a recipe file, and checks all that it says."""
     try:
         recipe = read_json(path)
     except tf.errors.NotFoundError:
@@ -237,7 +246,9 @@ def read_recipe(path: str) -> tuple[str, dict[str, Any]]:
             f"{path} must be a JSON object in which `{BASE}` is one of"
             f" {', '.join(RECIPES)}. Received: {BASE}={base!r}"
         )
-    types = {field.name: field.type for field in dataclasses.fields(Config)}
+    types: dict[str, Any] = {
+        field.name: field.type for field in dataclasses.fields(Config)
+    }
     settings: dict[str, Any] = {}
     for name, value in recipe.items():
         if name == BASE:

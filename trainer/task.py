@@ -1,6 +1,6 @@
 """Trains, evaluates and exports a recommender.
 
-    python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe RECIPE] [...]
+    python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
 
 Started again with the same flags, it resumes where it stopped.
 """

@@ -84,8 +84,8 @@ def train_and_evaluate(
     Raises:
         UserError: another run trains in the job directory, it belongs to
             another job, its checkpoints cannot be read or written, a file of
-            the data is damaged, there are fewer users than a batch holds, or
-            the loss is no longer finite.
+            the data is damaged, or there are fewer users than a batch holds.
+        DivergenceError: the loss is no longer finite.
         Terminated: on SIGTERM, once the state is saved.
     """
     with _hold_job(config, data_dir, paths, strategy) as workers:
@@ -115,6 +115,7 @@ def train(
     data_dir: str,
     paths: JobPaths,
     strategy: tf.distribute.Strategy,
+    termination: Termination | None = None,
 ) -> AutoEncoder | TaughtAutoEncoder:
     """Trains a job as `train_and_evaluate` does, and reads no test ratings.
 
@@ -123,12 +124,14 @@ def train(
         data_dir: prepared data.
         paths: the paths of the job.
         strategy: distributes the training over devices.
+        termination: tells the job to stop. By default nothing does.
 
     Returns:
         The model with its best weights, and those that it mixes answers with.
 
     Raises:
         UserError: as `train_and_evaluate`.
+        Terminated: as `train_and_evaluate`.
     """
     with _hold_job(config, data_dir, paths, strategy) as workers:
         trained = _train(
@@ -139,7 +142,7 @@ def train(
             workers,
             None,
             _DEFAULT_SCHEDULE,
-            Termination(),
+            termination or Termination(),
         )
         choose_weights(trained.model, trained.checkpoints, trained.data, paths)
         return trained.model

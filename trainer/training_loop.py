@@ -22,6 +22,10 @@ from trainer.workers import Workers
 _STEPS_BETWEEN_CHECKS = 100
 
 
+class DivergenceError(UserError):
+    """The loss is no longer finite: other settings are needed."""
+
+
 class TrainingLoop:
     """Runs the training steps of epochs, with one graph for all of them.
 
@@ -80,8 +84,8 @@ class TrainingLoop:
             The training metrics of the whole epoch.
 
         Raises:
-            UserError: the loss is no longer finite, or a checkpoint cannot be
-                written.
+            DivergenceError: the loss is no longer finite.
+            UserError: a checkpoint cannot be written.
             Terminated: on SIGTERM, once the state is saved.
         """
         first_batch = num_batches = self._checkpoints.num_batches
@@ -188,7 +192,7 @@ class TrainingLoop:
             step: its number of steps.
 
         Raises:
-            UserError: it is not finite.
+            DivergenceError: it is not finite.
         """
         self._check_finite([rmse], epoch, step)
 
@@ -205,7 +209,7 @@ class TrainingLoop:
             if self._checkpoints.has_saved
             else "No checkpoint was written. Try"
         )
-        raise UserError(
+        raise DivergenceError(
             f"the loss became {loss} in epoch {epoch} at batch {step}, with"
             f" learning rate {config.learning_rate_at(epoch - 1):g} and"
             f" num_refeeds={config.num_refeeds}. {kept} {remedy}."

@@ -30,6 +30,7 @@ HELP = {
     "train": "--recipe",
     "evaluate": "--output",
     "compare": "--reference",
+    "search": "--num_trials",
     "export": "--top_k",
     "score": "--candidates",
     "serve": "--rest_api_port",

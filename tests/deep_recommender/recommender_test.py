@@ -204,7 +204,6 @@ def test_a_known_item_among_unknown_ones_is_enough_and_said(
     assert "does not know 1 of 2 rated items: 'Itme-2'" in caplog.text
 
 
-#: What a person does -> how they do it, and what they are told.
 def test_a_recipe_may_be_a_file(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"recipe": "untaught", "hidden_units": [8, 4]}')
@@ -215,6 +214,7 @@ def test_a_recipe_may_be_a_file(tmp_path):
     )
 
 
+#: What a person does -> how they do it, and what they are told.
 MISTAKES = {
     "only unknown items": (
         lambda r: r.recommend({"nothing": 5}),

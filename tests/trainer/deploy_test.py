@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution, IntDistribution
 
 from trainer import tuning
+from trainer.search.space import SPACE
 
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "trainer/deploy"
@@ -33,7 +35,7 @@ def pools(job):
 
 def some_values(parameter):
     for name, spec in parameter.items():
-        if name == "doubleValueSpec":
+        if name in ("doubleValueSpec", "integerValueSpec"):
             return list(spec.values())
         if name in ("discreteValueSpec", "categoricalValueSpec"):
             return spec["values"]
@@ -82,6 +84,27 @@ def test_the_command_takes_the_flags_of_every_job_and_trial():
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def to_parameter(name, distribution):
+    """Describes a setting of the search as a study of Vertex AI does."""
+    parameter = {"parameterId": name}
+    if getattr(distribution, "log", False):
+        parameter["scaleType"] = "UNIT_LOG_SCALE"
+    if isinstance(distribution, CategoricalDistribution):
+        values = list(distribution.choices)
+        kind = "categorical" if isinstance(values[0], str) else "discrete"
+        return {**parameter, f"{kind}ValueSpec": {"values": values}}
+    kind = "integer" if isinstance(distribution, IntDistribution) else "double"
+    bounds = {"minValue": distribution.low, "maxValue": distribution.high}
+    return {**parameter, f"{kind}ValueSpec": bounds}
+
+
+def test_the_study_has_the_space_of_the_search():
+    study = read(DEPLOY / "vertex_ai/tuning_job.yaml")["studySpec"]
+    assert study["parameters"] == [
+        to_parameter(name, distribution) for name, distribution in SPACE.items()
+    ]
 
 
 def test_the_study_minimizes_what_the_job_reports(tmp_path):

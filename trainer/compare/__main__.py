@@ -14,7 +14,8 @@ from data_prep import command_line
 from trainer.compare.comparison import choose_models, compare_models
 from trainer.compare.folds import default_output_dir, find_data
 from trainer.compare.models import MODELS
-from trainer.compare.table import format_table, make_tables
+from trainer.compare.table import make_tables
+from trainer.text_table import format_table
 
 # As in trainer.task, which says why. The processes of the fits inherit it.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")

@@ -13,7 +13,8 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
-from trainer.compare.fitting import Fit, fit_and_measure, prepare_process
+from trainer.child_process import prepare_process
+from trainer.compare.fitting import Fit, fit_and_measure
 from trainer.compare.folds import Fold, read_folds
 from trainer.compare.models import MODELS
 from trainer.compare.report import write_report

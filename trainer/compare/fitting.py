@@ -1,15 +1,11 @@
 """Fits and measures one model, in a process of its own."""
 
 import dataclasses
-import multiprocessing
-import os
 import resource
 import sys
-import threading
 from typing import Any
 
 import tensorflow as tf
-from absl import logging
 
 from trainer.compare.answers import MODEL, Answer, measure
 from trainer.compare.fit_data import FitData, read_batches
@@ -106,21 +102,6 @@ def measure_test(answer: Answer, data: JobData) -> dict[str, Any]:
             if by_name
         },
     }
-
-
-def prepare_process() -> None:
-    """Prepares a process for fits: it ends with the one that started it."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        raise RuntimeError("This is not a child process.")
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    logging.set_verbosity(logging.WARNING)
-    tf.get_logger().setLevel("ERROR")
 
 
 def _peak_bytes() -> int:

@@ -1,23 +1,10 @@
 """Writes a comparison as tables of text, for terminal and page."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from trainer.compare.models import NDCG, RMSE
-
-
-class Table(NamedTuple):
-    """A table of text.
-
-    Attributes:
-        title: what is compared.
-        header: the names of the columns.
-        rows: the cells; the first is the model's title.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
+from trainer.text_table import Table
 
 
 def make_tables(summary: Mapping[str, Any]) -> list[Table]:
@@ -147,19 +134,3 @@ def format_difference(row: Mapping[str, float]) -> str:
         f"{row['difference']:+.4f} [{row['difference_low']:+.4f},"
         f" {row['difference_high']:+.4f}]"
     )
-
-
-def format_table(table: Table) -> str:
-    """Aligns a table for the terminal, with its title above."""
-    lines: Sequence[Sequence[str]] = [table.header, *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [table.title]
-    for cells in lines:
-        first, *others = (
-            cell.ljust(width) if place == 0 else cell.rjust(width)
-            for place, (cell, width) in enumerate(
-                zip(cells, widths, strict=True)
-            )
-        )
-        text.append("  ".join(["", first, *others]).rstrip())
-    return "\n".join(text)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from trainer.compare.summary import summarize
-from trainer.compare.table import format_table, make_tables
+from trainer.compare.table import make_tables
+from trainer.text_table import format_table
 
 
 def record(model, seed, rmse, ndcg, seconds=2.0):

@@ -1,0 +1,1 @@
+"""Searches for settings that make a better model of given data."""

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.cpp_loader import CppSavedModel
+from export.precision import precision_in_use, tolerance_in
 from export.probe_requests import Arrays, Request, pad_histories, to_examples
 from export.probe_users import User
 from export.settings import ExportSettings
@@ -19,11 +20,6 @@ from serving import protocol
 from trainer.job_record import TrainedJob
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
-
-# Largest difference between a model and its SavedModel, relative to the
-# numbers at hand, by the type that the hidden layers compute in. The first and
-# the last layer of a SavedModel are always float32.
-_TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 5e-2}
 
 # Output of item ids -> the output that they are ranked by, and what else there
 # is of each item.
@@ -88,7 +84,10 @@ class ServedModel(contextlib.AbstractContextManager["ServedModel"]):
 
 
 def check_answers(
-    served: ServedModel, signatures: Signatures, requests: Iterable[Request]
+    served: ServedModel,
+    signatures: Signatures,
+    requests: Iterable[Request],
+    precision: str | None = None,
 ) -> None:
     """Compares the answers of a SavedModel with those of its signatures.
 
@@ -96,10 +95,13 @@ def check_answers(
         served: the SavedModel.
         signatures: the functions that it was written from.
         requests: requests to ask both.
+        precision: the type that products take their factors in; by default
+            that of this machine.
 
     Raises:
         RuntimeError: an answer differs or is not finite.
     """
+    tolerance = tolerance_in(precision or precision_in_use())
     low, high = signatures.rating_scale
     units = {protocol.PREDICTED_RATINGS: high - low}
     if signatures.predictor.is_scored_by_rating:
@@ -127,6 +129,7 @@ def check_answers(
                 (answer[ids], answer[scores]),
                 (expected_ids, expected.pop(scores)),
                 units.get(scores, 1.0),
+                tolerance,
             ):
                 raise _refusal(request, ids)
             for name in others:
@@ -140,15 +143,24 @@ def check_answers(
                     answer[name],
                     np.where(places >= 0, values, answer[name]),
                     units.get(name, 1.0),
+                    tolerance,
                 )
         for name, value in expected.items():
-            _compare(request, name, answer[name], value, units.get(name, 1.0))
+            _compare(
+                request,
+                name,
+                answer[name],
+                value,
+                units.get(name, 1.0),
+                tolerance,
+            )
 
 
 def same_ranking(
     actual: tuple[np.ndarray, np.ndarray],
     expected: tuple[np.ndarray, np.ndarray],
-    unit: float = 1.0,
+    unit: float,
+    tolerance: float,
 ) -> bool:
     """Compares two rankings, in which near ties may be in any order.
 
@@ -156,6 +168,7 @@ def same_ranking(
         actual: item ids and the values that they are ranked by, `(..., k)`.
         expected: the same.
         unit: a usual difference of values.
+        tolerance: how far they may be apart, relative to the numbers at hand.
 
     Returns:
         Whether the rankings are the same.
@@ -165,7 +178,7 @@ def same_ranking(
         for one, other in zip(actual, expected, strict=True)
     ):
         return False
-    margin = _margin(expected[1], unit)
+    margin = _margin(expected[1], unit, tolerance)
     if not _agree(np.abs(actual[1]), np.abs(expected[1]), margin):
         return False
     *batch, length = actual[0].shape
@@ -192,6 +205,7 @@ def check_predictions(
     job: TrainedJob,
     users: Sequence[User],
     settings: ExportSettings,
+    precision: str | None = None,
 ) -> None:
     """Compares predictions and recommendations with the trained model's.
 
@@ -203,11 +217,15 @@ def check_predictions(
         job: the trained job.
         users: the users who ask.
         settings: how the job was exported.
+        precision: the type that products take their factors in; by default
+            that of this machine.
 
     Raises:
         RuntimeError: an answer differs or is not finite.
     """
-    tolerance = _TOLERANCES[job.model.compute_dtype]
+    tolerance = tolerance_in(
+        precision or precision_in_use(job.model.compute_dtype)
+    )
     scale = (job.data.rating_min, job.data.rating_max)
     ids = np.array(job.items.item_ids, object)
     ratings = _to_sparse(users, len(ids))
@@ -326,7 +344,7 @@ def _compare(
     actual: np.ndarray,
     expected: np.ndarray,
     unit: float,
-    tolerance: float = _TOLERANCES["float32"],
+    tolerance: float,
 ) -> None:
     """Refuses other values than expected, `unit` being a usual difference."""
     margin = _margin(expected, unit, tolerance)
@@ -337,7 +355,7 @@ def _compare(
 def _margin(
     expected: np.ndarray,
     unit: float,
-    tolerance: float = _TOLERANCES["float32"],
+    tolerance: float,
 ) -> float:
     """Returns how far rounding may move numbers that come of one computation.
 

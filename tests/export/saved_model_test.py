@@ -16,7 +16,7 @@ from export.probe_users import read_users
 from export.saved_model import export_job
 from export.settings import ExportSettings
 from export.verification import ServedModel, check_predictions
-from tests.export.helpers import leave_one_out
+from tests.export.helpers import leave_one_out, round_matrices
 from trainer.job_record import load_job
 
 SIGNATURES = {
@@ -444,6 +444,24 @@ def test_other_answers_than_the_model_s_are_found_out(
         RuntimeError, match=rf"with other {name} than the model\. It is not"
     ):
         check_predictions(OtherwiseServed(served, name, change), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("precision", "num_bits"), [("tensor_float_32", 10), ("bfloat16", 7)]
+)
+def test_the_check_allows_for_the_precision_of_products_and_no_more(
+    served, trained_job, synthetic_data, precision, num_bits
+):
+    job = load_job(trained_job)
+    users = read_users(synthetic_data, job.data.num_items)
+    round_matrices(job.model, num_bits)
+    arguments = (job, users, ExportSettings())
+    check_predictions(served, *arguments, precision)
+    with pytest.raises(RuntimeError, match="is not published"):
+        check_predictions(served, *arguments, "float32")
+    off = OtherwiseServed(served, "predicted_ratings", lambda x: x + 1.0)
+    with pytest.raises(RuntimeError, match="is not published"):
+        check_predictions(off, *arguments, precision)
 
 
 # ---- Shapes, which TensorFlow Serving does not hold a request to ----

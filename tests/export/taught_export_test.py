@@ -18,7 +18,7 @@ from export.saved_model import export_job, write_saved_model
 from export.settings import RANK_BY, ExportSettings
 from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
-from tests.export.helpers import make_taught_model
+from tests.export.helpers import make_taught_model, round_matrices
 from tests.synthetic import train_small_job
 from trainer.job_record import load_job
 
@@ -81,6 +81,23 @@ def test_the_cpp_loader_answers_like_the_keras_model(
     assert f"by `scores`: {signatures.predictor.ranks_by}." in card
     assert f"- rank_by: {rank_by}\n" in card
     assert "the output kernel of interest" in card
+
+
+def test_the_check_of_a_taught_model_allows_for_tf32(
+    taught_job, synthetic_data, tmp_path
+):
+    users = read_users(synthetic_data, taught_job.data.num_items)
+    write_version(taught_job, tmp_path / "model")
+    rounded = dataclasses.replace(
+        taught_job, model=make_taught_model(taught_job.data.num_items)
+    )
+    arguments = (rounded, users, ExportSettings())
+    with ServedModel(str(tmp_path / "model")) as served:
+        check_predictions(served, *arguments, "float32")
+        round_matrices(rounded.model, num_bits=10)
+        check_predictions(served, *arguments, "tensor_float_32")
+        with pytest.raises(RuntimeError, match="is not published"):
+            check_predictions(served, *arguments, "float32")
 
 
 @pytest.mark.slow

@@ -1,10 +1,17 @@
 import numpy as np
 import pytest
 
-from export.verification import same_ranking
+from export import verification
+from export.precision import tolerance_in
 
 IDS = np.array([[b"alien", b"brazil", b"cube"]], object)
 VALUES = np.array([[4.0, 3.0, 2.0]], np.float32)
+
+
+def same_ranking(actual, expected):
+    return verification.same_ranking(
+        actual, expected, unit=1.0, tolerance=tolerance_in("float32")
+    )
 
 
 def ranking(ids, values):

@@ -199,7 +199,8 @@ class _Search:
         ]
         if self.trials:
             logging.info(
-                "Goes on after %d trials.", len(self.trials) - len(waiting)
+                "Goes on: %d trials have ended.",
+                len(self.trials) - len(waiting),
             )
         if waiting or len(self.trials) < self._num_trials:
             self._fit_teachers()

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import json
 import os
@@ -124,7 +125,7 @@ def undisturbed(tmp_path_factory, synthetic_data):
     recipe = write_recipe(directory, UNTAUGHT)
     job_dir = directory / "whole"
     code, output, errors = run(
-        "trainer.search", *flags(synthetic_data, job_dir, recipe, 6)
+        "trainer.search", *flags(synthetic_data, job_dir, recipe, 3)
     )
     assert code == 0, errors
     assert f"{job_dir}/recipe.json" in output
@@ -137,7 +138,7 @@ def test_the_best_trial_becomes_a_recipe_that_makes_its_job(
 ):
     _, job_dir = undisturbed
     trials, recipe = outcomes(job_dir)
-    assert [trial.number for trial in trials] == list(range(6))
+    assert [trial.number for trial in trials] == [0, 1, 2]
     assert trials[0].values["hidden_units"] == "16,8"
     best = min(
         (trial for trial in trials if trial.state == State.COMPLETE),
@@ -180,12 +181,12 @@ def test_a_search_that_was_ended_goes_on_to_the_same_study(
     signal_number, undisturbed, tmp_path, synthetic_data
 ):
     recipe, whole = undisturbed
-    arguments = flags(synthetic_data, tmp_path, recipe, 6)
+    arguments = flags(synthetic_data, tmp_path, recipe, 3)
     process = start("trainer.search", *arguments)
     for line in process.stderr:
-        if "Trial 2 of 6" in line:
+        if "Trial 1 of 3" in line:
             break
-    history = tmp_path / "trial-0002/checkpoints/history.json"
+    history = tmp_path / "trial-0001/checkpoints/history.json"
     while not history.exists():
         assert process.poll() is None
         time.sleep(0.05)
@@ -194,10 +195,10 @@ def test_a_search_that_was_ended_goes_on_to_the_same_study(
     assert process.returncode == (
         143 if signal_number == signal.SIGTERM else -signal.SIGKILL
     )
-    assert read_trials(str(tmp_path), list(SPACE))[2].state == State.RUNNING
+    assert read_trials(str(tmp_path), list(SPACE))[1].state == State.RUNNING
     code, _, errors = run("trainer.search", *arguments)
     assert code == 0, errors
-    assert "Goes on after 2 trials." in errors
+    assert "Goes on: 1 trials have ended." in errors
     assert outcomes(tmp_path) == outcomes(whole)
 
 
@@ -207,19 +208,19 @@ def test_a_finished_search_repeats_its_answer_and_may_get_more_trials(
 ):
     recipe, whole = undisturbed
     shutil.copytree(whole, tmp_path / "copy")
-    arguments = flags(synthetic_data, tmp_path / "copy", recipe, 6)
+    arguments = flags(synthetic_data, tmp_path / "copy", recipe, 3)
     code, output, errors = run("trainer.search", *arguments)
     assert code == 0, errors
     assert "Trial" not in errors
     assert "trainer.task" in output
     code, _, errors = run(
         "trainer.search",
-        *flags(synthetic_data, tmp_path / "copy", recipe, 7),
+        *flags(synthetic_data, tmp_path / "copy", recipe, 4),
     )
     assert code == 0, errors
     trials, _ = outcomes(tmp_path / "copy")
-    assert trials[:6] == outcomes(whole)[0]
-    assert len(trials) == 7
+    assert trials[:3] == outcomes(whole)[0]
+    assert len(trials) == 4
 
 
 @pytest.mark.slow
@@ -251,6 +252,24 @@ def test_the_test_ratings_change_nothing(tmp_path, synthetic_data):
     for name, data_dir in (("one", synthetic_data), ("other", other_data)):
         run_search(data_dir, str(tmp_path / name), recipe, 2, 1, 0)
     assert outcomes(tmp_path / "one") == outcomes(tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_a_trial_that_is_behind_is_stopped_and_counts_up_to_there(
+    undisturbed, tmp_path, synthetic_data
+):
+    recipe, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "copy")
+    trials, _ = outcomes(whole)
+    ahead = {"val_rmse": 0.2, "val_rmse_by_epoch": (0.3, 0.2, 0.2)}
+    for number in range(4):
+        trial = dataclasses.replace(trials[0], number=number, **ahead)
+        write_trial(str(tmp_path / "copy"), trial)
+    trials = run_search(synthetic_data, str(tmp_path / "copy"), recipe, 5, 1, 0)
+    assert trials[4].state == State.PRUNED
+    assert trials[4].val_rmse is None
+    # Of three epochs the first tells too little.
+    assert len(trials[4].val_rmse_by_epoch) == 2
 
 
 @pytest.mark.slow

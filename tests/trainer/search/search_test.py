@@ -250,7 +250,7 @@ def test_the_test_ratings_change_nothing(tmp_path, synthetic_data):
     other_data = reverse_test_ratings(synthetic_data, tmp_path / "data")
     recipe = write_recipe(tmp_path, TAUGHT)
     for name, data_dir in (("one", synthetic_data), ("other", other_data)):
-        run_search(data_dir, str(tmp_path / name), recipe, 2, 1, 0)
+        run_search(data_dir, str(tmp_path / name), recipe, 1, 1, 0)
     assert outcomes(tmp_path / "one") == outcomes(tmp_path / "other")
 
 

@@ -22,7 +22,7 @@ class State(enum.StrEnum):
     PRUNED = "pruned"
     #: Its loss was no longer finite.
     DIVERGED = "diverged"
-    #: Its process was killed.
+    #: Its process was killed, or there was too little memory.
     FAILED = "failed"
 
 

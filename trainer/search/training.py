@@ -174,5 +174,7 @@ def _run(
             sender.send((State.COMPLETE, function(termination)))
     except DivergenceError as error:
         sender.send((State.DIVERGED, str(error)))
+    except tf.errors.ResourceExhaustedError:
+        sender.send((State.FAILED, "there is too little memory"))
     except (UserError, OSError, tf.errors.OpError) as error:
         sender.send((None, str(error)))

@@ -273,18 +273,23 @@ def test_a_trial_that_is_behind_is_stopped_and_counts_up_to_there(
 
 
 @pytest.mark.slow
-def test_a_trial_whose_loss_is_not_finite_is_left_behind(
-    tmp_path, synthetic_data
+def test_a_trial_that_cannot_be_trained_is_left_behind(
+    undisturbed, tmp_path, synthetic_data
 ):
-    recipe = write_recipe(tmp_path, UNTAUGHT)
-    job_dir = tmp_path / "search"
-    run_search(synthetic_data, str(job_dir), recipe, 1, 1, 0)
-    base = read_trials(str(job_dir), list(SPACE))[0]
-    write_trial(str(job_dir), Trial(1, {**base.values, "learning_rate": 1e30}))
-    # The space of the search does not hold it, and need not.
-    trials = run_search(synthetic_data, str(job_dir), recipe, 2, 1, 0)
-    assert trials[1].state == State.DIVERGED
-    assert "the loss became" in trials[1].reason
+    recipe, whole = undisturbed
+    shutil.copytree(whole, tmp_path / "copy")
+    base = outcomes(whole)[0][0]
+    for number, values in (
+        (3, {"learning_rate": 1e30}),
+        (4, {"hidden_units": "1000000,1000000"}),
+    ):
+        trial = Trial(number, {**base.values, **values})
+        write_trial(str(tmp_path / "copy"), trial)
+    trials = run_search(synthetic_data, str(tmp_path / "copy"), recipe, 5, 1, 0)
+    assert trials[3].state == State.DIVERGED
+    assert "the loss became" in trials[3].reason
+    assert trials[4].state == State.FAILED
+    assert "too little memory" in trials[4].reason
 
 
 @pytest.mark.slow

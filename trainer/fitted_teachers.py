@@ -191,7 +191,7 @@ def _link_or_copy(old: str, new: str) -> None:
         os.link(old, new)
     except OSError:
         tf.io.gfile.copy(old, f"{new}.tmp", overwrite=True)
-        tf.io.gfile.rename(f"{new}.tmp", new)
+        tf.io.gfile.rename(f"{new}.tmp", new, overwrite=True)
 
 
 def load_teachers(config: Config, paths: JobPaths) -> dict[str, Any]:

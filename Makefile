@@ -29,7 +29,7 @@ $(INSTALLED): setup.py | $(VENV)/bin/pip
 	touch $@
 
 $(BEAM_INSTALLED): setup.py | $(BEAM_VENV)/bin/pip
-	$(BEAM_VENV)/bin/pip install --editable '.[beam]' 'pytest>=9'
+	$(BEAM_VENV)/bin/pip install --editable '.[beam]' 'hypothesis>=6.100' 'pytest>=9'
 	touch $@
 
 quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations

@@ -9,7 +9,8 @@ matrix products dominate a step.
 """
 
 import abc
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -101,36 +102,66 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         variables = [variable, *(state[index].value for state in self._state)]
         learning_rate = tf.cast(learning_rate, variable.dtype)
         step = tf.cast(self.iterations + 1, variable.dtype)
-
-        def apply_rule(
-            gradient: tf.Tensor, weight: tf.Tensor, *state: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            if self._penalty:
-                gradient += self._penalty * weight
-            return self.rule(
-                Update(learning_rate, step, gradient, weight), *state
-            )
-
-        def update_all(gradient: tf.Tensor) -> None:
-            values = apply_rule(gradient, *map(tf.convert_to_tensor, variables))
-            for target, value in zip(variables, values, strict=True):
-                target.assign(value)
-
-        def update_rows(gradient: tf.IndexedSlices) -> None:
-            rows = [tf.gather(value, gradient.indices) for value in variables]
-            values = apply_rule(gradient.values, *rows)
-            for target, value in zip(variables, values, strict=True):
-                target.scatter_update(tf.IndexedSlices(value, gradient.indices))
-
         if self.lazy and isinstance(gradient, tf.IndexedSlices):
-            update_rows(_add_up_repeated_rows(gradient))
-            return
-        if not tf.executing_eagerly():
-            # Compiled, it works in place without a temporary per operation.
-            update_all = tf.function(
-                update_all, jit_compile=True, autograph=False
+            self._update_rows(
+                _add_up_repeated_rows(gradient), learning_rate, step, variables
             )
-        update_all(tf.convert_to_tensor(gradient))
+            return
+        update = (
+            self._update_all
+            if tf.executing_eagerly()
+            else self._compiled_update_all
+        )
+        update(tf.convert_to_tensor(gradient), learning_rate, step, *variables)
+
+    @functools.cached_property
+    def _compiled_update_all(self) -> Callable[..., None]:
+        """The update of a whole weight, compiled once per shape.
+
+        Compiled, it works in place without a temporary per operation.
+        """
+        return tf.function(self._update_all, jit_compile=True, autograph=False)
+
+    def _update_all(
+        self,
+        gradient: tf.Tensor,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        *variables: tf.Variable,
+    ) -> None:
+        values = self._apply_rule(
+            gradient, learning_rate, step, map(tf.convert_to_tensor, variables)
+        )
+        for target, value in zip(variables, values, strict=True):
+            target.assign(value)
+
+    def _update_rows(
+        self,
+        gradient: tf.IndexedSlices,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        variables: Sequence[tf.Variable],
+    ) -> None:
+        values = self._apply_rule(
+            gradient.values,
+            learning_rate,
+            step,
+            [tf.gather(value, gradient.indices) for value in variables],
+        )
+        for target, value in zip(variables, values, strict=True):
+            target.scatter_update(tf.IndexedSlices(value, gradient.indices))
+
+    def _apply_rule(
+        self,
+        gradient: tf.Tensor,
+        learning_rate: tf.Tensor,
+        step: tf.Tensor,
+        values: Iterable[tf.Tensor],
+    ) -> tuple[tf.Tensor, ...]:
+        weight, *state = values
+        if self._penalty:
+            gradient += self._penalty * weight
+        return self.rule(Update(learning_rate, step, gradient, weight), *state)
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -9,8 +9,7 @@ matrix products dominate a step.
 """
 
 import abc
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -69,6 +68,8 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self._penalty = weight_decay
         self.lazy = lazy
+        # Of each weight, on each replica.
+        self._compiled_updates: dict[Any, Callable[..., None]] = {}
 
     @abc.abstractmethod
     def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -102,66 +103,51 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         variables = [variable, *(state[index].value for state in self._state)]
         learning_rate = tf.cast(learning_rate, variable.dtype)
         step = tf.cast(self.iterations + 1, variable.dtype)
-        if self.lazy and isinstance(gradient, tf.IndexedSlices):
-            self._update_rows(
-                _add_up_repeated_rows(gradient), learning_rate, step, variables
+
+        def apply_rule(
+            gradient: tf.Tensor,
+            learning_rate: tf.Tensor,
+            step: tf.Tensor,
+            weight: tf.Tensor,
+            *state: tf.Tensor,
+        ) -> tuple[tf.Tensor, ...]:
+            if self._penalty:
+                gradient += self._penalty * weight
+            return self.rule(
+                Update(learning_rate, step, gradient, weight), *state
             )
+
+        def update_all(
+            gradient: tf.Tensor, learning_rate: tf.Tensor, step: tf.Tensor
+        ) -> None:
+            values = apply_rule(
+                gradient,
+                learning_rate,
+                step,
+                *map(tf.convert_to_tensor, variables),
+            )
+            for target, value in zip(variables, values, strict=True):
+                target.assign(value)
+
+        def update_rows(gradient: tf.IndexedSlices) -> None:
+            rows = [tf.gather(value, gradient.indices) for value in variables]
+            values = apply_rule(gradient.values, learning_rate, step, *rows)
+            for target, value in zip(variables, values, strict=True):
+                target.scatter_update(tf.IndexedSlices(value, gradient.indices))
+
+        if self.lazy and isinstance(gradient, tf.IndexedSlices):
+            update_rows(_add_up_repeated_rows(gradient))
             return
-        update = (
-            self._update_all
-            if tf.executing_eagerly()
-            else self._compiled_update_all
-        )
-        update(tf.convert_to_tensor(gradient), learning_rate, step, *variables)
-
-    @functools.cached_property
-    def _compiled_update_all(self) -> Callable[..., None]:
-        """The update of a whole weight, compiled once per shape.
-
-        Compiled, it works in place without a temporary per operation.
-        """
-        return tf.function(self._update_all, jit_compile=True, autograph=False)
-
-    def _update_all(
-        self,
-        gradient: tf.Tensor,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        *variables: tf.Variable,
-    ) -> None:
-        values = self._apply_rule(
-            gradient, learning_rate, step, map(tf.convert_to_tensor, variables)
-        )
-        for target, value in zip(variables, values, strict=True):
-            target.assign(value)
-
-    def _update_rows(
-        self,
-        gradient: tf.IndexedSlices,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        variables: Sequence[tf.Variable],
-    ) -> None:
-        values = self._apply_rule(
-            gradient.values,
-            learning_rate,
-            step,
-            [tf.gather(value, gradient.indices) for value in variables],
-        )
-        for target, value in zip(variables, values, strict=True):
-            target.scatter_update(tf.IndexedSlices(value, gradient.indices))
-
-    def _apply_rule(
-        self,
-        gradient: tf.Tensor,
-        learning_rate: tf.Tensor,
-        step: tf.Tensor,
-        values: Iterable[tf.Tensor],
-    ) -> tuple[tf.Tensor, ...]:
-        weight, *state = values
-        if self._penalty:
-            gradient += self._penalty * weight
-        return self.rule(Update(learning_rate, step, gradient, weight), *state)
+        update = update_all
+        if not tf.executing_eagerly():
+            # Compiled, it works in place without a temporary per operation.
+            # The updates of a step share what is compiled, as compiling is
+            # most of the time to its first execution.
+            update = self._compiled_updates.setdefault(
+                variable.ref(),
+                tf.function(update_all, jit_compile=True, autograph=False),
+            )
+        update(tf.convert_to_tensor(gradient), learning_rate, step)
 
     def get_config(self) -> dict[str, Any]:
         return {

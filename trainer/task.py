@@ -54,8 +54,8 @@ _DATA_DIR = flags.DEFINE_string(
     None,
     "Data prepared by data_prep.task. Default: the CSV files of"
     " AIP_TRAINING_DATA_URI, which Vertex AI sets for a managed dataset, or"
-    " MovieLens-1M, with the last 30 % of each user's ratings held out; prepared"
-    " in the job directory.",
+    " MovieLens-1M, with the last 30 % of each user's ratings held out; it is"
+    " prepared in the job directory.",
 )
 _WARM_START_FROM = flags.DEFINE_string(
     "warm_start_from",

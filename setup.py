@@ -51,6 +51,7 @@ setup(
             "deep_recommender*",
             "export*",
             "serving*",
+            "tensorflow_startup*",
             "trainer*",
         ]
     ),

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from absl import logging
 
-from data_prep import quiet_tensorflow
+import tensorflow_startup
 
 # A new process reads this module first and then its work, which loads
 # TensorFlow.
 if "tensorflow" not in sys.modules:
-    quiet_tensorflow.install()
+    tensorflow_startup.install()
 
 
 def run_quietly(work: Callable[..., None], *arguments: object) -> None:

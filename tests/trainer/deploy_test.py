@@ -11,6 +11,8 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from trainer import tuning
 from trainer.search.space import SPACE
 
+pytestmark = pytest.mark.integration
+
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "trainer/deploy"
 JOBS = sorted(DEPLOY.glob("vertex_ai/*.yaml"))

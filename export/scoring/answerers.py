@@ -18,8 +18,8 @@ from data_prep.dataset.files import digest_files
 from export.scoring.exported_model import ExportedModel
 from export.scoring.histories import Histories, make_batches, without_ratings
 from export.scoring.tables import (
-    PREDICTIONS,
     RECOMMENDATIONS,
+    predictions_schema,
     tabulate_predictions,
     tabulate_recommendations,
 )
@@ -179,10 +179,9 @@ class Predictions(Answerer):
             `user` and `item`.
     """
 
-    schema = PREDICTIONS
-
     def __init__(self, model: ExportedModel, pairs: Sequence[str]) -> None:
         self.model = model
+        self.schema = predictions_schema(model.has_deviations)
         self._pairs = pairs
         self._num_unknown_users = 0
 

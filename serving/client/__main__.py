@@ -92,14 +92,19 @@ def _predict(
         answer.num_known_items,
         {"items": [item._asdict() for item in answer.items]},
         [
-            "predicted rating  known  item",
+            "predicted rating  deviation  known  item",
             *(
                 f"{item.predicted_rating:16.3f}"
+                f"  {_format_deviation(item.standard_deviation):>9}"
                 f"  {'yes' if item.known else 'no':5}  {item.item_id}"
                 for item in answer.items
             ),
         ],
     )
+
+
+def _format_deviation(deviation: float | None) -> str:
+    return "" if deviation is None else f"\N{PLUS-MINUS SIGN}{deviation:.3f}"
 
 
 def _explain(

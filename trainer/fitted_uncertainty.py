@@ -109,7 +109,8 @@ def fit_log_variance(
         `(num_features,)`. Of features that say the same, all coefficients are
         small rather than large ones of opposite signs.
     """
-    inverse = np.linalg.pinv(features.astype(np.float64))
+    # The features are float32: what is smaller in them is rounding.
+    inverse = np.linalg.pinv(features.astype(np.float64), rcond=1e-7)
     coefficients = np.zeros(features.shape[1])
     coefficients[0] = np.log(squares.mean(dtype=np.float64))
     for _ in range(_MAX_STEPS):

@@ -39,8 +39,8 @@ class Uncertainty(keras.Model):
     never saw have one as well. Close to the ends of the scale, ratings can
     deviate to one side only. `fitted_uncertainty` chooses the coefficients.
 
-    Of an item without training ratings the model predicts less: the variance
-    of the item offsets is added.
+    Of an item without training ratings the model knows less: the variance of
+    the items' means is added, less what chance adds to means of few ratings.
 
     Reference:
         Aitkin, 1987, "Modelling variance heterogeneity in normal regression
@@ -82,7 +82,7 @@ class Uncertainty(keras.Model):
         self.coefficients = add("coefficients", len(FEATURES))
         self.mean_square = add("mean_square")
         self.log_item_spreads = add("log_item_spreads", num_items)
-        self.offset_variance = add("offset_variance")
+        self.item_variance = add("item_variance")
         self.built = True
 
     def set_statistics(
@@ -109,8 +109,10 @@ class Uncertainty(keras.Model):
                 / (counts + _SPREAD_DAMPING)
             )
         )
-        offsets = self.centering.item_offsets.numpy()[counts > 0]
-        self.offset_variance.assign(offsets.var() if len(offsets) else 0.0)
+        is_rated = counts > 0
+        distances = means[is_rated] - self.centering.mean.numpy()
+        variances = distances**2 - mean_square / counts[is_rated]
+        self.item_variance.assign(max(variances.sum() / is_rated.sum(), 0.0))
 
     def features(
         self,
@@ -161,7 +163,7 @@ class Uncertainty(keras.Model):
             As a call.
         """
         of_known = self._variances(ratings, predictions, tf.constant(0.0))
-        return tf.sqrt(of_known + self.offset_variance)
+        return tf.sqrt(of_known + self.item_variance)
 
     def _log_spreads_of(self, items: tf.Tensor | None) -> tf.Tensor:
         log_spreads = tf.convert_to_tensor(self.log_item_spreads)

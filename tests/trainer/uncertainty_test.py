@@ -73,17 +73,26 @@ def test_deviations_are_those_of_numpy(uncertainty, ratings):
         )
 
 
-def test_an_unknown_item_has_usual_spread_and_the_variance_of_offsets(
+def test_an_unknown_item_has_usual_spread_and_the_variance_of_item_means(
     uncertainty, ratings
 ):
     deviations = uncertainty.of_unknown_items(
         ratings, tf.constant(PREDICTIONS[:, :1], tf.float32)
     )
-    _, offsets = item_offsets()
+    mean, _ = item_offsets()
+    mean_square = SQUARES.sum() / COUNTS.sum()
+    of_items = np.mean(
+        [
+            (item_mean - mean) ** 2 - mean_square / count
+            for count, item_mean in zip(COUNTS, MEANS, strict=True)
+            if count
+        ]
+    )
+    assert of_items > 0
     for user in range(3):
         variance = expected_variances(user, PREDICTIONS[user, 0], 1.0)
         assert deviations[user, 0].numpy() == pytest.approx(
-            np.sqrt(variance + offsets[COUNTS > 0].var()), rel=1e-5
+            np.sqrt(variance + of_items), rel=1e-5
         )
 
 

@@ -105,7 +105,7 @@ class TrainedJob:
         data: the manifest of the data that it was trained on.
         config: the settings of the job.
         uncertainty: how far ratings lie from the model's predictions; `None`
-            for a job of release 0.1, or one without validation ratings.
+            for a job of an earlier version, or without validation ratings.
     """
 
     model: AutoEncoder | TaughtAutoEncoder

@@ -266,25 +266,31 @@ def _uncertainty(metrics: Mapping[str, Any]) -> list[str]:
     if "uncertainty" not in metrics:
         return []
     test = metrics["uncertainty"]["test"]
-    shares = [
-        f"{share:.1%} lie in the interval of {float(level):.0%}"
-        for level, share in test["coverage"].items()
-    ]
     return [
         page.section(
             "How far to trust a prediction",
             page.paragraph(
                 "Each prediction comes with a standard deviation, on average"
-                f" {test['mean_deviation']:.2f}. Of the test ratings"
-                f" {', '.join(shares)}, which reaches so many deviations to"
-                " both sides of the prediction as a normal distribution asks"
-                " for."
+                f" {test['mean_deviation']:.2f}. Intervals reach so many"
+                " deviations to both sides of the prediction as a normal"
+                " distribution asks for."
             ),
-            page.picture(
-                charts.draw_deviations(test["by_deviation"]),
-                "Typical error (RMSE) against the deviation that was"
-                " predicted, by tenths of the test ratings. Points on the"
-                " dashed line say what happens.",
+            page.grid(
+                [
+                    page.picture(
+                        charts.draw_deviations(test["by_deviation"]),
+                        "Typical error (RMSE) against the deviation that was"
+                        " predicted, by tenths of the test ratings. On the"
+                        " dashed line they are equal.",
+                    ),
+                    page.table(
+                        ["interval", "test ratings in it"],
+                        [
+                            [f"{float(level):.0%}", f"{share:.1%}"]
+                            for level, share in test["coverage"].items()
+                        ],
+                    ),
+                ]
             ),
         )
     ]

@@ -201,9 +201,10 @@ class Predictions(Answerer):
                 for row, user_id in enumerate(histories.user_ids)
                 if user_id in items
             ]
-            yield self._predict_all(
-                histories.select(np.array(rows, int)), items
-            )
+            if rows:
+                yield self._predict_all(
+                    histories.select(np.array(rows, int)), items
+                )
         # What is left is of users without ratings.
         unknown = list(items)
         for start in range(0, len(unknown), _USERS_PER_CHUNK):

@@ -204,6 +204,13 @@ def test_pairs_get_the_predictions_of_a_notebook(
         )
 
 
+def test_record_files_without_pairs_are_empty(model, synthetic_data, tmp_path):
+    scored = score_pairs(
+        model, synthetic_data, tmp_path, [("user-7", "item-9")]
+    )
+    assert scored["user_id"].tolist() == ["user-7"]
+
+
 class StoppedError(Exception):
     """A run ends in the middle."""
 

@@ -97,8 +97,8 @@ def fit_log_variance(
 
         mean(log v + squares / v)
 
-    which is Gaussian likelihood, and leaves the mean of `squares / v` at 1, if
-    a feature is constant. Each step of Fisher's scoring is a least-squares
+    which is twice the Gaussian negative log-likelihood, and leaves the mean of
+    `squares / v` at 1. Each step of Fisher's scoring is a least-squares
     regression of `squares / v - 1` on the features.
 
     Args:

@@ -7,12 +7,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 BEAM_INSTALLED := $(BEAM_VENV)/installed
 
-# Whole commands, servers and browsers: what `make test-fast` leaves out.
-SLOWER := tests/integration tests/serving tests/deep_recommender \
-    tests/docs_test.py tests/examples_test.py
-
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-fast test-slow test-beam lint format bench
+.PHONY: help setup quickstart test test-fast test-extended test-slow test-beam \
+    lint format bench
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,7 +26,7 @@ $(INSTALLED): setup.py | $(VENV)/bin/pip
 	touch $@
 
 $(BEAM_INSTALLED): setup.py | $(BEAM_VENV)/bin/pip
-	$(BEAM_VENV)/bin/pip install --editable '.[beam]' 'pytest>=9'
+	$(BEAM_VENV)/bin/pip install --editable '.[beam]' 'hypothesis>=6.100' 'pytest>=9'
 	touch $@
 
 quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations
@@ -38,8 +35,11 @@ quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-fast: $(INSTALLED) ## run the tests without whole commands and servers
-	$(BIN)/pytest -n 2 --dist loadfile $(SLOWER:%=--ignore=%)
+test-fast: $(INSTALLED) ## run the tests without whole jobs, commands and servers
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not (integration or extended or slow)'
+
+test-extended: $(INSTALLED) ## run the tests of further cases of whole jobs
+	$(BIN)/pytest -n 2 --dist loadfile -m 'extended and not slow'
 
 test-slow: $(INSTALLED) ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
@@ -58,7 +58,7 @@ format: $(INSTALLED) ## put the code in shape
 
 bench: $(INSTALLED) ## measure what the docs claim, as JSON lines
 	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
-	for benchmark in train_step training_loop checkpoints item_sampling \
+	for benchmark in startup train_step training_loop checkpoints item_sampling \
 	    sampling_accuracy data_prep serving; do \
 	  $(BIN)/python -m benchmarks.$$benchmark || exit 1; \
 	done

@@ -48,6 +48,7 @@ setup(
             "deep_recommender*",
             "export*",
             "serving*",
+            "tensorflow_startup*",
             "trainer*",
         ]
     ),

@@ -9,11 +9,12 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from data_prep import cloud_logs, quiet_tensorflow
+import tensorflow_startup
+from data_prep import cloud_logs
 from data_prep.dataset.errors import TransientError, UserError
 
 # Before any module of the command loads TensorFlow.
-quiet_tensorflow.install()
+tensorflow_startup.install()
 
 # What `define_path` defines belongs to the module that calls it, whose --help
 # lists it.

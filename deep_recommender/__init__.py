@@ -12,6 +12,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+import tensorflow_startup
+
 if TYPE_CHECKING:
     from deep_recommender.preparation import prepare as prepare
     from deep_recommender.recommender import Recommender as Recommender
@@ -25,10 +27,9 @@ _MODULES = {
     "prepare": "deep_recommender.preparation",
 }
 
-# TensorFlow reads both when it is loaded. Its remarks about the processor say
-# nothing to a user. Its own allocator keeps the memory that a step frees, where
-# malloc maps the pages of large tensors anew in every step.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+tensorflow_startup.install(whole_keras=True)
+# TensorFlow reads it when it is loaded. Its own allocator keeps the memory that
+# a step frees, where malloc maps the pages of large tensors anew in every step.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 

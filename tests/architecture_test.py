@@ -8,15 +8,30 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-PACKAGES = ("data_prep", "trainer", "export", "serving", "deep_recommender")
+PACKAGES = (
+    "tensorflow_startup",
+    "data_prep",
+    "trainer",
+    "export",
+    "serving",
+    "deep_recommender",
+)
 
 #: What each package may import of the project.
 ALLOWED = {
+    "tensorflow_startup": set(),
     "data_prep": {"data_prep"},
     "trainer": {"trainer", "data_prep.dataset"},
     "export": {"export", "trainer", "data_prep.dataset", "serving.protocol"},
     "serving": {"serving"},
     "deep_recommender": set(PACKAGES),
+}
+
+#: The files that start a process that loads TensorFlow.
+STARTERS = {
+    "data_prep/command_line.py",
+    "deep_recommender/__init__.py",
+    "serving/local_server/__main__.py",
 }
 
 #: What a file may import besides: the commands start alike, the job prepares
@@ -76,6 +91,8 @@ def is_within(name, allowed):
 def forbidden_imports(file, names):
     """Those of the imported names that a file must not import."""
     allowed = ALLOWED[file.split("/")[0]] | ALSO_ALLOWED.get(file, set())
+    if file in STARTERS:
+        allowed = allowed | {"tensorflow_startup"}
     return [
         name
         for name in names
@@ -100,6 +117,7 @@ def test_imports_follow_the_data_and_never_turn_back(package):
         ("trainer/config.py", "def f():\n    import export.settings"),
         ("export/settings.py", "from data_prep import command_line"),
         ("export/settings.py", "from serving.client import Client"),
+        ("export/settings.py", "import tensorflow_startup"),
         ("serving/client/client.py", "from data_prep.dataset import files"),
     ],
 )
@@ -116,6 +134,7 @@ def test_the_folders_of_data_prep_are_layers(folder):
             assert not is_within(name, folders - allowed), f"{path}: {name}"
 
 
+@pytest.mark.integration
 def test_training_loads_nothing_of_the_preparation_but_its_contract():
     code = "import sys, trainer.train, export.saved_model; print(*sys.modules)"
     result = subprocess.run(

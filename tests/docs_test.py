@@ -11,6 +11,8 @@ from deep_recommender.__main__ import COMMANDS
 from trainer.config import Config
 from trainer.renamed_settings import RENAMED_SETTINGS
 
+pytestmark = pytest.mark.integration
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("data_prep", "trainer", "export", "serving", "deep_recommender")
 PAGES = sorted(

@@ -9,7 +9,7 @@ matrix products dominate a step.
 """
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -68,6 +68,8 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         super().__init__(learning_rate=learning_rate, **kwargs)
         self._penalty = weight_decay
         self.lazy = lazy
+        # Of each weight, on each replica.
+        self._compiled_updates: dict[Any, Callable[..., None]] = {}
 
     @abc.abstractmethod
     def rule(self, update: Update, *state: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -103,7 +105,11 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
         step = tf.cast(self.iterations + 1, variable.dtype)
 
         def apply_rule(
-            gradient: tf.Tensor, weight: tf.Tensor, *state: tf.Tensor
+            gradient: tf.Tensor,
+            learning_rate: tf.Tensor,
+            step: tf.Tensor,
+            weight: tf.Tensor,
+            *state: tf.Tensor,
         ) -> tuple[tf.Tensor, ...]:
             if self._penalty:
                 gradient += self._penalty * weight
@@ -111,26 +117,37 @@ class RowOptimizer(keras.optimizers.Optimizer, abc.ABC):
                 Update(learning_rate, step, gradient, weight), *state
             )
 
-        def update_all(gradient: tf.Tensor) -> None:
-            values = apply_rule(gradient, *map(tf.convert_to_tensor, variables))
+        def update_all(
+            gradient: tf.Tensor, learning_rate: tf.Tensor, step: tf.Tensor
+        ) -> None:
+            values = apply_rule(
+                gradient,
+                learning_rate,
+                step,
+                *map(tf.convert_to_tensor, variables),
+            )
             for target, value in zip(variables, values, strict=True):
                 target.assign(value)
 
         def update_rows(gradient: tf.IndexedSlices) -> None:
             rows = [tf.gather(value, gradient.indices) for value in variables]
-            values = apply_rule(gradient.values, *rows)
+            values = apply_rule(gradient.values, learning_rate, step, *rows)
             for target, value in zip(variables, values, strict=True):
                 target.scatter_update(tf.IndexedSlices(value, gradient.indices))
 
         if self.lazy and isinstance(gradient, tf.IndexedSlices):
             update_rows(_add_up_repeated_rows(gradient))
             return
+        update = update_all
         if not tf.executing_eagerly():
             # Compiled, it works in place without a temporary per operation.
-            update_all = tf.function(
-                update_all, jit_compile=True, autograph=False
+            # The updates of a step share what is compiled, as compiling is
+            # most of the time to its first execution.
+            update = self._compiled_updates.setdefault(
+                variable.ref(),
+                tf.function(update_all, jit_compile=True, autograph=False),
             )
-        update_all(tf.convert_to_tensor(gradient))
+        update(tf.convert_to_tensor(gradient), learning_rate, step)
 
     def get_config(self) -> dict[str, Any]:
         return {

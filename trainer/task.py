@@ -26,6 +26,7 @@ from trainer.config import Config
 from trainer.distribution import check_devices, create_strategy
 from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
+from trainer.managed_dataset import find_managed_dataset
 from trainer.metrics_table import tabulate_metrics
 from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
@@ -51,8 +52,10 @@ _JOB_DIR = flags.DEFINE_string(
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "Data prepared by data_prep.task. Default: MovieLens-1M, with the last"
-    " 30 % of each user's ratings held out, prepared in the job directory.",
+    "Data prepared by data_prep.task. Default: the CSV files of"
+    " AIP_TRAINING_DATA_URI, which Vertex AI sets for a managed dataset, or"
+    " MovieLens-1M, with the last 30 % of each user's ratings held out; it is"
+    " prepared in the job directory.",
 )
 _WARM_START_FROM = flags.DEFINE_string(
     "warm_start_from",
@@ -161,7 +164,7 @@ def _run(
         )
     if not _DATA_DIR.value:
         termination.activity = "preparing the data"
-        prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
+        _prepare(data_dir)
     manifest = read_manifest(data_dir)
     config = _create_config(
         paths, changes, manifest.num_users, manifest.num_items
@@ -188,6 +191,20 @@ def _run(
     print(
         f"\nMetrics: {paths.metrics_file}\nReport: {paths.report_file}"
         f"\nSavedModel: {version_dir}"
+    )
+
+
+def _prepare(data_dir: str) -> None:
+    """Prepares the dataset that the platform hands to the job, or MovieLens."""
+    managed = find_managed_dataset()
+    if managed is None:
+        prepare(make_source("movielens-1m"), make_split("user-time"), data_dir)
+        return
+    ratings, test_ratings = managed
+    prepare(
+        make_source("files", ratings=ratings, test_ratings=test_ratings),
+        make_split("fold" if test_ratings else "user-time"),
+        data_dir,
     )
 
 

@@ -12,6 +12,7 @@ counts with a long tail give no cause:
   - is 0, all others are positive, and there are three times as many zeros as
     of each of the two ratings next to it, such as 0 beside 1 to 10.
 
+- Ratings tell nothing if all are the same, as marks of what was bought are.
 - Ratings are times if all of them would be Unix times of 1973 or later.
 - Times are something else, such as ranks, if all are in 1970.
 - Users and items are exchanged if there are 20 times as many items as users,
@@ -54,6 +55,12 @@ def suspect_values(statistics: Statistics) -> Iterator[str]:
             " --timestamp-column."
         )
         return
+    if lowest == highest and statistics.num_ratings > 1:
+        yield (
+            f"All {statistics.num_ratings:,} ratings are {lowest:g}: they do"
+            " not say what people like better. If another column does, name"
+            " it with --rating-column."
+        )
     yield from _describe_missing(statistics)
     first, last = statistics.time_range
     if statistics.num_timestamps and first >= 0 and last < _END_OF_1970:

@@ -143,11 +143,6 @@ def check_readable(file: InputFile, start: bytes) -> None:
     first_line = start.partition(b"\n")[0]
     if not first_line.strip():
         raise UserError(f"{file.name} is empty, or starts with an empty line.")
-    if b"\r" in first_line.removesuffix(b"\r"):
-        raise UserError(
-            f"{file.name}:1: lines must end in \\n or in \\r\\n, not in \\r"
-            " alone."
-        )
     lower = start[:16].lower()
     for magic, name in _UNREADABLE.items():
         if lower.startswith(magic.lower()):
@@ -159,6 +154,11 @@ def check_readable(file: InputFile, start: bytes) -> None:
             f"{file.name} is no text: it starts with {excerpt(start[:16])}."
             " If it is UTF-16 without a byte order mark, add --encoding"
             " utf-16-le or utf-16-be."
+        )
+    if b"\r" in first_line.removesuffix(b"\r"):
+        raise UserError(
+            f"{file.name}:1: lines must end in \\n or in \\r\\n, not in \\r"
+            " alone."
         )
 
 

@@ -195,6 +195,9 @@ def _to_value(role: str, field: str, kind: str) -> str:
         return ids.to_id(field, kind)
     if role == "rating":
         return _RATING.format(field)
+    if kind.startswith("TIMESTAMPTZ"):
+        # Times of nanoseconds and a zone have no functions of their own.
+        field = f"CAST({field} AS TIMESTAMPTZ)"
     if kind.startswith(("DATE", "TIMESTAMP")):
         return f"CASE WHEN isfinite({field}) THEN epoch({field}) END"
     cases = _UNIX_TIME + (_ISO_TIME if kind == "VARCHAR" else "")

@@ -11,12 +11,12 @@ Ctrl-C stop it once the requests in flight are answered.
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import tensorflow_startup
 from serving import http_listener
 from serving.command_line import Parser, fail, port_number
 from serving.local_server import config_files
@@ -26,9 +26,7 @@ from serving.local_server.config_files import (
     ModelConfig,
 )
 
-# TensorFlow's start-up remarks about the processor do not help a user. Set
-# before TensorFlow is loaded, which reads it then.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+tensorflow_startup.install()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

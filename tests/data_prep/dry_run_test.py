@@ -63,7 +63,9 @@ def test_values_are_suspected_until_they_are_named_missing(
 
 
 def test_swapped_columns_are_suspected():
-    rows = [(f"i{k % 7}", f"u{k % 400}", 3.0, 1e9) for k in range(2_800)]
+    rows = [
+        (f"i{k % 7}", f"u{k % 400}", float(k % 5), 1e9) for k in range(2_800)
+    ]
     (warning,) = [line for line in dry_run(rows) if "Warning" in line]
     assert "400 items of 7.0 ratings on average, and only 7 users" in warning
 

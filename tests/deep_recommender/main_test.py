@@ -7,6 +7,8 @@ import pytest
 
 from deep_recommender.__main__ import COMMANDS
 
+pytestmark = pytest.mark.integration
+
 
 def run(*arguments):
     return subprocess.run(

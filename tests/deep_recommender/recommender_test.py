@@ -14,6 +14,8 @@ import pytest
 from deep_recommender import Recommender
 from tests.deep_recommender.conftest import SMALL
 
+pytestmark = pytest.mark.integration
+
 #: The ratings of a new person who likes the even items.
 EVEN = {"item-0": 5, "item-2": 5, "item-4": 5, "item-1": 1, "item-3": 1}
 

@@ -24,6 +24,8 @@ from export.versions import list_versions
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 
+pytestmark = pytest.mark.integration
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -19,6 +19,8 @@ from export.verification import ServedModel, check_predictions
 from tests.export.helpers import leave_one_out
 from trainer.job_record import load_job
 
+pytestmark = pytest.mark.integration
+
 SIGNATURES = {
     "serving_default",
     "recommend_from",

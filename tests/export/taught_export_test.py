@@ -22,6 +22,8 @@ from tests.export.helpers import make_taught_model
 from tests.synthetic import train_small_job
 from trainer.job_record import load_job
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture(scope="module")
 def taught_job(trained_job):

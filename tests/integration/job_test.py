@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards, parse_users
 from serving.client import Client
 from tests.integration.commands import (
@@ -22,6 +23,7 @@ from tests.integration.commands import (
 )
 from tests.job_state import assert_same_state
 from tests.serving.processes import run_server
+from tests.synthetic import write_ratings
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 
@@ -84,6 +86,32 @@ def test_a_taught_job_shows_its_teachers_and_measures_them(
         assert f"  {name} " in output
     assert "NDCG@10" in output
     assert output.partition("recommends")[2].count("item-") == 10
+
+
+@pytest.mark.slow
+def test_a_job_prepares_the_managed_dataset_of_the_platform(tmp_path):
+    write_ratings(tmp_path / "all.csv")
+    header, *lines = (tmp_path / "all.csv").read_text().splitlines()
+    parts = {"training": lines[::2], "validation": lines[1::4]}
+    parts["test"] = lines[3::4]
+    for name, part in parts.items():
+        path = tmp_path / f"{name}-00000-of-00001.csv"
+        path.write_text("\n".join([header, *part]))
+    code, _, errors = run(
+        "trainer.task",
+        *("--job-dir", tmp_path / "job"),
+        *SMALL_JOB,
+        env={
+            f"AIP_{name.upper()}_DATA_URI": f"{tmp_path}/{name}-*.csv"
+            for name in parts
+        },
+    )
+    assert code == 0, errors
+    num_ratings = read_manifest(str(tmp_path / "job/data")).num_ratings
+    assert num_ratings["test"] == len(parts["test"])
+    assert num_ratings["train"] + num_ratings["validation"] == (
+        len(parts["training"]) + len(parts["validation"])
+    )
 
 
 def test_a_real_server_answers_a_client_with_the_keras_model_s_numbers(

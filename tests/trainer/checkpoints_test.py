@@ -16,6 +16,8 @@ from trainer.job_paths import JobPaths
 from trainer.recipes import RECIPES
 from trainer.train import train_and_evaluate
 
+pytestmark = pytest.mark.extended
+
 SMALL = dataclasses.replace(
     RECIPES["untaught"],
     hidden_units=(16, 8),

@@ -9,6 +9,8 @@ import yaml
 
 from trainer import tuning
 
+pytestmark = pytest.mark.integration
+
 REPOSITORY = Path(__file__).parents[2]
 DEPLOY = REPOSITORY / "trainer/deploy"
 JOBS = sorted(DEPLOY.glob("vertex_ai/*.yaml"))

@@ -19,6 +19,8 @@ from trainer.item_mapping import ItemMapping
 from trainer.job_evaluation import evaluate_job
 from trainer.job_record import load_job
 
+pytestmark = pytest.mark.extended
+
 
 def prepare_ratings(directory, extra=()):
     """Prepares other ratings of the same items, and some more."""

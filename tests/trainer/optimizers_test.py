@@ -154,3 +154,28 @@ def test_weight_decay_is_added_to_the_gradient(name):
         np.array([[2.0, -3.0]]), np.array([[2.0, -0.5]]), LEARNING_RATE
     )
     np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_weights_of_one_shape_follow_the_rule_each_on_its_own(name):
+    """They share one compiled update, not their values or their state."""
+    starts = [np.float32([1, 2]), np.float32([3, 4])]
+    gradients = [np.float32([0.5, -1]), np.float32([2, 0.1])]
+
+    def train(chosen):
+        variables = [keras.Variable(starts[index]) for index in chosen]
+        optimizer = OPTIMIZERS[name](LEARNING_RATE)
+        optimizer.build(variables)
+
+        @tf.function
+        def step():
+            optimizer.apply([tf.constant(gradients[index]) for index in chosen])
+
+        for _ in range(3):
+            step()
+        return [variable.numpy() for variable in variables]
+
+    together = train([0, 1])
+    for index in (0, 1):
+        (alone,) = train([index])
+        np.testing.assert_array_equal(together[index], alone)

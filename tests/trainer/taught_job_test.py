@@ -19,6 +19,8 @@ from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers import bayesian_factorization, ease
 from trainer.train import train_and_evaluate
 
+pytestmark = pytest.mark.extended
+
 
 def run(directory, data_dir, **changes):
     """Runs a small taught job; returns its paths and metrics."""

@@ -11,6 +11,8 @@ from data_prep.dataset.items import read_items
 from trainer.job_record import load_job
 from trainer.tensorboard import write_projector
 
+pytestmark = pytest.mark.integration
+
 
 def read_summaries(trained_job, run):
     """Reads all summaries of a run as pairs of tag and step, and values."""

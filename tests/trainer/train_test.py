@@ -20,6 +20,8 @@ from trainer.job_record import load_job, read_config
 from trainer.recipes import RECIPES
 from trainer.train import create_model, train, train_and_evaluate
 
+pytestmark = pytest.mark.integration
+
 SMALL = dataclasses.replace(
     RECIPES["untaught"],
     hidden_units=(16, 8),

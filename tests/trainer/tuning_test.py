@@ -7,6 +7,8 @@ import pytest
 from tests.synthetic import train_small_job
 from trainer.tuning import report_to_tuning
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def metric_file(tmp_path):

@@ -19,6 +19,8 @@ from trainer.recipes import RECIPES
 from trainer.train import train_and_evaluate
 from trainer.warm_start import warm_start
 
+pytestmark = pytest.mark.extended
+
 
 @pytest.fixture(scope="module")
 def grown_data(tmp_path_factory, synthetic_data):

@@ -53,6 +53,12 @@ def repeat(counts):
             id="implicit_zeros",
         ),
         pytest.param(
+            [5.0] * 1_000,
+            "All 1,000 ratings are 5: they do not say what people like better."
+            " If another column does, name it with --rating-column.",
+            id="always_the_same",
+        ),
+        pytest.param(
             [0.0, 8.0, 0.0, 7.0],
             "0 (2 of 4 ratings, 50.0 %) may mean 'not rated': the other"
             " ratings are from 7 to 8. If so, leave it out with"
@@ -89,7 +95,6 @@ def test_value_that_may_mean_not_rated_is_named(ratings, suspicion):
         pytest.param(repeat({-1: 20, 0: 30, 1: 50}), id="thumbs_and_shrugs"),
         pytest.param(repeat({-2: 9, -1: 9, 0: 9, 1: 9, 2: 9}), id="symmetric"),
         pytest.param(repeat({0: 50, 1: 5}), id="clicks"),
-        pytest.param([3.0] * 20, id="constant"),
         pytest.param(
             np.floor(np.random.default_rng(0).pareto(0.7, 5_000)) + 1,
             id="play_counts",

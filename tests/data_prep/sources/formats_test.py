@@ -200,6 +200,11 @@ def test_lines_of_json_that_cannot_be_used_are_named(tmp_path):
         ),
         pytest.param(to_zip({}), "without files", id="empty_zip"),
         pytest.param(b"ARROW1\0\0\n", "is an Arrow file. Write", id="arrow"),
+        pytest.param(
+            b"SQLite format 3\0\x10\0\x02\r\0\n",
+            "is an SQLite database",
+            id="sqlite",
+        ),
         pytest.param("<!DOCTYPE html>\n", "is a web page", id="web_page"),
         pytest.param(
             to_zip({"xl/workbook.xml": ""}), "is an Excel workbook", id="excel"

@@ -68,6 +68,16 @@ def test_columns_are_recognised(read, table):
         pytest.param(pa.array([MOMENT.replace(tzinfo=datetime.UTC)]), id="utc"),
         pytest.param(pa.array([MOMENT], pa.timestamp("s")), id="seconds"),
         pytest.param(pa.array([MOMENT], pa.timestamp("ns")), id="nanoseconds"),
+        *[
+            pytest.param(
+                pa.array(
+                    [MOMENT.replace(tzinfo=datetime.UTC)],
+                    pa.timestamp(unit, "Europe/Berlin"),
+                ),
+                id=f"{unit}_of_a_zone",
+            )
+            for unit in ("s", "ms", "us", "ns")
+        ],
         pytest.param(pa.array([978300760]), id="unix_seconds"),
         pytest.param(pa.array([978300760000.0]), id="unix_milliseconds"),
         pytest.param(pa.array(["2000-12-31 22:12:40"]), id="text"),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.commands import error_line, run, start
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture

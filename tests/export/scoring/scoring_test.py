@@ -25,6 +25,8 @@ from export.settings import ExportSettings
 from tests.serving.small_model import write_model
 from trainer.job_paths import JobPaths
 
+pytestmark = pytest.mark.integration
+
 USERS = [f"user-{user}" for user in range(200)]
 
 

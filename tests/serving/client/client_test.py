@@ -41,6 +41,8 @@ from tests.serving.canned import (
 from tests.serving.processes import REPOSITORY, run_server
 from trainer.job_paths import JobPaths
 
+pytestmark = pytest.mark.integration
+
 HISTORY_LENGTH = 24
 
 

@@ -18,6 +18,8 @@ from tests.serving.canned import (
 )
 from tests.serving.processes import run_command
 
+pytestmark = pytest.mark.integration
+
 
 def test_recommend_prints_a_table(server):
     run = run_command(

@@ -28,6 +28,8 @@ from tests.serving.demo.tastes import (
 )
 from tests.serving.processes import REPOSITORY, run_command, run_server
 
+pytestmark = pytest.mark.extended
+
 
 class Demo(NamedTuple):
     """A running `serving.demo`, where it is and whom it asks."""

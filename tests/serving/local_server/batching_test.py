@@ -17,6 +17,8 @@ from serving.protocol import Code
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_server
 
+pytestmark = pytest.mark.integration
+
 PREDICT = "/v1/models/recommender:predict"
 
 

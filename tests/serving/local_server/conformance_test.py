@@ -27,6 +27,8 @@ from tensorflow_serving.apis import (
 from tests.serving.messages import half, predict_request
 from tests.serving.processes import run_command, run_local_server
 
+pytestmark = pytest.mark.integration
+
 MODEL = "/v1/models/recommender"
 PREDICT = f"{MODEL}:predict"
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}

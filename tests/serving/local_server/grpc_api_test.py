@@ -14,6 +14,8 @@ from tensorflow_serving.apis import (
 from tests.serving.messages import ALIEN, predict_request, to_lists
 from tests.serving.processes import run_server
 
+pytestmark = pytest.mark.integration
+
 
 def test_recommendations_come_with_the_full_model_spec(predictions):
     response = predictions.Predict(predict_request())

@@ -30,6 +30,8 @@ from tests.serving.processes import (
 )
 from tests.serving.small_model import write_model
 
+pytestmark = pytest.mark.integration
+
 MODEL = "/v1/models/recommender"
 PREDICT = f"{MODEL}:predict"
 ROWS = {"instances": [{"item_ids": ["alien"], "ratings": [4]}]}

@@ -10,6 +10,8 @@ from serving.protocol import Code
 from tests.serving.messages import predict_request
 from tests.serving.processes import run_server
 
+pytestmark = pytest.mark.extended
+
 PREDICT = "/v1/models/recommender:predict"
 COUNT = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"

@@ -16,6 +16,8 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_server
 
+pytestmark = pytest.mark.extended
+
 PREDICT = "/v1/models/recommender:predict"
 ALIEN = {"instances": [{"item_ids": ["alien"], "ratings": [4]}]}
 BODY = json.dumps(ALIEN).encode()

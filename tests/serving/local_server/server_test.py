@@ -11,6 +11,8 @@ from serving.local_server import model
 from tests.serving.messages import predict_request, to_lists
 from tests.serving.processes import run_command, run_server
 
+pytestmark = pytest.mark.integration
+
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}
 PREDICT = "/v1/models/recommender:predict"
 

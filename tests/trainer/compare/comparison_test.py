@@ -13,6 +13,8 @@ from tests.synthetic import prepare_synthetic
 from trainer.compare.comparison import choose_models, compare_models
 from trainer.compare.models import MODELS
 
+pytestmark = pytest.mark.extended
+
 
 def test_all_stands_for_every_model(monkeypatch):
     monkeypatch.setattr(

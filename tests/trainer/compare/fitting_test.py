@@ -17,6 +17,8 @@ from trainer.job_data import JobData
 from trainer.job_record import load_job
 from trainer.teachers.training_ratings import read_training_ratings
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def data(synthetic_data):

@@ -13,6 +13,8 @@ from trainer.job_record import load_job
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def report(trained_job):

@@ -16,6 +16,8 @@ from serving.local_server.monitoring import Metrics
 from serving.local_server.rest.api import RestApi
 from tests.serving.messages import half
 
+pytestmark = pytest.mark.integration
+
 ALIEN = {"item_ids": ["alien"], "ratings": [4]}
 PREDICT = "/v1/models/recommender:predict"
 

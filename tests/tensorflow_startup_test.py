@@ -8,8 +8,8 @@ pytestmark = pytest.mark.integration
 
 LOAD = """
 import os
-from data_prep import quiet_tensorflow
-quiet_tensorflow.install()
+import tensorflow_startup
+tensorflow_startup.install()
 import tensorflow
 os.write(2, b"after\\n")
 """
@@ -49,3 +49,19 @@ def test_what_fails_is_shown(tmp_path):
     assert "noise" not in caught.value.stderr
     assert "the cause" in caught.value.stderr
     assert "ImportError: broken" in caught.value.stderr
+
+
+def test_unused_libraries_are_not_loaded_with_tensorflow_but_can_be_later():
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"""{LOAD}
+import sys
+assert "pandas" not in sys.modules
+import pandas
+assert pandas.DataFrame
+""",
+        ],
+        check=True,
+    )

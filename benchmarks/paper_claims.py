@@ -37,7 +37,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,15 +47,14 @@ import tensorflow as tf
 from absl import app, flags, logging
 from matplotlib.figure import Figure
 
+from benchmarks.paper_settings import BASES, CLAIMS, list_settings
 from data_prep.dataset.files import read_json, write_json
-from trainer.activations import ACTIVATIONS
 from trainer.config import Config
 from trainer.evaluation.evaluator import Evaluator
 from trainer.fitted_teachers import fit_teachers
 from trainer.input_pipeline import training_batches
 from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
-from trainer.recipes import PAPER, QUICKSTART
 from trainer.train import create_model
 
 _SPLITS = flags.DEFINE_list("splits", None, "Directories of prepared data.")
@@ -68,66 +67,6 @@ _NUM_EPOCHS = flags.DEFINE_integer(
 _TEACHES = flags.DEFINE_boolean(
     "teaches", True, "Whether settings are tried with a rating teacher, too."
 )
-
-#: What a model learns from: the ratings alone, or a rating teacher.
-_BASES = {
-    "ratings": PAPER,
-    "teacher": dataclasses.replace(QUICKSTART, interest_weight=0.0),
-}
-
-#: What models learn from in claims about what a taught one lacks.
-_ALONE = ("ratings",)
-
-_THREE_LAYERS = {"hidden_units": (128, 128, 128), "dropout_rate": 0.0}
-
-#: Claim -> setting -> what differs from the paper's best model.
-CLAIMS: dict[str, dict[str, dict[str, Any]]] = {
-    "depth": {
-        str(depth): {"hidden_units": (128,) * depth, "dropout_rate": 0.0}
-        for depth in range(1, 7)
-    },
-    "activation": {
-        f"{name}, {'activated' if on_output else 'linear'} output": {
-            "hidden_units": (128, 128),
-            "dropout_rate": 0.0,
-            "activation": name,
-            "last_layer_activation": on_output,
-        }
-        for on_output in (True, False)
-        for name in ACTIVATIONS
-        if name != "linear"
-    },
-    "dropout": {
-        f"{tenths / 10:g}": {"dropout_rate": tenths / 10}
-        for tenths in range(10)
-    },
-    "tied": {
-        f"{name}, {'tied' if is_tied else 'untied'}": {
-            **layers,
-            "tie_weights": is_tied,
-        }
-        for name, layers in {
-            "one layer of 512": {"hidden_units": (512,), "dropout_rate": 0.0},
-            "three layers of 128": _THREE_LAYERS,
-        }.items()
-        for is_tied in (False, True)
-    },
-    "refeeds": {
-        f"{rate:g} x {num_refeeds}": {
-            "learning_rate": rate,
-            "num_refeeds": num_refeeds,
-        }
-        for rate in (0.001, 0.005)
-        for num_refeeds in range(4)
-    },
-    "noise": {
-        f"{tenths / 10:g}": {"refeed_noise_rate": tenths / 10}
-        for tenths in (0, 1, 3, 5)
-    },
-}
-
-#: Claims about what a taught autoencoder has as well.
-_TAUGHT_CLAIMS = ("depth", "dropout", "refeeds")
 
 
 @flags.validator("claims", f"must be among {', '.join(CLAIMS)}")
@@ -143,31 +82,6 @@ def _are_different(directories: list[str] | None) -> bool:
 
 def _name_split(data_dir: str) -> str:
     return os.path.basename(os.path.normpath(data_dir))
-
-
-def list_settings(
-    claims: Iterable[str], num_epochs: int | None, teaches: bool
-) -> Iterator[tuple[str, str, str, Config]]:
-    """Yields claim, setting, what the model learns from, and its config.
-
-    Args:
-        claims: keys of `CLAIMS`.
-        num_epochs: epochs of each model; `None` for those of its recipe.
-        teaches: whether models learn from a teacher, too.
-    """
-    for claim in claims:
-        bases = _BASES if teaches and claim in _TAUGHT_CLAIMS else _ALONE
-        for setting, changes in CLAIMS[claim].items():
-            for base in bases:
-                config = dataclasses.replace(_BASES[base], **changes)
-                yield (
-                    claim,
-                    setting,
-                    base,
-                    dataclasses.replace(
-                        config, num_epochs=num_epochs or config.num_epochs
-                    ),
-                )
 
 
 def train_and_measure(
@@ -241,7 +155,7 @@ def run_split(data_dir: str) -> list[dict[str, Any]]:
     split = _name_split(data_dir)
     data = {
         batch_size: JobData.read(data_dir, batch_size)
-        for batch_size in {config.batch_size for config in _BASES.values()}
+        for batch_size in {config.batch_size for config in BASES.values()}
     }
     rows = []
     for seed in map(int, _SEEDS.value):
@@ -249,7 +163,10 @@ def run_split(data_dir: str) -> list[dict[str, Any]]:
             _CLAIMS.value or CLAIMS, _NUM_EPOCHS.value, _TEACHES.value
         ):
             config = dataclasses.replace(settings, seed=seed)
-            name = f"{split}, {claim}, {setting}, {base}, {seed}.json"
+            name = (
+                f"{split}, {claim}, {setting}, {base}, {config.num_epochs}"
+                f" epochs, seed {seed}.json"
+            )
             path = os.path.join(_WORK_DIR.value, "rows", name)
             if not os.path.exists(path):
                 logging.info("%s", name)

@@ -1,12 +1,13 @@
-"""The paper's experiments are listed, summarized and gone on with."""
+"""The paper's experiments are settings that exist, and are gone on with."""
 
 import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from benchmarks.paper_claims import CLAIMS, list_settings, summarize
+from benchmarks.paper_settings import CLAIMS, list_settings
 
 
 def test_every_setting_is_one_that_a_job_can_have():
@@ -21,24 +22,6 @@ def test_every_setting_is_one_that_a_job_can_have():
     assert depths == [1, 2, 3, 4, 5, 6]
 
 
-def test_the_seeds_of_a_setting_have_a_mean_and_a_deviation():
-    row = {
-        **{"split": "s", "claim": "depth", "setting": "1"},
-        **{"learns_from": "ratings", "validation_rmse": 0.9},
-    }
-    lines = summarize(
-        [
-            {**row, "test_rmse": 0.9, "diverged": False},
-            {**row, "test_rmse": 0.8, "diverged": True},
-            {**row, "test_rmse": None, "diverged": True},
-            {**row, "setting": "2", "test_rmse": None, "diverged": True},
-        ]
-    )
-    assert [line["num_diverged"] for line in lines] == [2, 1]
-    assert lines[0]["test_rmse"] == [0.85, 0.07071]
-    assert lines[1]["test_rmse"] == [None, None]
-
-
 @pytest.mark.slow
 def test_a_finished_experiment_prints_its_summaries_alone(
     synthetic_data, tmp_path
@@ -48,7 +31,7 @@ def test_a_finished_experiment_prints_its_summaries_alone(
             [
                 *(sys.executable, "-m", "benchmarks.paper_claims"),
                 *("--splits", synthetic_data, "--work_dir", str(tmp_path)),
-                *("--claims", "tied", "--seeds", "0", "--num_epochs", "2"),
+                *("--claims", "tied", "--seeds", "0,1", "--num_epochs", "2"),
             ],
             check=True,
             capture_output=True,
@@ -58,7 +41,16 @@ def test_a_finished_experiment_prints_its_summaries_alone(
 
     first, second = run(), run()
     rows = [row for row in first if row["benchmark"] == "paper_claims"]
-    assert [row["setting"] for row in rows] == list(CLAIMS["tied"])
+    assert [row["setting"] for row in rows] == 2 * list(CLAIMS["tied"])
     assert all(len(row["validation"]) == 2 for row in rows)
     assert second == first[len(rows) :]
+    for line in second:
+        of_seeds = [
+            row["test_rmse"]
+            for row in rows
+            if row["setting"] == line["setting"]
+        ]
+        assert line["test_rmse"] == pytest.approx(
+            [np.mean(of_seeds), np.std(of_seeds, ddof=1)], abs=1e-5
+        )
     assert (tmp_path / "plots/tied.svg").exists()

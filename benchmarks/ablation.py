@@ -313,7 +313,7 @@ def run_seed(data: Data, rows: Rows, seed: int) -> None:
         )
         train(config, model, data)
         seconds = time.process_time() - start
-        answer = answer_with_baselines(model, data.seen.items)
+        answer = answer_with_baselines(model, data.seen.items, None)
         figures = measure(answer, data)
         rows.add(name, seed, {"cpu_seconds": seconds, **figures["network"]})
         if is_last:

@@ -262,7 +262,8 @@ class Recommender:
         Returns:
             `item_id`, `title`, `predicted_rating` and `known`, in the order of
             `items`. For an item that the model does not know the prediction
-            says nothing about that item.
+            says nothing about that item. Where the job knows it, also
+            `standard_deviation`, that of the rating around the prediction.
         """
         trained = self._require_trained()
         item_ids = [trained.catalog.find(item) or str(item) for item in items]
@@ -271,14 +272,16 @@ class Recommender:
             [trained.catalog.read_history(ratings)],
             {protocol.CANDIDATE_ITEM_IDS: item_ids},
         )
-        return pa.table(
-            {
-                "item_id": item_ids,
-                "title": trained.catalog.titles_of(item_ids),
-                "predicted_rating": answer[protocol.PREDICTED_RATINGS][0],
-                "known": answer[protocol.CANDIDATE_KNOWN][0],
-            }
-        )
+        columns = {
+            "item_id": item_ids,
+            "title": trained.catalog.titles_of(item_ids),
+            "predicted_rating": answer[protocol.PREDICTED_RATINGS][0],
+            "known": answer[protocol.CANDIDATE_KNOWN][0],
+        }
+        if protocol.STANDARD_DEVIATIONS in answer:
+            deviations = answer[protocol.STANDARD_DEVIATIONS][0]
+            columns["standard_deviation"] = deviations
+        return pa.table(columns)
 
     def explain(self, ratings: Ratings, items: Iterable[Any]) -> pa.Table:
         """Says which of a user's ratings moved the scores of items most.

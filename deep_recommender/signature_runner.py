@@ -86,6 +86,7 @@ class SignatureRunner:
                 self._scale,
                 top_k=self._top_k,
                 history_length=1,
+                uncertainty=self._job.uncertainty,
             )
             self._functions = {
                 key: tf.function(

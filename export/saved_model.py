@@ -53,6 +53,7 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
         top_k=settings.top_k,
         history_length=settings.history_length
         or typical_history_length(job, data_dir),
+        uncertainty=job.uncertainty,
         rank_by=settings.rank_by,
         clip_predictions=settings.clip_predictions,
         default=DEFAULT_SIGNATURES[settings.default_signature],

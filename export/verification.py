@@ -232,6 +232,7 @@ def check_predictions(
     predictions, scores, is_rating = _ask(job.model, ratings, settings.rank_by)
     width = scale[1] - scale[0]
     score_unit = width if is_rating else 1.0
+    unclipped = predictions
     if settings.clip_predictions:
         predictions = np.clip(predictions, *scale)
     chosen = np.linspace(0, len(ids) - 1, _MAX_CANDIDATES).astype(int)
@@ -243,14 +244,24 @@ def check_predictions(
             protocol.CANDIDATE_ITEM_IDS: candidates,
         },
     )
+    answer = served.answer(request)
     _compare(
         request,
         protocol.PREDICTED_RATINGS,
-        served.answer(request)[protocol.PREDICTED_RATINGS],
+        answer[protocol.PREDICTED_RATINGS],
         predictions[:, chosen],
         width,
         tolerance,
     )
+    if job.uncertainty is not None:
+        _compare(
+            request,
+            protocol.STANDARD_DEVIATIONS,
+            answer[protocol.STANDARD_DEVIATIONS],
+            job.uncertainty(ratings, unclipped).numpy()[:, chosen],
+            width,
+            tolerance,
+        )
 
     scores[tuple(ratings.indices.numpy().T)] = -np.inf
     request = Request(

@@ -35,7 +35,8 @@ RECOMMEND = "serving_default"
 RECOMMEND_FROM = "recommend_from"
 # Also takes CANDIDATE_ITEM_IDS, string, (batch_size, num_candidates). Returns
 # PREDICTED_RATINGS, float32, and CANDIDATE_KNOWN, bool, of that shape and in
-# that order.
+# that order; and STANDARD_DEVIATIONS, float32, of the ratings around these
+# predictions, which older SavedModels lack.
 PREDICT = "predict"
 # Also takes TARGET_ITEM_IDS, string, (batch_size, num_targets). Returns
 # TARGET_KNOWN, bool, of that shape, and the ratings that moved each target's
@@ -74,6 +75,7 @@ CANDIDATE_ITEM_IDS = "candidate_item_ids"
 TARGET_ITEM_IDS = "target_item_ids"
 EXAMPLES = "examples"
 PREDICTED_RATINGS = "predicted_ratings"
+STANDARD_DEVIATIONS = "standard_deviations"
 SCORES = "scores"
 CANDIDATE_KNOWN = "candidate_known"
 TARGET_KNOWN = "target_known"

@@ -103,6 +103,7 @@ def choose_rating_weight(
                 str(weight): model.score(answers, weight)
                 for weight in RATING_WEIGHTS
             },
+            deviations={},
         )
 
     rankings = Rankings(item_counts, liked_from)

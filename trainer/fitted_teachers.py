@@ -16,6 +16,7 @@ from data_prep.dataset.files import read_json, write_json
 from trainer.config import Config
 from trainer.job_data import JobData
 from trainer.job_paths import JobPaths
+from trainer.keras_files import save_model
 from trainer.teachers import bayesian_factorization, ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
 from trainer.teachers.training_ratings import (
@@ -240,14 +241,5 @@ def _load_or_fit(
     if tf.io.gfile.exists(path):
         return keras.saving.load_model(path)
     model = fit()
-    # Keras tells by the ending what it is to write.
-    unfinished = path.replace(".keras", ".tmp.keras")
-    try:
-        model.save(unfinished)
-        tf.io.gfile.rename(unfinished, path, overwrite=True)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(
-            f"cannot write a teacher to {path}: {error}. Make room and start"
-            " the same command again: it goes on with this teacher."
-        ) from error
+    save_model(model, path, "a teacher")
     return model

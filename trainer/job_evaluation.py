@@ -51,7 +51,7 @@ def evaluate_job(
     # The statistics too are those that the job was trained with.
     data = data.for_items(job.items)
     metrics = measure_held_out(
-        answer_with_baselines(job.model, job.items),
+        answer_with_baselines(job.model, job.items, job.uncertainty),
         Evaluator(job.model, tf.distribute.get_strategy()),
         data,
     )

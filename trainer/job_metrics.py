@@ -14,12 +14,14 @@ from trainer.evaluation.breakdown import Breakdown
 from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.cold_start import measure_cold_start
 from trainer.evaluation.comparison import compare
+from trainer.evaluation.deviations import Deviations
 from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
 from trainer.evaluation.outcomes import Candidates, Measure
 from trainer.evaluation.ranking import Rankings
 from trainer.rating_distribution import RatingDistribution
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.uncertainty import Uncertainty
 
 #: Name of the trained model among what is compared.
 MODEL = "network"
@@ -86,7 +88,8 @@ def measure_test(
     Returns:
         `test`, `baselines`, `ranking`, `beats_baselines`, `intervals`,
         `calibration`, `by_user_activity`, `by_item_popularity` and
-        `cold_start` of `metrics.json`.
+        `cold_start` of `metrics.json`; and, of a model whose uncertainty is
+        known, the `test` figures of `uncertainty`.
     """
     liked_from = distribution.liked_from
     rating_range = distribution.range
@@ -95,10 +98,19 @@ def measure_test(
     bootstrap = PairedBootstrap(len(items.item_ids), liked_from)
     calibration = Calibration(MODEL, distribution.values)
     breakdown = Breakdown(items.counts, liked_from, rating_range)
+    deviations = Deviations(rating_range)
     compare(
         answer,
         test,
-        [errors, rankings, bootstrap, calibration, breakdown, *measures],
+        [
+            errors,
+            rankings,
+            bootstrap,
+            calibration,
+            breakdown,
+            deviations,
+            *measures,
+        ],
     )
     baselines = errors.result()
     metrics = {
@@ -113,11 +125,41 @@ def measure_test(
             answer, test, items.counts, liked_from, rating_range
         ),
     }
+    if MODEL in deviations.result():
+        metrics["uncertainty"] = {"test": deviations.result()[MODEL]}
     return {**metrics, "beats_baselines": beats_baselines(metrics)}
 
 
+def measure_deviations(
+    answer: Callable[[tf.SparseTensor], Candidates],
+    rating_range: tuple[float, float],
+    batches: tf.data.Dataset,
+) -> dict[str, Any]:
+    """Measures the deviations of a model alone.
+
+    Args:
+        answer: as for `measure_test`.
+        rating_range: lowest and highest rating of the scale.
+        batches: pairs of training and held-out ratings.
+
+    Returns:
+        What `Deviations` does of the model; empty if its uncertainty is not
+        known.
+    """
+    deviations = Deviations(rating_range)
+    # Without the scores, which would be ranked.
+    compare(
+        lambda ratings: answer(ratings)._replace(scores={}),
+        batches,
+        [deviations],
+    )
+    return deviations.result().get(MODEL, {})
+
+
 def answer_with_baselines(
-    model: AutoEncoder | TaughtAutoEncoder, items: Items
+    model: AutoEncoder | TaughtAutoEncoder,
+    items: Items,
+    uncertainty: Uncertainty | None,
 ) -> Callable[[tf.SparseTensor], Candidates]:
     """Returns what maps ratings to the answers of model and baselines.
 
@@ -128,6 +170,8 @@ def answer_with_baselines(
     Args:
         model: the trained model.
         items: the items, with the statistics of their training ratings.
+        uncertainty: how far ratings lie from the model's predictions, if that
+            is known.
     """
     baselines = {
         name: Biases(items.counts, items.means, centering)
@@ -147,18 +191,21 @@ def answer_with_baselines(
             "popularity": popularity(ratings),
             "biases": predicted["biases"],
         }
-        if not isinstance(model, TaughtAutoEncoder):
+        if isinstance(model, TaughtAutoEncoder):
+            answers = model.answer(ratings)
+            predicted[MODEL] = model.blend(answers.network, answers.teacher)
+            scores[MODEL] = model.score(answers)
+            if model.rating_teacher is not None:
+                name = "bayesian_factorization"
+                predicted[name] = scores[name] = answers.teacher
+            if model.interest_teacher is not None:
+                scores["ease"] = model.interest_teacher(ratings)
+        else:
             predicted[MODEL] = scores[MODEL] = model(ratings)
-            return Candidates(predicted, scores)
-        answers = model.answer(ratings)
-        predicted[MODEL] = model.blend(answers.network, answers.teacher)
-        scores[MODEL] = model.score(answers)
-        if model.rating_teacher is not None:
-            name = "bayesian_factorization"
-            predicted[name] = scores[name] = answers.teacher
-        if model.interest_teacher is not None:
-            scores["ease"] = model.interest_teacher(ratings)
-        return Candidates(predicted, scores)
+        deviations = {}
+        if uncertainty is not None:
+            deviations[MODEL] = uncertainty(ratings, predicted[MODEL])
+        return Candidates(predicted, scores, deviations)
 
     return answer
 

@@ -118,6 +118,11 @@ class JobPaths:
         return os.path.join(self.checkpoint_dir, "teachers")
 
     @property
+    def uncertainty_file(self) -> str:
+        """How far ratings lie from the predictions of the best weights."""
+        return os.path.join(self.checkpoint_dir, "uncertainty.keras")
+
+    @property
     def best_checkpoint_dir(self) -> str:
         """The weights with the lowest validation RMSE."""
         return os.path.join(self.checkpoint_dir, "best")

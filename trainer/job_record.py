@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 
+import keras
 import tensorflow as tf
 
 from data_prep.dataset import items as vocabulary
@@ -21,6 +22,7 @@ from trainer.fitted_teachers import load_teachers
 from trainer.job_paths import JobPaths
 from trainer.renamed_settings import use_current_settings
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.uncertainty import Uncertainty
 
 _FINGERPRINT = "data_fingerprint"
 
@@ -102,12 +104,15 @@ class TrainedJob:
         items: the items that the model's item indices stand for.
         data: the manifest of the data that it was trained on.
         config: the settings of the job.
+        uncertainty: how far ratings lie from the model's predictions; `None`
+            for a job of an earlier version, or without validation ratings.
     """
 
     model: AutoEncoder | TaughtAutoEncoder
     items: vocabulary.Items
     data: manifest.Manifest
     config: Config
+    uncertainty: Uncertainty | None
 
 
 def load_job(paths: JobPaths) -> TrainedJob:
@@ -140,6 +145,9 @@ def load_job(paths: JobPaths) -> TrainedJob:
         items=vocabulary.read_items(paths.vocabulary_dir),
         data=data,
         config=config,
+        uncertainty=keras.saving.load_model(paths.uncertainty_file)
+        if tf.io.gfile.exists(paths.uncertainty_file)
+        else None,
     )
 
 

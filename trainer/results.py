@@ -13,14 +13,17 @@ from trainer.config import Config
 from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.outcomes import Candidates, Measure
+from trainer.fitted_uncertainty import fit_uncertainty
 from trainer.job_data import JobData
 from trainer.job_metrics import (
     MODEL,
     answer_with_baselines,
     choose_blend_weights,
+    measure_deviations,
     measure_test,
 )
 from trainer.job_paths import JobPaths
+from trainer.keras_files import save_model
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 from trainer.taught_autoencoder import TaughtAutoEncoder
@@ -71,8 +74,9 @@ def measure_and_report(
 ) -> dict[str, Any]:
     """Measures the best weights of a job, and writes metrics and report.
 
-    Validation ratings choose how a taught model mixes its answers; the test
-    ratings are read once, for what was chosen and the baselines.
+    Validation ratings choose how a taught model mixes its answers, and how
+    uncertain these are; the test ratings are read once, for what was chosen
+    and the baselines.
 
     Args:
         model: the model; it has the best weights afterwards.
@@ -88,8 +92,11 @@ def measure_and_report(
     """
     logging.info("Evaluating epoch %d, the best.", checkpoints.best_epoch)
     blend_weights = choose_weights(model, checkpoints, data, paths)
+    uncertainty = fit_uncertainty(model, data)
+    if uncertainty is not None and workers.is_chief:
+        save_model(uncertainty, paths.uncertainty_file, "the uncertainty")
     extremes = ExtremeUsers(MODEL)
-    answer = answer_with_baselines(model, data.items)
+    answer = answer_with_baselines(model, data.items, uncertainty)
     metrics = {
         "best_epoch": checkpoints.best_epoch,
         **measure_held_out(answer, evaluate, data, [extremes]),
@@ -141,6 +148,10 @@ def measure_held_out(
             measures,
         ),
     }
+    if "uncertainty" in metrics:
+        metrics["uncertainty"]["validation"] = measure_deviations(
+            answer, data.distribution.range, data.held_out("validation")
+        )
     for group in data.manifest.num_cold_ratings:
         metrics[group]["all"] = include_cold_ratings(
             metrics[group], data.items, data.cold(group)

@@ -76,7 +76,10 @@ def train_and_evaluate(
         test users, `liked_from` the rating from which an item counts as
         liked. `intervals`, `calibration`, `by_user_activity`,
         `by_item_popularity` and `cold_start` tell more of the test ratings. A
-        taught model has `blend_weights`, which its answers are mixed with. The
+        taught model has `blend_weights`, which its answers are mixed with.
+        `uncertainty` has what the standard deviations of predictions are worth
+        on `validation` and `test` ratings, where there are validation ratings
+        to fit them to. The
         metrics of `validation` and `test` are over ratings of items with
         training ratings; their `all` is over all held-out ratings, unless an
         earlier version prepared the data and left the others out.

@@ -18,8 +18,8 @@ from data_prep.dataset.files import digest_files
 from export.scoring.exported_model import ExportedModel
 from export.scoring.histories import Histories, make_batches, without_ratings
 from export.scoring.tables import (
-    PREDICTIONS,
     RECOMMENDATIONS,
+    predictions_schema,
     tabulate_predictions,
     tabulate_recommendations,
 )
@@ -179,10 +179,9 @@ class Predictions(Answerer):
             `user` and `item`.
     """
 
-    schema = PREDICTIONS
-
     def __init__(self, model: ExportedModel, pairs: Sequence[str]) -> None:
         self.model = model
+        self.schema = predictions_schema(model.has_deviations)
         self._pairs = pairs
         self._num_unknown_users = 0
 
@@ -202,9 +201,10 @@ class Predictions(Answerer):
                 for row, user_id in enumerate(histories.user_ids)
                 if user_id in items
             ]
-            yield self._predict_all(
-                histories.select(np.array(rows, int)), items
-            )
+            if rows:
+                yield self._predict_all(
+                    histories.select(np.array(rows, int)), items
+                )
         # What is left is of users without ratings.
         unknown = list(items)
         for start in range(0, len(unknown), _USERS_PER_CHUNK):

@@ -59,6 +59,7 @@ class ExportedModel:
         num_recommendations: items in the answer of `recommend`.
         ranks_all_items: whether these are all items that the model knows.
         rating_scale: lowest and highest rating that a user can give.
+        has_deviations: whether it knows standard deviations of predictions.
 
     Raises:
         UserError: it cannot be loaded, or was exported without what scoring
@@ -89,6 +90,10 @@ class ExportedModel:
         self.ranks_all_items = (
             similar[protocol.SIMILAR_ITEM_IDS].shape[2]
             < self.num_recommendations
+        )
+        self.has_deviations = (
+            protocol.STANDARD_DEVIATIONS
+            in self._signatures[protocol.PREDICT].structured_outputs
         )
         described = self._describe([""])
         self.rating_scale = (

@@ -24,15 +24,27 @@ RECOMMENDATIONS = pa.schema(
     }
 )
 
-#: The columns of predictions.
+#: The columns of predictions; `standard_deviation` where the model knows it.
 PREDICTIONS = pa.schema(
     {
         "user_id": pa.string(),
         "item_id": pa.string(),
         "predicted_rating": pa.float32(),
         "known": pa.bool_(),
+        "standard_deviation": pa.float32(),
     }
 )
+
+
+def predictions_schema(has_deviations: bool) -> pa.Schema:
+    """Returns the columns of predictions.
+
+    Args:
+        has_deviations: whether the model knows standard deviations.
+    """
+    if has_deviations:
+        return PREDICTIONS
+    return PREDICTIONS.remove(PREDICTIONS.get_field_index("standard_deviation"))
 
 
 def tabulate_recommendations(
@@ -91,13 +103,17 @@ def tabulate_predictions(
         answer: the answer of `predict` to them, its rows filled up.
 
     Returns:
-        `PREDICTIONS`, the users in the order given; `known` says whether the
-        model knows the item.
+        `predictions_schema`, the users in the order given; `known` says
+        whether the model knows the item.
     """
     lengths = np.array([len(each) for each in candidates])
     width = answer[protocol.PREDICTED_RATINGS].shape[1]
     is_kept = np.arange(width) < lengths[:, np.newaxis]
     rows = np.nonzero(is_kept)[0]
+    has_deviations = protocol.STANDARD_DEVIATIONS in answer
+    names = [protocol.PREDICTED_RATINGS, protocol.CANDIDATE_KNOWN]
+    if has_deviations:
+        names.append(protocol.STANDARD_DEVIATIONS)
     return pa.table(
         [
             pa.array(user_ids, pa.string()).take(pa.array(rows)),
@@ -105,8 +121,7 @@ def tabulate_predictions(
                 [item_id for each in candidates for item_id in each],
                 pa.string(),
             ),
-            answer[protocol.PREDICTED_RATINGS][is_kept],
-            answer[protocol.CANDIDATE_KNOWN][is_kept],
+            *(answer[name][is_kept] for name in names),
         ],
-        schema=PREDICTIONS,
+        schema=predictions_schema(has_deviations),
     )

@@ -19,6 +19,7 @@ from serving import protocol
 from trainer.layers import RatingCentering
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.uncertainty import Uncertainty
 
 #: A tensor name of the protocol -> a tensor.
 Answer = dict[str, tf.Tensor]
@@ -50,6 +51,8 @@ class Signatures:
         top_k: number of recommendations, and of similar items per target; a
             smaller catalog gives fewer.
         history_length: length that clients should pad histories to.
+        uncertainty: how far ratings lie from the model's predictions, if that
+            is known.
         rank_by: one of `settings.RANK_BY`, what the scores are.
         clip_predictions: whether predicted ratings are clipped to the rating
             scale; scores never are.
@@ -75,6 +78,7 @@ class Signatures:
         *,
         top_k: int,
         history_length: int,
+        uncertainty: Uncertainty | None = None,
         rank_by: str = "score",
         clip_predictions: bool = False,
         default: str = protocol.RECOMMEND,
@@ -89,6 +93,7 @@ class Signatures:
         self._biases = RatingCentering.from_statistics(
             "user_item", items.counts, items.means
         )
+        self._uncertainty = uncertainty
         self.rating_scale = rating_scale
         self.history_length = history_length
         self._top_k = min(top_k, model.num_items)
@@ -200,8 +205,10 @@ class Signatures:
 
         Returns:
             `predicted_ratings`, float32, and `candidate_known`, bool, both
-            `(batch_size, candidates)`. The prediction for an unknown candidate
-            is the mean rating plus the user's offset.
+            `(batch_size, candidates)`; and, where the uncertainty is known,
+            `standard_deviations`, float32, of the ratings around the
+            predictions before these are clipped. The prediction for an unknown
+            candidate is the mean rating plus the user's offset.
         """
         histories = self._read(item_ids, ratings)
         candidate_item_ids = _check_columns(
@@ -209,20 +216,28 @@ class Signatures:
         )
         candidates = self._items.index_of(candidate_item_ids)
         candidate_known = candidates >= 0
-        predictions = self.predictor.predict(
-            self.predictor.read(histories.ratings), tf.maximum(candidates, 0)
-        )
-        return {
-            protocol.PREDICTED_RATINGS: self._to_ratings(
-                tf.where(
-                    candidate_known,
-                    predictions,
-                    self._biases.predict_cold(histories.ratings),
-                )
+        items = tf.maximum(candidates, 0)
+        predictions = tf.where(
+            candidate_known,
+            self.predictor.predict(
+                self.predictor.read(histories.ratings), items
             ),
+            self._biases.predict_cold(histories.ratings),
+        )
+        answer = {
+            protocol.PREDICTED_RATINGS: self._to_ratings(predictions),
             protocol.CANDIDATE_KNOWN: candidate_known,
             protocol.NUM_KNOWN_ITEMS: histories.num_known_items,
         }
+        if self._uncertainty is not None:
+            answer[protocol.STANDARD_DEVIATIONS] = tf.where(
+                candidate_known,
+                self._uncertainty(histories.ratings, predictions, items),
+                self._uncertainty.of_unknown_items(
+                    histories.ratings, predictions
+                ),
+            )
+        return answer
 
     def explain(
         self,

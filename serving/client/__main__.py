@@ -18,7 +18,12 @@ from serving.client.client import Client
 from serving.client.errors import ServingError
 from serving.client.ids import to_id
 from serving.client.rating_files import read_ratings
-from serving.client.results import Reason, Recommendation, SimilarItem
+from serving.client.results import (
+    Prediction,
+    Reason,
+    Recommendation,
+    SimilarItem,
+)
 from serving.command_line import Parser, fail
 
 _Pairs = list[tuple[str, float]]
@@ -90,16 +95,32 @@ def _predict(
         client,
         ratings,
         answer.num_known_items,
-        {"items": [item._asdict() for item in answer.items]},
+        {
+            "items": [
+                {
+                    name: value
+                    for name, value in item._asdict().items()
+                    if value is not None
+                }
+                for item in answer.items
+            ]
+        },
         [
             "predicted rating  known  item",
             *(
-                f"{item.predicted_rating:16.3f}"
+                f"{_format_prediction(item):>16}"
                 f"  {'yes' if item.known else 'no':5}  {item.item_id}"
                 for item in answer.items
             ),
         ],
     )
+
+
+def _format_prediction(item: Prediction) -> str:
+    rating = f"{item.predicted_rating:.3f}"
+    if item.standard_deviation is None:
+        return rating
+    return f"{rating} \N{PLUS-MINUS SIGN} {item.standard_deviation:.3f}"
 
 
 def _explain(

@@ -155,12 +155,21 @@ class Client:
             protocol.PREDICTED_RATINGS, float, length
         )
         known = outputs.values(protocol.CANDIDATE_KNOWN, bool, length)
+        deviations = (
+            outputs.values(protocol.STANDARD_DEVIATIONS, float, length)
+            if protocol.STANDARD_DEVIATIONS in outputs.answer.row
+            else [None] * length
+        )
         return Predictions(
             items=[
-                Prediction(*triple)
+                Prediction(*values)
                 # Not strict: the candidates may have been padded.
-                for triple in zip(
-                    candidate_item_ids, predicted_ratings, known, strict=False
+                for values in zip(
+                    candidate_item_ids,
+                    predicted_ratings,
+                    known,
+                    deviations,
+                    strict=False,
                 )
             ],
             num_known_items=outputs.num_known_items,

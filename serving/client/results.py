@@ -25,11 +25,14 @@ class Prediction(NamedTuple):
     """The rating that the user is predicted to give an item.
 
     For an item that is not `known` the prediction says nothing about the item.
+    `standard_deviation` is that of the rating around the prediction; older
+    models do not know it.
     """
 
     item_id: str
     predicted_rating: float
     known: bool
+    standard_deviation: float | None = None
 
 
 class Reason(NamedTuple):

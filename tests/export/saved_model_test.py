@@ -120,6 +120,7 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
     assert describe(signatures["predict"].outputs) == known | {
         "predicted_ratings": ("float32", [-1, -1]),
         "candidate_known": ("bool", [-1, -1]),
+        "standard_deviations": ("float32", [-1, -1]),
     }
     assert describe(signatures["recommend_from"].inputs) == history | candidates
     assert describe(signatures["recommend_from"].outputs) == known | {

@@ -40,6 +40,7 @@ def write_version(job, path, rank_by="score"):
         (job.data.rating_min, job.data.rating_max),
         top_k=100,
         history_length=16,
+        uncertainty=job.uncertainty,
         rank_by=rank_by,
     )
     write_saved_model(signatures, str(path))

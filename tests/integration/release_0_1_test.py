@@ -72,6 +72,8 @@ def test_the_saved_model_and_its_job_predict_the_same(job, ratings):
     )
     with ServedModel(str(RELEASE / "export/1")) as served:
         answer = served.answer(request)
+    assert job.uncertainty is None
+    assert "standard_deviations" not in answer
     np.testing.assert_allclose(
         answer["predicted_ratings"],
         job.model(ratings)[: len(users)],

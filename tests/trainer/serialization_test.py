@@ -16,6 +16,7 @@ from trainer.global_batch import GlobalDropout
 from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.ease import Ease
 from trainer.teachers.ridge_encoders import RidgeEncoders
+from trainer.uncertainty import Uncertainty
 
 #: An object of each registered class, no argument of which is its default.
 SAMPLES = [
@@ -50,6 +51,7 @@ SAMPLES = [
     ),
     RidgeEncoders(5, 2, 3, 4, 10.0, name="ratings"),
     Ease(5, name="interest"),
+    Uncertainty(5, (0.5, 4.0), name="uncertainty"),
     GlobalDropout(0.25, seed=3, name="dropout"),
     layers.ReversibleDense(
         4,

@@ -50,6 +50,6 @@ def measure(
         answers = answer(ratings, rows)
         predicted = {} if answers.ratings is None else {MODEL: answers.ratings}
         ranked = {MODEL: answers.scores} if has_lists else {}
-        return Candidates(predicted, ranked)
+        return Candidates(predicted, ranked, {})
 
     compare(candidates, batches, measures)

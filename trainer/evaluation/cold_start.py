@@ -8,6 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from trainer.evaluation.comparison import compare
+from trainer.evaluation.deviations import Deviations
 from trainer.evaluation.errors import Errors
 from trainer.evaluation.outcomes import Candidates
 from trainer.evaluation.ranking import Rankings
@@ -42,12 +43,12 @@ def measure_cold_start(
         rating_range: lowest and highest rating of the scale.
 
     Returns:
-        For each of `SHOWN`: `num_shown`, `None` for all; `errors` and
-        `ranking`, by the models' names.
+        For each of `SHOWN`: `num_shown`, `None` for all; `errors`, `ranking`
+        and `uncertainty`, by the models' names.
     """
 
     def answer_each(ratings: tf.SparseTensor) -> Candidates:
-        candidates = Candidates({}, {})
+        candidates = Candidates({}, {}, {})
         for num_shown in SHOWN:
             some = answer(show_part(ratings, num_shown))
             for everything, part in zip(candidates, some, strict=True):
@@ -59,24 +60,26 @@ def measure_cold_start(
     first = next(iter(batches), None)
     batch_size = int(first[0].dense_shape[0]) if first else 1
     errors, rankings = Errors(rating_range), Rankings(item_counts, liked_from)
+    deviations = Deviations(rating_range)
     compare(
         answer_each,
         batches.take(-(-_MAX_USERS // batch_size)),
-        [errors, rankings],
+        [errors, rankings, deviations],
     )
     return [
         {
             "num_shown": num_shown,
             "errors": _select(errors.result(), num_shown),
             "ranking": _select(rankings.result(), num_shown),
+            "uncertainty": _select(deviations.result(), num_shown),
         }
         for num_shown in SHOWN
     ]
 
 
 def _select(
-    figures: Mapping[str, dict[str, float]], num_shown: int | None
-) -> dict[str, dict[str, float]]:
+    figures: Mapping[str, dict[str, Any]], num_shown: int | None
+) -> dict[str, dict[str, Any]]:
     prefix = f"{num_shown}/"
     return {
         name.removeprefix(prefix): row

@@ -34,21 +34,27 @@ def compare(
     @tf.function(input_signature=[batches.element_spec], autograph=False)
     def predict_and_rank(
         batch: tuple[Any, ...],
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    ) -> tuple[dict[str, tf.Tensor], ...]:
         ratings, held_out, *rows = batch
         candidates = answer(ratings, *rows)
-        predictions = {
-            name: tf.gather_nd(predicted, held_out.indices)
-            for name, predicted in candidates.ratings.items()
-        }
+        predictions, deviations = (
+            {
+                name: tf.gather_nd(values, held_out.indices)
+                for name, values in by_name.items()
+            }
+            for by_name in (candidates.ratings, candidates.deviations)
+        )
         ranked = {
             name: rank_unrated(scores, ratings)
             for name, scores in candidates.scores.items()
         }
-        return predictions, ranked
+        return predictions, ranked, deviations
 
     for batch in batches:
-        predictions, ranked = predict_and_rank(batch)
+        predictions, ranked, deviations = (
+            {name: tensor.numpy() for name, tensor in by_name.items()}
+            for by_name in predict_and_rank(batch)
+        )
         history, held_out, *_ = batch
         outcomes = Outcomes(
             history_lengths=np.bincount(
@@ -57,10 +63,9 @@ def compare(
             ),
             held_out=held_out.indices.numpy(),
             ratings=held_out.values.numpy(),
-            predictions={
-                name: tensor.numpy() for name, tensor in predictions.items()
-            },
-            ranked={name: lists.numpy() for name, lists in ranked.items()},
+            predictions=predictions,
+            ranked=ranked,
+            deviations=deviations,
         )
         for measure in measures:
             measure.update(outcomes)

@@ -13,10 +13,13 @@ class Candidates(NamedTuple):
     Attributes:
         ratings: predicted ratings, `(batch_size, num_items)` each.
         scores: what ranks items, the higher the better, of the same shape.
+        deviations: standard deviations of the ratings around these
+            predictions, of the same shape, of models that know them.
     """
 
     ratings: dict[str, tf.Tensor]
     scores: dict[str, tf.Tensor]
+    deviations: dict[str, tf.Tensor]
 
 
 class Outcomes(NamedTuple):
@@ -31,6 +34,8 @@ class Outcomes(NamedTuple):
             `(num_held_out,)` each.
         ranked: unrated items, best first, by the name of who ranks,
             `(batch_size, num_ranked)` each, as `rank_unrated` returns them.
+        deviations: standard deviations around the predictions, by the name of
+            who knows them, `(num_held_out,)` each.
     """
 
     history_lengths: npt.NDArray[np.int64]
@@ -38,6 +43,7 @@ class Outcomes(NamedTuple):
     ratings: npt.NDArray[np.float32]
     predictions: dict[str, npt.NDArray[np.float32]]
     ranked: dict[str, npt.NDArray[np.int64]]
+    deviations: dict[str, npt.NDArray[np.float32]]
 
     @property
     def users(self) -> npt.NDArray[np.int64]:

@@ -245,6 +245,26 @@ def draw_calibration(calibration: Mapping[str, Any]) -> str:
     return chart.svg
 
 
+def draw_deviations(rows: Sequence[Mapping[str, float]]) -> str:
+    """Draws the errors that were made against the deviations predicted.
+
+    Args:
+        rows: `by_deviation` of `metrics.json`.
+    """
+    predicted = [row["mean_deviation"] for row in rows]
+    made = [row["rmse"] for row in rows]
+    ends = [min(predicted + made), max(predicted + made)]
+    with Drawing(
+        f"RMSE from {made[0]:.2f}, where a deviation of {predicted[0]:.2f} was"
+        f" predicted, to {made[-1]:.2f}, where {predicted[-1]:.2f} was."
+    ) as chart:
+        chart.axes.plot(ends, ends, "--", color=TEXT, linewidth=1)
+        chart.axes.plot(predicted, made, "o-", color=SERIES[0])
+        chart.axes.set_xlabel("deviation predicted")
+        chart.axes.set_ylabel("RMSE")
+    return chart.svg
+
+
 def draw_predicted_against_given(calibration: Mapping[str, Any]) -> str:
     """Draws how often each rating was predicted where each was given."""
     edges, ratings = calibration["edges"], calibration["ratings"]

@@ -64,6 +64,7 @@ def write_report(
             _groups(metrics),
             _cold_start(metrics),
             _calibration(metrics),
+            *_uncertainty(metrics),
             _lists(metrics),
             _extremes(extremes, titles),
             _recommendations(people, titles, liked_from),
@@ -258,6 +259,41 @@ def _calibration(metrics: Mapping[str, Any]) -> str:
             ]
         ),
     )
+
+
+def _uncertainty(metrics: Mapping[str, Any]) -> list[str]:
+    """Makes the section about deviations, if the model knows them."""
+    if "uncertainty" not in metrics:
+        return []
+    test = metrics["uncertainty"]["test"]
+    return [
+        page.section(
+            "How far to trust a prediction",
+            page.paragraph(
+                "Each prediction comes with a standard deviation, on average"
+                f" {test['mean_deviation']:.2f}. Intervals reach so many"
+                " deviations to both sides of the prediction as a normal"
+                " distribution asks for."
+            ),
+            page.grid(
+                [
+                    page.picture(
+                        charts.draw_deviations(test["by_deviation"]),
+                        "Typical error (RMSE) against the deviation that was"
+                        " predicted, by tenths of the test ratings. On the"
+                        " dashed line they are equal.",
+                    ),
+                    page.table(
+                        ["interval", "test ratings in it"],
+                        [
+                            [f"{float(level):.0%}", f"{share:.1%}"]
+                            for level, share in test["coverage"].items()
+                        ],
+                    ),
+                ]
+            ),
+        )
+    ]
 
 
 def _lists(metrics: Mapping[str, Any]) -> str:

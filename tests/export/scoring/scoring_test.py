@@ -199,10 +199,18 @@ def test_pairs_get_the_predictions_of_a_notebook(
     np.testing.assert_allclose(
         found["predicted_rating"][unrated], expected[unrated], atol=1e-4
     )
-    (nobody,) = recommender.predict({}, ["item-2"])["predicted_rating"]
-    assert found["predicted_rating"]["new", "item-2"] == pytest.approx(
-        nobody.as_py(), abs=1e-4
+    nobody = recommender.predict({}, ["item-2"])
+    for name in ("predicted_rating", "standard_deviation"):
+        assert found[name]["new", "item-2"] == pytest.approx(
+            nobody[name][0].as_py(), abs=1e-4
+        )
+
+
+def test_record_files_without_pairs_are_empty(model, synthetic_data, tmp_path):
+    scored = score_pairs(
+        model, synthetic_data, tmp_path, [("user-7", "item-9")]
     )
+    assert scored["user_id"].tolist() == ["user-7"]
 
 
 class StoppedError(Exception):

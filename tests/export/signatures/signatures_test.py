@@ -5,8 +5,14 @@ import tensorflow as tf
 
 from export.probe_requests import to_examples
 from export.probe_users import User
-from tests.export.helpers import ask, make_signatures, model_predictions
+from tests.export.helpers import (
+    ask,
+    make_signatures,
+    model_predictions,
+    to_sparse,
+)
 from trainer.autoencoder import AutoEncoder
+from trainer.uncertainty import Uncertainty
 
 ITEM_IDS = ["alien", "brazil", "cube", "été", "fargo"]
 UNKNOWN = "unheard of"
@@ -122,6 +128,47 @@ def test_an_unknown_candidate_gets_the_mean_and_the_user_s_offset(signatures):
         answer["predicted_ratings"][:, :2],
         [[3 + 3 / 12] * 2, [3.0] * 2, [3.0] * 2],
     )
+
+
+def make_uncertainty():
+    uncertainty = Uncertainty(len(ITEM_IDS), (0.0, 5.0))
+    uncertainty.set_statistics(
+        np.array([9, 8, 7, 6, 5]),
+        np.array([4.0, 3.0, 2.0, 3.5, 1.0]),
+        np.array([9.0, 2.0, 7.0, 12.0, 1.0]),
+    )
+    uncertainty.coefficients.assign([-0.2, -0.1, 0.8, 0.7, 0.5])
+    return uncertainty
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_deviations_are_those_around_the_predictions(model, clips):
+    uncertainty = make_uncertainty()
+    signatures = make_signatures(
+        model, ITEM_IDS, uncertainty=uncertainty, clip_predictions=clips
+    )
+    history = [("brazil", 5.0), ("fargo", 1.0)]
+    answer = ask(
+        signatures.predict,
+        [history],
+        candidate_item_ids=[["fargo", UNKNOWN, "été"]],
+    )
+    ratings = to_sparse(ITEM_IDS, history)
+    of_all = uncertainty(ratings, model(ratings)).numpy()[0]
+    # All items have the mean 3, and a user starts with 10 ratings at it.
+    (of_unknown,) = uncertainty.of_unknown_items(
+        ratings, tf.constant([[3.0]])
+    ).numpy()[0]
+    np.testing.assert_allclose(
+        answer["standard_deviations"],
+        [[of_all[4], of_unknown, of_all[3]]],
+        rtol=1e-5,
+    )
+
+
+def test_without_uncertainty_there_are_no_deviations(signatures):
+    answer = ask(signatures.predict, [[]], candidate_item_ids=[["cube"]])
+    assert "standard_deviations" not in answer
 
 
 def test_the_code_is_the_encoder_s(model, signatures):

@@ -413,6 +413,7 @@ def test_a_client_of_older_outputs_reads_them_by_their_places():
 def test_candidates_and_targets_are_padded_and_come_back_without_it():
     predictions = answer_of(
         predicted_ratings=[3.0, 2.0, 9.9],
+        standard_deviations=[0.5, 0.75, 9.9],
         candidate_known=[True, True, False],
         num_known_items=1,
     )
@@ -432,7 +433,7 @@ def test_candidates_and_targets_are_padded_and_come_back_without_it():
     ) as (url, log):
         client = Client(url)
         items = client.predict({"a": 1}, ["b", "c"]).items
-        assert items == [("b", 3.0, True), ("c", 2.0, True)]
+        assert items == [("b", 3.0, True, 0.5), ("c", 2.0, True, 0.75)]
         items = client.explain({"a": 1}, ["b"]).items
         assert items == [Explanation("b", True, [("a", 0.5, "a")])]
         items = client.similar(["b"]).items

@@ -53,6 +53,20 @@ def test_predict_prints_a_table(server):
     ]
 
 
+def test_predict_prints_deviations_of_a_model_that_knows_them(capsys):
+    answer = {
+        "predicted_ratings": [4.2],
+        "standard_deviations": [0.8],
+        "candidate_known": [True],
+    }
+    with canned_answer(**answer) as (url, _):
+        main(["predict", "--url", url, "--candidate=cube"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "predicted rating  known  item",
+        "   4.200 \N{PLUS-MINUS SIGN} 0.800  yes    cube",
+    ]
+
+
 def test_json_is_printed_on_request(server, capsys):
     ratings = [f"--rating={item}=4" for item in ("alien", "nobody", "nobody")]
     main(

@@ -59,7 +59,11 @@ def test_the_curve_measures_what_is_answered_to_each_part(ratings):
             dtype=tf.float32,
         )
         predictions = tf.tile(counts[:, tf.newaxis], [1, 30])
-        return Candidates({"counter": predictions}, {"counter": predictions})
+        return Candidates(
+            {"counter": predictions},
+            {"counter": predictions},
+            {"counter": tf.ones_like(predictions)},
+        )
 
     held_out = to_sparse(
         np.zeros((50, 30), np.float32), np.arange(30) == np.full((50, 1), 3)

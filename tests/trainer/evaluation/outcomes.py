@@ -35,6 +35,7 @@ def random_outcomes(seed=0, num_users=30, max_held_out=20):
             )
             for name in ("good", "bad")
         },
+        deviations={"good": rng.uniform(0.2, 1.5, len(ratings)).astype("f")},
     )
 
 
@@ -53,5 +54,9 @@ def split_batches(outcomes, first_size):
             },
             ranked={
                 name: lists[rows] for name, lists in outcomes.ranked.items()
+            },
+            deviations={
+                name: values[is_in]
+                for name, values in outcomes.deviations.items()
             },
         )

@@ -48,6 +48,8 @@ def test_the_report_says_what_the_job_measured(report, trained_job):
     )
     assert f"[{low:+.4f}, {high:+.4f}]" in page.text
     assert page.text.count("Because of item-") > 5
+    coverage = metrics["uncertainty"]["test"]["coverage"]["0.8"]
+    assert f"80%{coverage:.1%}" in page.text
     assert f"--job-dir={trained_job.job_dir}" in page.text
 
 

@@ -1,0 +1,29 @@
+"""Writes Keras models as single files, each complete or absent."""
+
+import keras
+import tensorflow as tf
+
+from data_prep.dataset.errors import UserError
+
+
+def save_model(model: keras.Model, path: str, what: str) -> None:
+    """Writes a model, local or remote, in the place of an earlier one.
+
+    Args:
+        model: the model.
+        path: the file, which ends with `.keras`.
+        what: what it is, for the message.
+
+    Raises:
+        UserError: there is no room or no permission to write.
+    """
+    # Keras tells by the ending what it is to write.
+    unfinished = path.replace(".keras", ".tmp.keras")
+    try:
+        model.save(unfinished)
+        tf.io.gfile.rename(unfinished, path, overwrite=True)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"cannot write {what} to {path}: {error}. Make room and start the"
+            " same command again: it goes on from here."
+        ) from error

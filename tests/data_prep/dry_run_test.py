@@ -207,7 +207,7 @@ def test_chosen_split_is_counted_to_the_end(rows, tmp_path):
     )
 
 
-@pytest.mark.parametrize("time", [-62_167_219_200.0, 1e11 - 1])
+@pytest.mark.parametrize("time", [-62_167_219_200.0, -1e11 + 1])
 def test_times_outside_of_the_calendar_are_shown_as_seconds(time):
     """As the date 0000-00-00 of MySQL, which is in the year 0."""
     lines = dry_run([("u", "i", 3.0, 1e9), ("v", "i", 4.0, time)])

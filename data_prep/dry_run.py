@@ -216,11 +216,8 @@ def _describe_statistics(
         yield "Scale: {:g} to {:g}".format(*statistics.rating_range)
         yield from _describe_histogram(statistics)
     if statistics.num_timestamps:
-        first, last = (
-            datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-            for seconds in statistics.time_range
-        )
-        yield f"Time: {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} (UTC)"
+        first, last = map(_format_time, statistics.time_range)
+        yield f"Time: {first} to {last} (UTC)"
     num_without = statistics.num_ratings - statistics.num_timestamps
     if num_without:
         yield f"Without a time: {num_without:,}"
@@ -231,6 +228,14 @@ def _describe_statistics(
     if statistics.num_ratings:
         for suspicion in suspect_values(statistics):
             yield f"Warning: {suspicion}"
+
+
+def _format_time(seconds: float) -> str:
+    try:
+        time = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    except (OverflowError, ValueError):  # Before the year 1, or after 9999.
+        return f"{seconds:.0f} seconds since 1970"
+    return f"{time:%Y-%m-%d %H:%M}"
 
 
 def _describe_histogram(statistics: Statistics) -> Iterator[str]:

@@ -8,6 +8,7 @@ import collections
 import csv
 import dataclasses
 import functools
+import glob
 import itertools
 import json
 import os
@@ -89,7 +90,8 @@ class _Reader:
     @property
     def query(self) -> str:
         """The SQL query that reads and validates the rows."""
-        paths = ", ".join(map(_quote, self._files))
+        # DuckDB takes paths for globs.
+        paths = ", ".join(_quote(glob.escape(path)) for path in self._files)
         layout, dialect = self._layout, self._layout.dialect
         is_json = layout.kind == "json"
         num_columns = 1 if is_json else len(layout.headers)

@@ -4,6 +4,7 @@ import atexit
 import codecs
 import contextlib
 import dataclasses
+import glob
 import io
 import os
 import shutil
@@ -130,7 +131,7 @@ def _find(pattern: str) -> list[str]:
         else:
             found = sorted(tf.io.gfile.glob(path))
         if member is None and len(found) == 1 and tf.io.gfile.isdir(found[0]):
-            members = tf.io.gfile.join(found[0], "mv_*.txt")
+            members = tf.io.gfile.join(glob.escape(found[0]), "mv_*.txt")
             found = sorted(tf.io.gfile.glob(members))
             if not found:
                 raise _directory_error(pattern)

@@ -39,7 +39,8 @@ _BLANKS = (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
 _MISSING = "('', 'nan', 'none', 'null', '<na>')"
-_TRIMMED = f"trim({{0}}, '{_BLANKS}')"
+#: The SQL expression of a text without the blanks around it.
+TRIMMED = f"trim({{0}}, '{_BLANKS}')"
 
 # Most texts are plain, which is cheap to see: they begin with a digit and end
 # with one that is not 0; or they are only ASCII, with no blank at either end,
@@ -54,8 +55,8 @@ _TEXT = f"""CASE
     AND NOT prefix({{0}}, 'n') AND NOT prefix({{0}}, 'N')
     AND NOT prefix({{0}}, '<')
     THEN {{0}}
-    WHEN lower({_TRIMMED}) NOT IN {_MISSING}
-    THEN regexp_replace({_TRIMMED}, '^(-?\\d+)\\.0+$', '\\1')
+    WHEN lower({TRIMMED}) NOT IN {_MISSING}
+    THEN regexp_replace({TRIMMED}, '^(-?\\d+)\\.0+$', '\\1')
 END"""
 
 
@@ -92,7 +93,7 @@ def to_id(field: str, kind: str) -> str:
 
 def is_missing(field: str) -> str:
     """Returns the SQL condition that a field without an id is missing."""
-    trimmed = _TRIMMED.format(f"lower(CAST({field} AS VARCHAR))")
+    trimmed = TRIMMED.format(f"lower(CAST({field} AS VARCHAR))")
     return f"coalesce({trimmed}, '') IN {_MISSING}"
 
 

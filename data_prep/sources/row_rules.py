@@ -1,6 +1,7 @@
 """The rules for a valid row, in SQL over the fields of a table."""
 
 import dataclasses
+import math
 from typing import Any
 
 import duckdb
@@ -69,14 +70,14 @@ def parse_scale(text: str) -> Scale:
     """Parses a scale such as `1:5`.
 
     Raises:
-        UserError: if it is not two numbers, the lower one first.
+        UserError: if it is not two finite numbers, the lower one first.
     """
     lowest, _, highest = text.partition(":")
     try:
         scale = Scale(float(lowest), float(highest))
     except ValueError:
         scale = Scale(0, 0)
-    if not scale.lowest < scale.highest:
+    if not -math.inf < scale.lowest < scale.highest < math.inf:
         raise UserError(
             f"--rating-scale must be two numbers such as 1:5. Received: {text}"
         )
@@ -194,14 +195,22 @@ def _to_value(role: str, field: str, kind: str) -> str:
     if role in ("user", "item"):
         return ids.to_id(field, kind)
     if role == "rating":
-        return _RATING.format(field)
-    if kind.startswith("TIMESTAMPTZ"):
-        # Times of nanoseconds and a zone have no functions of their own.
-        field = f"CAST({field} AS TIMESTAMPTZ)"
-    if kind.startswith(("DATE", "TIMESTAMP")):
-        return f"CASE WHEN isfinite({field}) THEN epoch({field}) END"
-    cases = _UNIX_TIME + (_ISO_TIME if kind == "VARCHAR" else "")
-    return f"CASE {cases.format(field)} END"
+        rule = _RATING
+    else:
+        if kind.startswith("TIMESTAMPTZ"):
+            # Times of nanoseconds and a zone have no functions of their own.
+            field = f"CAST({field} AS TIMESTAMPTZ)"
+        if kind.startswith(("DATE", "TIMESTAMP")):
+            return f"CASE WHEN isfinite({field}) THEN epoch({field}) END"
+        cases = _UNIX_TIME + (_ISO_TIME if kind == "VARCHAR" else "")
+        rule = f"CASE {cases} END"
+    value = rule.format(field)
+    if kind == "VARCHAR":
+        # Casts skip the blanks of ASCII only. Few texts have others, and
+        # DuckDB would trim all of them in a coalesce().
+        trimmed = rule.format(ids.TRIMMED.format(field))
+        value = f"CASE WHEN {value} IS NULL THEN {trimmed} ELSE {value} END"
+    return value
 
 
 def _to_id_reason(role: str) -> str:

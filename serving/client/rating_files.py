@@ -35,6 +35,8 @@ NAMES = {
 }
 # The semicolon is tried first, as it may stand beside decimal commas.
 _DELIMITERS = (";", ",", "\t", "|", "::")
+# A message shows no more of a value.
+_MAX_CHARACTERS = 200
 # What a list or object of JSON begins with, and no title in brackets.
 _JSON = re.compile(r"""\s*(\{\s*["}]|\[\s*["[{\]\d-])""")
 
@@ -98,7 +100,10 @@ def read_ratings(path: str) -> RatingFile:
         raise ValueError(f"{path} is not UTF-8 text: {error}") from error
     if _JSON.match(text):
         return _read_json(text, path)
-    return _read_csv(text, path)
+    try:
+        return _read_csv(text, path)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no CSV: {error}") from error
 
 
 def _read_json(text: str, path: str) -> RatingFile:
@@ -121,7 +126,7 @@ def _read_json(text: str, path: str) -> RatingFile:
             case _:
                 item = rating = None
         if isinstance(rating, bool | str):
-            rating = None
+            raise _make_error(item, rating, place)
         ratings.append(_check(item, rating, place))
     return RatingFile(ratings, "JSON")
 
@@ -139,7 +144,8 @@ def _parse_json(text: str, path: str) -> Sequence[Any]:
             raise ValueError(f"{path} is no JSON: {error}") from error
     if not isinstance(document, dict):
         return document
-    if _find("item", list(document)) and _find("rating", list(document)):
+    names = list(document)
+    if _find_items(names) and _find("rating", names):
         return [document]
     return list(document.items())
 
@@ -175,7 +181,8 @@ def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
             if line.strip():
                 yield number, line.rstrip("\r\n").split(delimiter)
         return
-    reader = csv.reader(file, delimiter=delimiter)
+    # A quote may follow a blank after a separator.
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True)
     for row in reader:
         if row:
             yield reader.line_num, row
@@ -215,10 +222,7 @@ def _match_names(names: Sequence[str], place: str) -> _Columns:
         ValueError: if there is no item or rating, or several.
     """
     found = {role: _find(role, names) for role in NAMES}
-    if not found["item"]:
-        found["item"] = [
-            k for k, name in enumerate(names) if _normalize(name) == "title"
-        ]
+    found["item"] = _find_items(names)
     for role in ("item", "rating"):
         if len(found[role]) != 1:
             number = "several" if found[role] else "no"
@@ -255,6 +259,12 @@ def _find(role: str, names: Sequence[str]) -> list[int]:
     ]
 
 
+def _find_items(names: Sequence[str]) -> list[int]:
+    """Returns the positions of items or, where there are none, of titles."""
+    titles = (k for k, name in enumerate(names) if _normalize(name) == "title")
+    return _find("item", names) or list(titles)
+
+
 def _normalize(name: str) -> str:
     """Removes case, blanks, `_`, `-` and the type after a colon."""
     text = name.partition(":")[0].lower()
@@ -264,7 +274,7 @@ def _normalize(name: str) -> str:
 def _is_number(text: Any) -> bool:
     try:
         return math.isfinite(float(text))
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return False
 
 
@@ -289,8 +299,20 @@ class _Users:
 def _check(item: Any, rating: Any, place: str) -> tuple[str, float]:
     name = to_id(item)
     if name is None or not _is_number(rating):
-        raise ValueError(
-            f"{place}: expected an item id and a finite number. Received:"
-            f" {item!r} and {rating!r}"
-        )
+        raise _make_error(item, rating, place)
     return name, float(rating)
+
+
+def _make_error(item: Any, rating: Any, place: str) -> ValueError:
+    return ValueError(
+        f"{place}: expected an item id and a finite number. Received:"
+        f" {_excerpt(item)} and {_excerpt(rating)}"
+    )
+
+
+def _excerpt(value: Any) -> str:
+    """Returns the literal of a value, or of its start."""
+    text = repr(value)
+    if len(text) <= _MAX_CHARACTERS:
+        return text
+    return f"{text[:_MAX_CHARACTERS]} ..."

@@ -205,3 +205,12 @@ def test_chosen_split_is_counted_to_the_end(rows, tmp_path):
     assert (
         dry_run(rows, make_split("user-time"))[-1] == f"  user-time: {counts}"
     )
+
+
+@pytest.mark.parametrize("time", [-62_167_219_200.0, -1e11 + 1])
+def test_times_outside_of_the_calendar_are_shown_as_seconds(time):
+    """As the date 0000-00-00 of MySQL, which is in the year 0."""
+    lines = dry_run([("u", "i", 3.0, 1e9), ("v", "i", 4.0, time)])
+    (line,) = [line for line in lines if line.startswith("Time: ")]
+    assert f"{time:.0f} seconds since 1970" in line
+    assert "2001-09-09 01:46" in line

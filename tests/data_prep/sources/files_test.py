@@ -5,7 +5,7 @@ from data_prep.prepare import prepare
 from data_prep.sources.fetching import find_files
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
-from tests.data_prep.helpers import read_back
+from tests.data_prep.helpers import read_back, read_source
 
 
 def test_files_are_described_by_content_and_not_by_place(tmp_path):
@@ -71,6 +71,24 @@ def test_name_that_looks_like_a_glob_is_a_name(tmp_path):
     path = write_csv(tmp_path / "br[1].csv")
     write_csv(tmp_path / "br1.csv")
     assert find_files(path) == (path,)
+
+
+@pytest.mark.parametrize(
+    ("name", "sibling"),
+    [("br[1].csv", "br1.csv"), ("a*.csv", "ab.csv"), ("q?.csv", "qx.csv")],
+)
+def test_name_that_looks_like_a_glob_is_read_alone(tmp_path, name, sibling):
+    path = write_csv(tmp_path / name)
+    (tmp_path / sibling).write_text("user,item,rating\n7,8,9\n")
+    rows, _ = read_source(make_source("files", ratings=path), tmp_path)
+    assert [row[:3] for row in rows] == [("1", "2", 3.0)]
+
+
+def test_directory_of_movies_may_have_a_name_like_a_glob(tmp_path):
+    (tmp_path / "set[1]").mkdir()
+    path = tmp_path / "set[1]" / "mv_0000001.txt"
+    path.write_text("1:\n")
+    assert find_files(str(tmp_path / "set[1]")) == (str(path),)
 
 
 def test_list_may_have_blanks_after_its_commas(tmp_path):

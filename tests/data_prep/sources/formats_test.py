@@ -56,6 +56,10 @@ def to_zip(members):
             '"1"\t"10"\t"4.5"\t100\n"2"\t"20"\t"0"\t200\n',
             id="tabs_and_quotes_without_header",
         ),
+        pytest.param(
+            CSV.replace(",", "\u00a0,\u00a0").replace("\n", "\u00a0\n"),
+            id="no_break_blanks",
+        ),
         pytest.param(CSV.encode("utf-16"), id="utf_16_as_of_excel"),
         pytest.param(
             '{"reviewerID": "1", "asin": "10", "overall": 4.5, "ts": 100}\n\n'

@@ -276,12 +276,14 @@ def test_more_items_than_the_model_answers_with_are_said(
         '{"asin": "a", "overall": 5}\n{"asin": "b, c", "overall": 2.5}\n',
         '["a", 5]\n["b, c", 2.5]\n',
         "u;a;5,0\nu;b, c;2,5\n",
+        'rating, title\n5, a\n2.5, "b, c"\n',
         "UserID::MovieID::Rating::Timestamp\n1::a::5::1\n1::b, c::2.5::2\n",
     ],
     ids=[
         *("CSV", "CSV with names", "object", "other names and separator"),
         *("user, item and rating", "pairs", "objects", "JSON lines"),
-        *("pairs on lines", "decimal commas", "double colons"),
+        *("pairs on lines", "decimal commas", "quotes"),
+        "double colons",
     ],
 )
 def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
@@ -301,6 +303,12 @@ def test_ratings_are_read_from_files(text, tmp_path, monkeypatch):
         "ratings": [5.0, 2.5, 1.0],
     }
     assert of_input == {"item_ids": ["a", "b, c"], "ratings": [5.0, 2.5]}
+
+
+def test_a_single_line_of_json_may_hold_a_title(tmp_path):
+    (tmp_path / "r.json").write_text('{"title": "Heat (1995)", "rating": 4}')
+    ratings = read_ratings(str(tmp_path / "r.json")).ratings
+    assert ratings == [("Heat (1995)", 4.0)]
 
 
 def test_the_columns_that_were_taken_are_said(tmp_path, capsys):
@@ -371,7 +379,7 @@ def test_numbers_are_ids_by_the_rule_of_preparation(numbers):
         (b"a,nan\n", "Received: 'a' and 'nan'"),
         (b",5\n", "Received: '' and '5'"),
         (b"[1, 2]", ", rating 1: expected an item id"),
-        (b'[["a", "5"]]', ", rating 1: expected an item id"),
+        (b'[["a", "5"]]', "finite number. Received: 'a' and '5'"),
         (b'{"a": true}', ", rating 1: expected an item id"),
         (b'{"a": 1', " is no JSON: "),
         (b"\xff", " is not UTF-8 text: "),
@@ -384,6 +392,9 @@ def test_numbers_are_ids_by_the_rule_of_preparation(numbers):
         (b"[" * 9999, " is no JSON: "),
         (b"", " holds no ratings."),
         (b"item,rating\n", " holds no ratings."),
+        (b"a," + b"x" * 999 + b"\n", f"'a' and '{'x' * 199} ..."),
+        (b"item,rating\n" + b"x" * 200_000, " is no CSV: field larger"),
+        (b'[["a", ' + b"9" * 400 + b"]]", "'a' and 9999"),
     ],
 )
 def test_a_file_that_holds_no_ratings_is_one_line(

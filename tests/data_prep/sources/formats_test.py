@@ -306,7 +306,7 @@ def test_columns_named_by_position_may_follow_any_separator(tmp_path):
 def test_a_column_is_named_for_one_role_only(tmp_path):
     with pytest.raises(UserError, match="column 1 cannot be two of"):
         Columns(user="1", item="1", rating="3")
-    with pytest.raises(UserError, match="has no item column.*--item-column"):
+    with pytest.raises(UserError, match=r"has no item column.*--item-column"):
         load(tmp_path, CSV, columns=Columns(user="item"))
     rows, _ = load(tmp_path, CSV, columns=Columns(rating="timestamp"))
     assert rows == [("1", "10", 100.0, None), ("2", "20", 200.0, None)]

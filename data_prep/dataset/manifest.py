@@ -100,11 +100,16 @@ def read_manifest(data_dir: str) -> Manifest:
     path = _manifest_path(data_dir)
     try:
         fields = read_json(path)
-    except tf.errors.NotFoundError:
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
         raise UserError(
             f"{data_dir} is not prepared data: it has no {FILE_NAME}. Run"
             " `python -m data_prep.task --source NAME --split NAME"
             f" --output-dir {data_dir}`."
+        ) from None
+    except tf.errors.UnimplementedError:
+        raise UserError(
+            f"{data_dir}: the file system {data_dir.partition('://')[0]}:// is"
+            " not read. Copy the directory to this machine, or to gs://."
         ) from None
     except ValueError as error:
         raise UserError(

@@ -41,12 +41,24 @@ class Columns:
 
     `None` stands for the usual headers, such as `user_id` or `movieId`, and
     for the usual order user, item, rating, timestamp without a header.
+
+    Raises:
+        UserError: if two of them are the same.
     """
 
     user: str | None = None
     item: str | None = None
     rating: str | None = None
     timestamp: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [text for text in dataclasses.astuple(self) if text is not None]
+        for text in given:
+            if given.count(text) > 1:
+                raise UserError(
+                    f"the column {text} cannot be two of user, item, rating and"
+                    " timestamp. Name another column for one of them."
+                )
 
 
 def find_columns(
@@ -107,12 +119,14 @@ def match_headers(
 ) -> Mapping[str, list[int]]:
     """Returns for each role the positions of the headers that may be its."""
     normalized = list(map(normalize, headers))
+    # A column that is named for one role is not the usual one of another.
+    named = dataclasses.astuple(columns)
     return {
         role: [
             position
             for position, header in enumerate(headers)
             if (
-                normalized[position] in HEADERS[role]
+                normalized[position] in HEADERS[role] and header not in named
                 if given is None
                 else header == given
             )

@@ -8,6 +8,7 @@ import glob
 import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -130,12 +131,21 @@ def _find(pattern: str) -> list[str]:
             found = [path]
         else:
             found = sorted(tf.io.gfile.glob(path))
+        if any(map(_is_pipe, found)):
+            raise UserError(
+                f"{pattern} is a pipe, which can be read only once. Send it to"
+                " the standard input, and name that by -."
+            )
         if member is None and len(found) == 1 and tf.io.gfile.isdir(found[0]):
             members = tf.io.gfile.join(glob.escape(found[0]), "mv_*.txt")
             found = sorted(tf.io.gfile.glob(members))
             if not found:
                 raise _directory_error(pattern)
     return found
+
+
+def _is_pipe(path: str) -> bool:
+    return os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode)
 
 
 @contextlib.contextmanager

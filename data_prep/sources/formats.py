@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
+from data_prep.sources.archives import ZIP_MAGICS
 from data_prep.sources.columns import (
     Columns,
     are_positions,
@@ -42,6 +43,11 @@ _UNREADABLE = {
     b"\x93NUMPY": "a NumPy array",
     b"\x80\x04\x95": "a pickle",
     b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    # Of what is compressed, one layer is removed before.
+    **dict.fromkeys(
+        (*ZIP_MAGICS, b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ"),
+        "compressed twice",
+    ),
     b"7z\xbc\xaf": "a 7-Zip archive",
     b"Rar!": "a RAR archive",
     b"%PDF": "a PDF document",
@@ -143,9 +149,11 @@ def check_readable(file: InputFile, start: bytes) -> None:
     first_line = start.partition(b"\n")[0]
     if not first_line.strip():
         raise UserError(f"{file.name} is empty, or starts with an empty line.")
-    lower = start[:16].lower()
+    beginning = start[:16]
+    if beginning.startswith(b"<"):
+        beginning = beginning.lower()
     for magic, name in _UNREADABLE.items():
-        if lower.startswith(magic.lower()):
+        if beginning.startswith(magic):
             raise UserError(
                 f"{file.name} is {name}. Write it as CSV or Parquet."
             )

@@ -152,7 +152,10 @@ def _list_members(file: InputFile) -> Iterator[Extent]:
             if re.search(r"(^|/)mv_\w+\.txt$", member.name)
         ]
     if not members:
-        raise UserError(f"{file.name} holds no mv_*.txt files.")
+        raise UserError(
+            f"{file.name} is a tar archive that holds no mv_*.txt files."
+            " Extract it, and name its files."
+        )
     for member in sorted(members, key=lambda member: member.name):
         named = dataclasses.replace(file, name=f"{file.name}:{member.name}")
         start = member.offset_data

@@ -7,6 +7,7 @@ header of MovieLens (`movies.dat`, `u.item`) and of Netflix
 """
 
 import codecs
+import csv
 import dataclasses
 import html
 import itertools
@@ -132,11 +133,14 @@ def _read_parquet(file: InputFile) -> _Rows:
     for role, name in zip(positions, names, strict=True):
         columns[role] = table[name].combine_chunks()
         check_type(role, name, columns[role].type, file.name)
-    return _Rows(
-        columns["item"],
-        columns["title"].cast(pa.string()).to_pylist(),
-        columns.get("year", pa.nulls(0)),
-    )
+    try:
+        titles = columns["title"].cast(pa.string()).to_pylist()
+    except pa.ArrowException as error:
+        name = headers[positions["title"]]
+        raise UserError(
+            f"{file.name}: the title column {name} must be UTF-8 text: {error}"
+        ) from error
+    return _Rows(columns["item"], titles, columns.get("year", pa.nulls(0)))
 
 
 def _read_text(file: InputFile) -> _Rows:
@@ -151,12 +155,10 @@ def _read_text(file: InputFile) -> _Rows:
             records = _read_netflix(itertools.chain(head, lines))
         else:
             records = _read_delimited(file, head, lines)
-        return _collect(file, records)
+        return _collect(records)
 
 
-def _collect(
-    file: InputFile, records: Iterable[tuple[int, Sequence[str | None]]]
-) -> _Rows:
+def _collect(records: Iterable[tuple[int, Sequence[str | None]]]) -> _Rows:
     fields: list[Sequence[str | None]] = []
     malformed: list[int] = []
     for line, record in records:
@@ -230,13 +232,16 @@ def _read_delimited(
         map(counter.count, itertools.chain(head, lines))
     )
     number = 0
-    for number, fields in itertools.islice(records, num_skipped, None):
-        if fields in ([], [""]):
-            continue
-        is_whole = len(fields) == num_fields or (
-            not num_fields and len(fields) > 1
-        )
-        yield number, [fields[k] for k in positions] if is_whole else ()
+    try:
+        for number, fields in itertools.islice(records, num_skipped, None):
+            if fields in ([], [""]):
+                continue
+            is_whole = len(fields) == num_fields or (
+                not num_fields and len(fields) > 1
+            )
+            yield number, [fields[k] for k in positions] if is_whole else ()
+    except csv.Error as error:
+        raise UserError(f"{file.name}:{counter.lines}: {error}") from error
     # The last record holds the lines after a quote that nothing closes.
     if dialect.quotes and number < counter.lines and counter.quotes % 2:
         raise UserError(
@@ -290,7 +295,7 @@ def _clean(title: str) -> str:
 
 def _add_year(title: str, year: str | None) -> str:
     is_year = year is not None and re.fullmatch(r"\d{4}", year)
-    if not is_year or _HAS_YEAR.search(title):
+    if not is_year or _HAS_YEAR.search(title) or f"({year})" in title:
         return title
     return f"{title} ({year})"
 

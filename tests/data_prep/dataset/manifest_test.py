@@ -72,3 +72,11 @@ def test_unusable_manifest_is_refused(tmp_path, text, message):
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(UserError, match=message):
         read_manifest(str(tmp_path))
+
+
+def test_directory_that_cannot_hold_a_manifest_is_refused(tmp_path):
+    (tmp_path / "ratings.csv").write_text("")
+    with pytest.raises(UserError, match="is not prepared data"):
+        read_manifest(str(tmp_path / "ratings.csv"))
+    with pytest.raises(UserError, match=r"file system https:// is not"):
+        read_manifest("https://example.com/data")

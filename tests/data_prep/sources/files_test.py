@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from data_prep.dataset.errors import UserError
@@ -89,6 +91,12 @@ def test_directory_of_movies_may_have_a_name_like_a_glob(tmp_path):
     path = tmp_path / "set[1]" / "mv_0000001.txt"
     path.write_text("1:\n")
     assert find_files(str(tmp_path / "set[1]")) == (str(path),)
+
+
+def test_pipe_is_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is a pipe"):
+        find_files(str(tmp_path / "pipe"))
 
 
 def test_list_may_have_blanks_after_its_commas(tmp_path):

@@ -103,6 +103,11 @@ def test_names_in_quotes_may_stand_between_blanks(tmp_path):
     assert [row[0] for row in load(tmp_path, content)[0]] == ["Ann Lee", "Bo"]
 
 
+def test_text_may_begin_like_the_name_of_a_format(tmp_path):
+    rows, _ = load(tmp_path, "orchid,10,4.5\n")
+    assert rows == [("orchid", "10", 4.5, None)]
+
+
 def test_nothing_may_follow_the_last_separator(tmp_path):
     rows, _ = load(tmp_path, "1\t2\t3\t\n4\t5\t6\t\n")
     assert rows == [("1", "2", 3.0, None), ("4", "5", 6.0, None)]
@@ -203,6 +208,16 @@ def test_lines_of_json_that_cannot_be_used_are_named(tmp_path):
             CSV.encode("utf-16-le"), "is no text.*utf-16-le", id="utf_16"
         ),
         pytest.param(to_zip({}), "without files", id="empty_zip"),
+        pytest.param(
+            to_zip({"a.zip": to_zip({"b.csv": CSV})}),
+            "a.zip is compressed twice",
+            id="zip_in_zip",
+        ),
+        pytest.param(
+            gzip.compress(gzip.compress(CSV.encode())),
+            "is compressed twice",
+            id="gzip_in_gzip",
+        ),
         pytest.param(b"ARROW1\0\0\n", "is an Arrow file. Write", id="arrow"),
         pytest.param(
             b"SQLite format 3\0\x10\0\x02\r\0\n",
@@ -286,3 +301,12 @@ def test_columns_named_by_position_may_follow_any_separator(tmp_path):
     columns = Columns(user="3", item="2", rating="1")
     rows, _ = load(tmp_path, "3;10;1;x\n4;20;2;y\n", columns=columns)
     assert rows == [("1", "10", 3.0, None), ("2", "20", 4.0, None)]
+
+
+def test_a_column_is_named_for_one_role_only(tmp_path):
+    with pytest.raises(UserError, match="column 1 cannot be two of"):
+        Columns(user="1", item="1", rating="3")
+    with pytest.raises(UserError, match=r"has no item column.*--item-column"):
+        load(tmp_path, CSV, columns=Columns(user="item"))
+    rows, _ = load(tmp_path, CSV, columns=Columns(rating="timestamp"))
+    assert rows == [("1", "10", 100.0, None), ("2", "20", 200.0, None)]

@@ -136,7 +136,9 @@ def test_archive_without_ratings_is_refused(tmp_path):
     path = tmp_path / "other.tar"
     with tarfile.open(path, "w") as archive:
         archive.add(__file__, "test.py")
-    with pytest.raises(UserError, match=r"holds no mv_\*.txt files"):
+    with pytest.raises(
+        UserError, match=r"is a tar archive that holds no mv_\*.txt"
+    ):
         read(path, tmp_path)
 
 

@@ -96,12 +96,14 @@ from data_prep.splits.registry import make_split
         pytest.param(
             "table.csv",
             b"item_id,title,year\n1,Heat (1995),1995\n2,Alien,1979.0\n"
+            b"5,Alien (1979) [Cut],1979\n"
             b"3,Solaris,\n4,Dune (1984),2021\n",
             {
                 "1": "Heat (1995)",
                 "2": "Alien (1979)",
                 "3": "Solaris",
                 "4": "Dune (1984)",
+                "5": "Alien (1979) [Cut]",
             },
             id="year_once",
         ),
@@ -159,6 +161,13 @@ def test_nested_types_are_named(tmp_path):
         read_titles(str(path), str(tmp_path))
 
 
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    path = tmp_path / "items.parquet"
+    pq.write_table(pa.table({"item": [7], "name": [b"\xff"]}), path)
+    with pytest.raises(UserError, match="title column name must be UTF-8"):
+        read_titles(str(path), str(tmp_path))
+
+
 def test_parquet_is_read(tmp_path):
     path = tmp_path / "items.parquet"
     table = pa.table({"item_id": [7, 8], "title": ["Heat", None]})
@@ -175,6 +184,11 @@ def test_parquet_is_read(tmp_path):
         pytest.param("item,title\n1,\n", "holds no titles", id="no_rows"),
         pytest.param(
             'item,title\n1,"Heat\n2,x\n', ":2: a quote is not", id="open_quote"
+        ),
+        pytest.param(
+            f"item,title\n1,{'x' * (3 << 20)}\n",
+            ":2: field larger than field limit",
+            id="long_field",
         ),
         pytest.param('[{"item": 1}]', "one object per item", id="json"),
         pytest.param("item,title\r1,x\r", "not in .r alone", id="old_ends"),

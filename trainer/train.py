@@ -152,7 +152,7 @@ def train(
 
 
 class _Trained(NamedTuple):
-    """What the last epoch of a job leaves."""
+    """What the epochs of a job train, and what tells how good it is."""
 
     model: AutoEncoder | TaughtAutoEncoder
     checkpoints: Checkpoints
@@ -234,11 +234,29 @@ def _train(
             config, data.items, data.distribution.deviation, teachers
         )
         checkpoints = Checkpoints(model, paths, strategy, data.steps_per_epoch)
-    evaluate = Evaluator(model, strategy)
     checkpoints.restore_latest()
     _check_agreement(workers, config, checkpoints, paths)
     if warm_start_from and not checkpoints.has_saved:
         warm_start(model, warm_start_from, data.items)
+    trained = _Trained(model, checkpoints, Evaluator(model, strategy), data)
+    _train_epochs(
+        config, trained, paths, strategy, workers, schedule, termination
+    )
+    termination.activity = "evaluating"
+    return trained
+
+
+def _train_epochs(
+    config: Config,
+    trained: _Trained,
+    paths: JobPaths,
+    strategy: tf.distribute.Strategy,
+    workers: Workers,
+    schedule: CheckpointSchedule,
+    termination: Termination,
+) -> None:
+    """Trains a model from its latest state to the last epoch of a job."""
+    model, checkpoints, evaluate, data = trained
     progress = Progress(
         steps_per_epoch=data.steps_per_epoch,
         batch_size=config.batch_size,
@@ -322,9 +340,6 @@ def _train(
             "The last epoch has the lowest validation RMSE: the model was still"
             " improving, and more epochs may make it better."
         )
-
-    termination.activity = "evaluating"
-    return _Trained(model, checkpoints, evaluate, data)
 
 
 def _check_agreement(

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks.gpu_check import measure_difference
+from benchmarks.device_checks import measure_difference
 
 ONES = np.ones((2, 3), np.float32)
 

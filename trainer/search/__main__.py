@@ -5,7 +5,6 @@
 Started again with the same flags, it goes on where it stopped.
 """
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -58,13 +57,16 @@ _SEED = flags.DEFINE_integer(
 
 def main() -> None:
     """Runs the search that the flags describe."""
-    if importlib.util.find_spec("optuna") is None:
+    try:
+        # Only now: it imports Optuna.
+        from trainer.search.search import run_search
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "optuna":
+            raise
         raise UserError(
             "the search needs `optuna`. pip install 'deep-recommender[search]'"
             " brings it."
-        )
-    # Only now: it imports Optuna.
-    from trainer.search.search import run_search
+        ) from None
 
     termination = Termination()
     termination.activity = "searching"

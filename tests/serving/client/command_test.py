@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 
@@ -371,6 +372,15 @@ def test_numbers_are_ids_by_the_rule_of_preparation(numbers):
     assert [to_id(number) for number in numbers] == expected
 
 
+@pytest.fixture
+def client_alone():
+    """Undoes what data preparation sets in this process, not in a client's."""
+    limit = csv.field_size_limit(131_072)
+    yield
+    csv.field_size_limit(limit)
+
+
+@pytest.mark.usefixtures("client_alone")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,9 +1,10 @@
 import dataclasses
-import importlib.util
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -17,7 +18,6 @@ from trainer.job_paths import JobPaths
 from trainer.job_record import read_config
 from trainer.lease import hold_lease
 from trainer.recipes import make_config
-from trainer.search import __main__ as command
 from trainer.search.records import State, Trial, read_trials, write_trial
 from trainer.search.search import run_search
 from trainer.search.space import SPACE
@@ -112,10 +112,27 @@ def test_a_second_search_in_the_directory_is_refused(tmp_path, synthetic_data):
             run_search(synthetic_data, str(tmp_path), "untaught", 1, 1, 0)
 
 
-def test_without_its_library_a_search_says_what_brings_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"`optuna`.*recommender\[search\]"):
-        command.main()
+@pytest.mark.extended
+def test_without_its_library_a_search_says_what_brings_it():
+    code = """
+import runpy
+import sys
+
+sys.modules["optuna"] = None
+sys.argv = ["search", "--data_dir=data", "--job_dir=job"]
+runpy.run_module("trainer.search", run_name="__main__")
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert error_line(process.stderr) == (
+        "error: the search needs `optuna`. pip install"
+        " 'deep-recommender[search]' brings it."
+    )
 
 
 @pytest.fixture(scope="module")

@@ -51,6 +51,7 @@ def test_what_fails_is_shown(tmp_path):
     assert "ImportError: broken" in caught.value.stderr
 
 
+@pytest.mark.extended
 def test_unused_libraries_are_not_loaded_with_tensorflow_but_can_be_later():
     subprocess.run(
         [

@@ -131,6 +131,7 @@ def test_old_versions_are_removed_but_never_the_newest(tmp_path, keep, left):
 # ---- What is checked before ----
 
 
+@pytest.mark.extended
 def test_a_saved_model_that_differs_from_the_model_is_not_published(
     trained_job, tmp_path, monkeypatch
 ):

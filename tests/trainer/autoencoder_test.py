@@ -401,7 +401,13 @@ def test_two_replicas_train_exactly_like_one(
         np.testing.assert_allclose(mirrored_metrics[name], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.extended),
+    ],
+)
 def test_mixed_precision_learns_what_float32_learns(policy):
     ratings = to_sparse(*random_ratings(np.random.default_rng(15)))
     losses = {}
@@ -487,7 +493,10 @@ def test_a_sample_of_every_item_is_no_sampling(num_sampled_items):
     assert_same_weights(model, reference)
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    ["float32", pytest.param("mixed_float16", marks=pytest.mark.extended)],
+)
 def test_sampled_training_learns(policy):
     rng = np.random.default_rng(24)
     ratings = to_sparse(*random_ratings(rng, num_users=16, num_items=40))

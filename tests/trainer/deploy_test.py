@@ -56,6 +56,7 @@ def test_there_is_a_file_for_each_kind_of_job():
         assert f"`vertex_ai/{path.name}`" in readme
 
 
+@pytest.mark.extended
 def test_the_command_takes_the_flags_of_every_job_and_trial():
     lines = [
         pool["containerSpec"]["args"]

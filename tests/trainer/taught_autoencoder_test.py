@@ -147,9 +147,8 @@ def test_parts_of_histories_teach_what_to_say_of_short_ones(student):
     assert distances[0] < 0.8 * distances[1]
 
 
-@pytest.mark.parametrize(
-    "unit", [20.0, pytest.param(0.2, marks=pytest.mark.slow)]
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("unit", [20.0, 0.2])
 def test_the_scale_of_the_ratings_does_not_matter(unit):
     ratings, rated, teacher = low_rank_data(unit=1.0, mean=3.0)
     scaled, _, scaled_teacher = low_rank_data(unit=unit, mean=3.0 * unit)

@@ -25,7 +25,7 @@ from export.settings import ExportSettings
 from tests.serving.small_model import write_model
 from trainer.job_paths import JobPaths
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 USERS = [f"user-{user}" for user in range(200)]
 

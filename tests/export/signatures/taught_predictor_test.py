@@ -49,12 +49,15 @@ def model(request):
 
 @pytest.fixture(
     params=[
-        *((name, "score") for name in MODELS if name != "real"),
+        ("classes", "score"),
+        ("interest", "score"),
         ("real", "rating"),
-        ("classes", "interest"),
         *(
-            pytest.param(pair, marks=pytest.mark.slow)
+            pytest.param(pair, marks=pytest.mark.extended)
             for pair in (
+                ("encoders_alone", "score"),
+                ("network_alone", "score"),
+                ("classes", "interest"),
                 ("real", "score"),
                 ("classes", "rating"),
                 ("encoders_alone", "rating"),

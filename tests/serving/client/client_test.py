@@ -41,7 +41,7 @@ from tests.serving.canned import (
 from tests.serving.processes import REPOSITORY, run_server
 from trainer.job_paths import JobPaths
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 HISTORY_LENGTH = 24
 

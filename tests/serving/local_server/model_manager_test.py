@@ -768,10 +768,8 @@ def change_versions_under_load(publish, seconds, *flags):
     return load, memory
 
 
-@pytest.mark.parametrize(
-    "flag",
-    [pytest.param([], marks=pytest.mark.slow), ["--enable_batching"]],
-)
+@pytest.mark.extended
+@pytest.mark.parametrize("flag", [[], ["--enable_batching"]])
 def test_versions_change_under_load_without_a_wrong_answer(publish, flag):
     load, memory = change_versions_under_load(publish, 8, *flag)
     assert load.wrong == []

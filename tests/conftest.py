@@ -2,27 +2,34 @@
 
 import os
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import hypothesis
-import keras
-import tensorflow as tf
 
 # How long an example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
-# Two devices on one processor, so that tests can train on two replicas.
-tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0],
-    [tf.config.LogicalDeviceConfiguration()] * 2,
-)
+
+def pytest_configure(config):
+    """Sets TensorFlow up, but for the process that hands tests to others."""
+    hands_out = config.getoption("numprocesses", default=None)
+    if hands_out and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    # Two devices on one processor, so that tests can train on two replicas.
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * 2,
+    )
 
 
 @pytest.fixture(autouse=True)
 def _seeds():
+    import keras
+
     keras.utils.set_random_seed(2017)
 
 
@@ -33,6 +40,8 @@ def two_replicas():
     It reduces without collective operations: these remember shapes for the
     life of a process, in which a job has one strategy and tests have many.
     """
+    import tensorflow as tf
+
     return tf.distribute.MirroredStrategy(
         ["CPU:0", "CPU:1"],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),

@@ -56,6 +56,7 @@ def test_each_user_rates_an_item_once(blocks):
     assert all(len(np.unique(b.users)) == len(b.users) for b in blocks)
 
 
+@pytest.mark.extended
 def test_formats_hold_the_same_ratings(tmp_path):
     split = make_split("netflix-full")
     prepared = []

@@ -89,7 +89,17 @@ def test_prepared_data_equals_the_oracle(name, rows, seed, tmp_path_factory):
     }
 
 
-@pytest.mark.parametrize("name", ORACLES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "user-time",
+        *(
+            pytest.param(name, marks=pytest.mark.extended)
+            for name in ORACLES
+            if name != "user-time"
+        ),
+    ],
+)
 def test_row_order_and_shard_count_do_not_change_the_split(
     name, rows, tmp_path
 ):

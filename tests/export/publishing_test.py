@@ -24,7 +24,7 @@ from export.versions import list_versions
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -131,7 +131,6 @@ def test_old_versions_are_removed_but_never_the_newest(tmp_path, keep, left):
 # ---- What is checked before ----
 
 
-@pytest.mark.extended
 def test_a_saved_model_that_differs_from_the_model_is_not_published(
     trained_job, tmp_path, monkeypatch
 ):

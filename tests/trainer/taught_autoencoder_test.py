@@ -134,6 +134,7 @@ def test_the_student_ranks_as_its_interest_teacher_does(student):
     assert np.median(correlations) > 0.9
 
 
+@pytest.mark.extended
 def test_parts_of_histories_teach_what_to_say_of_short_ones(student):
     ratings, rated, teacher = low_rank_data()
     few = to_sparse(ratings, rated & (np.cumsum(rated, axis=1) <= 3))

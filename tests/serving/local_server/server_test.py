@@ -33,6 +33,7 @@ def accepts_connections(address):
     return True
 
 
+@pytest.mark.extended
 def test_a_request_in_flight_is_answered_before_the_server_stops(
     model_base_path,
 ):

@@ -27,7 +27,7 @@ from tests.synthetic import write_ratings
 from trainer.job_paths import JobPaths
 from trainer.job_record import load_job
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture(scope="module")

@@ -246,6 +246,7 @@ def batching_server(model_base_path, tmp_path_factory):
         yield running
 
 
+@pytest.mark.extended
 def test_grpcs_threads_do_not_interrupt_a_batching_server(
     server, batching_server
 ):

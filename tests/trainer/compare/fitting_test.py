@@ -17,7 +17,7 @@ from trainer.job_data import JobData
 from trainer.job_record import load_job
 from trainer.teachers.training_ratings import read_training_ratings
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture(scope="module")

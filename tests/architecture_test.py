@@ -137,7 +137,7 @@ def test_the_folders_of_data_prep_are_layers(folder):
             assert not is_within(name, folders - allowed), f"{path}: {name}"
 
 
-@pytest.mark.integration
+@pytest.mark.extended
 def test_training_loads_nothing_of_the_preparation_but_its_contract():
     code = "import sys, trainer.train, export.saved_model; print(*sys.modules)"
     result = subprocess.run(

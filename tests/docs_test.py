@@ -99,6 +99,7 @@ def test_every_make_target_that_is_named_exists():
             ), f"{page.name}: make {target}"
 
 
+@pytest.mark.extended
 # Keras says so of every dataset whose size it does not know.
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_the_keras_example_runs(synthetic_data):

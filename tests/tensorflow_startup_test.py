@@ -29,6 +29,7 @@ def load_tensorflow(**environ):
     return run.stderr
 
 
+@pytest.mark.extended
 def test_tensorflow_loads_without_a_word():
     assert load_tensorflow() == "after\n"
 

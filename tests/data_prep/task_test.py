@@ -72,6 +72,7 @@ def test_mistake_in_the_command_line_exits_with_2(arguments, message):
     assert message in errors[0]
 
 
+@pytest.mark.extended
 def test_mistake_in_the_data_exits_with_1(ratings_file, tmp_path):
     ratings_file.write_text(ratings_file.read_text() + "\nu1,i1,many,3\n")
     code, _, errors = run_task(

@@ -42,6 +42,7 @@ def test_answers_are_lists_of_their_type(predictions):
     assert not tensors["predicted_ratings"].tensor_content
 
 
+@pytest.mark.extended
 def test_answers_can_be_runs_of_bytes(model_base_path):
     with (
         run_server(

@@ -462,6 +462,7 @@ def test_a_known_label_moves_to_served_versions_only(publish, start):
         manager.reconfigure([moved])
 
 
+@pytest.mark.extended
 def test_models_come_and_go_with_the_configuration(publish, start, tmp_path):
     first = ModelConfig("first", str(publish(1)))
     second = ModelConfig(

@@ -35,7 +35,7 @@ quickstart: $(INSTALLED) ## train on MovieLens-1M, end with recommendations
 test: $(INSTALLED) ## run the tests
 	$(BIN)/pytest -n 2 --dist loadfile
 
-test-fast: $(INSTALLED) ## run the tests without whole jobs, commands and servers
+test-fast: $(INSTALLED) ## run the tests without training, jobs, commands and servers
 	$(BIN)/pytest -n 2 --dist loadfile -m 'not (integration or extended or slow)'
 
 test-extended: $(INSTALLED) ## run the tests of further cases of whole jobs

@@ -9,6 +9,8 @@ import pytest
 from benchmarks import grpc_callers
 from benchmarks.grpc_callers import Callers
 
+pytestmark = pytest.mark.integration
+
 METHOD = "/test.Echo/Echo"
 
 

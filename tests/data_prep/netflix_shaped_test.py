@@ -17,6 +17,8 @@ from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files
 
+pytestmark = pytest.mark.integration
+
 SHAPE = Shape(60_000)
 
 

@@ -28,6 +28,8 @@ from tests.data_prep.helpers import (
     read_files,
 )
 
+pytestmark = pytest.mark.integration
+
 SCHEMA = pa.schema(TYPES.items())
 ORACLES = {
     "user-time": oracle.user_time,

@@ -10,6 +10,8 @@ from trainer.autoencoder import AutoEncoder
 from trainer.item_subsets import sample_items
 from trainer.optimizers import OPTIMIZERS, Momentum
 
+pytestmark = pytest.mark.integration
+
 NUM_ITEMS = 7
 LEARNING_RATE = 0.005
 

@@ -6,6 +6,8 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from trainer.distribution import check_devices, create_strategy
 
+pytestmark = pytest.mark.integration
+
 
 def test_a_machine_without_gpus_trains_without_a_strategy_of_its_own():
     assert create_strategy({}) is tf.distribute.get_strategy()

@@ -13,6 +13,8 @@ from trainer.input_pipeline import (
 )
 from trainer.teachers.training_ratings import read_training_ratings
 
+pytestmark = pytest.mark.integration
+
 BATCH_SIZE = 32
 
 

@@ -9,6 +9,8 @@ from trainer.optimizers import Adam, Momentum
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
+pytestmark = pytest.mark.integration
+
 LEARNING_RATE = 0.01
 INPUT_SCALE = 10.0
 

@@ -14,6 +14,8 @@ from data_prep.splits.base import TEST
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back, read_source, to_ratings
 
+pytestmark = pytest.mark.integration
+
 
 def load(name, tmp_path, **options):
     rows, _ = read_source(make_source(name, **options), tmp_path)

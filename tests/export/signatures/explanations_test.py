@@ -7,6 +7,8 @@ from tests.export.helpers import ask, leave_one_out, make_signatures
 from trainer.autoencoder import AutoEncoder
 from trainer.layers import CENTERINGS
 
+pytestmark = pytest.mark.integration
+
 ITEM_IDS = [f"item-{index}" for index in range(12)]
 HISTORY = [
     (ITEM_IDS[index], rating)

@@ -14,6 +14,8 @@ from tests.export.helpers import (
 from trainer.autoencoder import AutoEncoder
 from trainer.uncertainty import Uncertainty
 
+pytestmark = pytest.mark.integration
+
 ITEM_IDS = ["alien", "brazil", "cube", "été", "fargo"]
 UNKNOWN = "unheard of"
 

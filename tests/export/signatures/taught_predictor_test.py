@@ -17,6 +17,8 @@ from tests.export.helpers import (
 from trainer.autoencoder import AutoEncoder
 from trainer.taught_autoencoder import TaughtAutoEncoder
 
+pytestmark = pytest.mark.integration
+
 ITEM_IDS = [f"item-{index}" for index in range(12)]
 HISTORIES = [
     [("item-7", 5.0), ("item-0", 0.0), ("item-3", 4.0)],

@@ -14,6 +14,8 @@ import pytest
 from serving.client import Client, ServingError
 from tests.serving.canned import MODEL, scripted_server
 
+pytestmark = pytest.mark.integration
+
 
 def http_answer(num_known_items):
     body = json.dumps(

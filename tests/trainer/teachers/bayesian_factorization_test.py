@@ -15,6 +15,8 @@ from trainer.teachers.bayesian_factorization import FactorizationConfig, fit
 from trainer.teachers.gibbs_sampler import GibbsSampler
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
+pytestmark = pytest.mark.integration
+
 CONFIG = FactorizationConfig(
     rank=2, num_sweeps=25, num_burn_in=5, num_samples=4, damping=10.0, seed=1
 )

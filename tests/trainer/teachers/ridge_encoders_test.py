@@ -9,6 +9,8 @@ from trainer.evaluation.baselines import Biases
 from trainer.teachers.bayesian_factorization import Posterior
 from trainer.teachers.ridge_encoders import LatentMoments, RidgeEncoders
 
+pytestmark = pytest.mark.integration
+
 NORMAL = statistics.NormalDist()
 NUM_ITEMS, NUM_SAMPLES, RANK = 9, 3, 2
 VALUES = np.array([1.0, 2.0, 4.0, 5.0])

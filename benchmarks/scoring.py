@@ -10,17 +10,14 @@ in each round, and the median of the ratios, with and without the start of the
 command.
 """
 
-import contextlib
 import itertools
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -30,6 +27,7 @@ import pyarrow as pa
 from absl import app, flags
 
 from benchmarks.recommend_signature import name_items
+from benchmarks.server_process import run_server
 from data_prep.dataset.items import Items
 from data_prep.prepare import prepare
 from data_prep.sources.tables import make_table_source
@@ -49,8 +47,6 @@ _HIDDEN_UNITS = flags.DEFINE_list(
     "hidden_units", ["512", "512", "1024"], "The encoder's layers."
 )
 
-_MODEL = "recommender"
-
 
 def main(_: list[str]) -> None:
     """Exports the model, prepares the users and asks for them in turns."""
@@ -61,9 +57,9 @@ def main(_: list[str]) -> None:
         ratings = _make_ratings()
         prepare(make_table_source(ratings), Undivided(), data_dir)
         ratios, ratios_with_start = [], []
-        with _run_server(export_dir) as url:
+        with run_server(["serving.local_server"], export_dir) as server:
             for number in range(_ROUNDS.value):
-                asked = _measure_server(url, ratings)
+                asked = _measure_server(server.url, ratings)
                 output = os.path.join(directory, f"scores-{number}")
                 scored = _measure_score(export_dir, data_dir, output)
                 ratios.append(scored["users_per_second"] / asked)
@@ -176,26 +172,6 @@ def _measure_score(
     }
     _report("export.score", **rates, megabytes=round(usage.ru_maxrss / 1024))
     return rates
-
-
-@contextlib.contextmanager
-def _run_server(base_path: str) -> Iterator[str]:
-    """Yields the URL of the model."""
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "serving.local_server"),
-            *("--model_name", _MODEL, "--model_base_path", base_path),
-            *("--rest_api_port=0", "--port=0"),
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            if process.stdout is None:
-                raise RuntimeError("the server has no output")
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 def _report(measurement: str, **values: float) -> None:

@@ -21,15 +21,11 @@ import gc
 import http.client
 import json
 import os
-import signal
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -46,6 +42,7 @@ from benchmarks.recommend_signature import (
     name_items,
     write_version,
 )
+from benchmarks.server_process import MODEL, Server, run_server
 from export.cpp_loader import CppSavedModel
 from serving import protocol
 from serving.local_server import __main__ as local_server
@@ -76,7 +73,6 @@ _PREDICT_MODEL = flags.DEFINE_string(
 _HIDDEN_UNITS = (512, 512, 1024)
 _NUM_RATED = 100
 _TOP_K = 100
-_MODEL = "recommender"
 _BATCH_SIZE = 64
 # As between a hundred requests per second, while others use the caches.
 _PAUSE_SECONDS = 0.01
@@ -123,7 +119,7 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
         "--",
     ]
 
-    with _run_server(server, base_path) as address:
+    with run_server(server, base_path) as address:
         rest = {
             f"{rate:g}": _measure_rest("unbatched", address, rate)
             for rate in _RATES.value
@@ -137,13 +133,13 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
         "rest_p99_ms": {rate: each["p99_ms"] for rate, each in rest.items()},
     }
     if _SATURATE.value:
-        with _run_server(predict_server, base_path) as address:
+        with run_server(predict_server, base_path) as address:
             _measure_rest("keras predict", address, _RATES.value[0])
-        with _run_server(server, base_path) as address:
+        with run_server(server, base_path) as address:
             _measure_grpc("status", address, _STATUS)
         with (
-            _run_server(server, base_path) as unbatched,
-            _run_server(batched_server, base_path) as batched,
+            run_server(server, base_path) as unbatched,
+            run_server(batched_server, base_path) as batched,
         ):
             rates = [
                 (
@@ -152,7 +148,7 @@ def _measure(directory: str, base_path: str, keras_path: str) -> None:
                 )
                 for _ in range(_ROUNDS)
             ]
-        with _run_server(predict_server, base_path) as address:
+        with run_server(predict_server, base_path) as address:
             # It is so slow that a few callers saturate it.
             predict_rate = _measure_grpc(
                 "keras predict", address, num_callers=8
@@ -247,12 +243,6 @@ def _serve_keras_model(keras_path: str, arguments: Sequence[str]) -> None:
 # ---- Measurements ----
 
 
-class _Server(NamedTuple):
-    process_id: int
-    rest_port: int
-    grpc_address: str
-
-
 def _measure_python_loader(path: str) -> dict[str, float]:
     """Measures the model alone, as the local server runs it."""
     version = ModelVersion(path)
@@ -325,7 +315,7 @@ def _time_calls(
 
 
 def _measure_rest(
-    name: str, server: _Server, requests_per_second: float
+    name: str, server: Server, requests_per_second: float
 ) -> dict[str, float]:
     """Sends REST requests one at a time, at a steady rate."""
     bodies = [
@@ -352,7 +342,7 @@ def _measure_rest(
         begin = time.perf_counter()
         connection.request(
             "POST",
-            f"/v1/models/{_MODEL}:predict",
+            f"/v1/models/{MODEL}:predict",
             bodies[number % len(bodies)],
         )
         answer = connection.getresponse()
@@ -372,7 +362,7 @@ def _measure_rest(
 
 def _measure_grpc(
     name: str,
-    server: _Server,
+    server: Server,
     method: str = _PREDICT,
     num_callers: int | None = None,
 ) -> float:
@@ -385,7 +375,7 @@ def _measure_grpc(
     requests = []
     for each in _make_inputs(200):
         request = predict_pb2.PredictRequest()
-        request.model_spec.name = _MODEL
+        request.model_spec.name = MODEL
         # A status request begins the same; unknown fields are ignored.
         for key, array in each.items():
             request.inputs[key].CopyFrom(tf.make_tensor_proto(array))
@@ -425,32 +415,6 @@ def _check(answer: bytes) -> None:
 
 
 # ---- Processes ----
-
-
-@contextlib.contextmanager
-def _run_server(command: Sequence[str], base_path: str) -> Iterator[_Server]:
-    module, *flags_ = command
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", module),
-            *flags_,
-            f"--model_name={_MODEL}",
-            f"--model_base_path={base_path}",
-            "--rest_api_port=0",
-            "--port=0",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            if process.stdout is None:
-                raise RuntimeError("the server has no output")
-            url = process.stdout.readline().split()[-1]
-            address = process.stdout.readline().split()[-1]
-            rest_port = int(url.split("/")[2].split(":")[1])
-            yield _Server(process.pid, rest_port, address)
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 def _peak_megabytes(process_id: int) -> int:

@@ -1,8 +1,6 @@
 """The paper's autoencoder in plain PyTorch: dense rows, no project code."""
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,22 +38,16 @@ def fit_torch_autoencoder(
     """
     import torch
 
+    # It imports PyTorch.
+    from benchmarks import torch_network
+
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     ratings = data.training
-    model = _make_network(ratings.num_items)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM
+    model = torch_network.make_network(
+        ratings.num_items, _HIDDEN_UNITS, _DROPOUT_RATE
     )
-
-    def update(inputs: Any) -> Any:
-        optimizer.zero_grad()
-        mask = inputs != 0
-        outputs = model(inputs)
-        loss = ((outputs - inputs) * mask).square().sum() / mask.sum()
-        loss.backward()
-        optimizer.step()
-        return outputs.detach()
+    update = torch_network.make_update(model, _LEARNING_RATE, _MOMENTUM)
 
     def predict(dense: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         model.eval()
@@ -75,7 +67,7 @@ def fit_torch_autoencoder(
             users = rng.permutation(ratings.num_users)
             for first in range(0, len(users), _BATCH_SIZE):
                 batch = _to_dense(ratings, users[first : first + _BATCH_SIZE])
-                outputs = update(torch.from_numpy(batch))
+                outputs, _ = update(torch.from_numpy(batch))
                 update(outputs)
         num_epochs = end
         yield answer
@@ -90,17 +82,3 @@ def _to_dense(
         rated = slice(ratings.starts[user], ratings.starts[user + 1])
         dense[row, ratings.items[rated]] = ratings.values[rated]
     return dense
-
-
-def _make_network(num_items: int) -> Any:
-    """Makes encoder and decoder of SELU layers, with dropout of the code."""
-    import torch
-
-    sizes = (num_items, *_HIDDEN_UNITS)
-    sizes = (*sizes, *sizes[-2::-1])
-    layers: list[Any] = []
-    for position, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
-        layers += [torch.nn.Linear(inputs, outputs), torch.nn.SELU()]
-        if position == len(_HIDDEN_UNITS):
-            layers.append(torch.nn.Dropout(_DROPOUT_RATE))
-    return torch.nn.Sequential(*layers)

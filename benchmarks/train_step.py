@@ -29,6 +29,7 @@ import torch
 from absl import app, flags
 
 from benchmarks.batches import Batch, make_batches
+from benchmarks.torch_network import make_network, make_update
 from trainer.autoencoder import AutoEncoder
 from trainer.optimizers import Momentum
 
@@ -210,31 +211,17 @@ def _make_pytorch(
 ) -> _Contender:
     """Makes the step of the authors' code, of plain PyTorch layers."""
     device = "cuda" if _DEVICE.value == "gpu" else "cpu"
-    linear = [torch.nn.Linear(*kernel.shape) for kernel, _ in start]
+    model = make_network(
+        _NUM_ITEMS.value, _HIDDEN_UNITS.value, dropout_rate
+    ).to(device)
+    linear = [layer for layer in model if isinstance(layer, torch.nn.Linear)]
     for layer, (kernel, bias) in zip(linear, start, strict=True):
-        layer.weight.data = torch.from_numpy(kernel.T.copy())
-        layer.bias.data = torch.from_numpy(bias.copy())
-    layers: list[torch.nn.Module] = []
-    for position, layer in enumerate(linear, start=1):
-        layers += [layer, torch.nn.SELU()]
-        if position == len(_HIDDEN_UNITS.value):
-            layers.append(torch.nn.Dropout(dropout_rate))
-    model = torch.nn.Sequential(*layers).to(device)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM
-    )
+        layer.weight.data = torch.from_numpy(kernel.T.copy()).to(device)
+        layer.bias.data = torch.from_numpy(bias.copy()).to(device)
+    update = make_update(model, _LEARNING_RATE, _MOMENTUM)
     ratings = [
         torch.from_numpy(_to_dense(batch)).to(device) for batch in batches
     ]
-
-    def update(inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        optimizer.zero_grad()
-        mask = inputs != 0
-        outputs = model(inputs)
-        loss = ((outputs - inputs) * mask).square().sum() / mask.sum()
-        loss.backward()
-        optimizer.step()
-        return outputs.detach(), loss
 
     def step(number: int) -> None:
         outputs, loss = update(ratings[number])

@@ -125,8 +125,9 @@ def measure_test(
             answer, test, items.counts, liked_from, rating_range
         ),
     }
-    if MODEL in deviations.result():
-        metrics["uncertainty"] = {"test": deviations.result()[MODEL]}
+    of_models = deviations.result()
+    if MODEL in of_models:
+        metrics["uncertainty"] = {"test": of_models[MODEL]}
     return {**metrics, "beats_baselines": beats_baselines(metrics)}
 
 
@@ -147,12 +148,15 @@ def measure_deviations(
         known.
     """
     deviations = Deviations(rating_range)
-    # Without the scores, which would be ranked.
-    compare(
-        lambda ratings: answer(ratings)._replace(scores={}),
-        batches,
-        [deviations],
-    )
+
+    def answer_alone(ratings: tf.SparseTensor) -> Candidates:
+        """Leaves out the baselines, and the scores, which would be ranked."""
+        candidates = answer(ratings)
+        return candidates._replace(
+            ratings={MODEL: candidates.ratings[MODEL]}, scores={}
+        )
+
+    compare(answer_alone, batches, [deviations])
     return deviations.result().get(MODEL, {})
 
 

@@ -10,7 +10,12 @@ import tensorflow as tf
 from data_prep.dataset import items as vocabulary
 from data_prep.dataset import manifest
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import read_json, to_json, write_json
+from data_prep.dataset.files import (
+    describe_differences,
+    read_json,
+    to_json,
+    write_json,
+)
 from trainer.autoencoder import AutoEncoder
 from trainer.checkpoints import (
     has_best_weights,
@@ -80,11 +85,7 @@ def _check_same_job(paths: JobPaths, record: dict[str, object]) -> bool:
     gets_epochs = new["num_epochs"] > old["num_epochs"]
     if gets_epochs:
         old["num_epochs"] = new["num_epochs"]
-    differences = [
-        f"{name} was {old.get(name)!r} and is {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
+    differences = describe_differences(old, new)
     if differences:
         raise UserError(
             f"{paths.record_dir} holds a job of another configuration:"

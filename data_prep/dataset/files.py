@@ -4,7 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -46,3 +46,14 @@ def read_json(path: str) -> Any:
     """Reads a JSON value from a local or remote path."""
     with tf.io.gfile.GFile(path) as file:
         return json.loads(file.read())
+
+
+def describe_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any]
+) -> list[str]:
+    """Describes for people in what two records of JSON differ, key by key."""
+    return [
+        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]

@@ -10,7 +10,11 @@ import pyarrow as pa
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import read_json, write_json
+from data_prep.dataset.files import (
+    describe_differences,
+    read_json,
+    write_json,
+)
 from export.scoring.formats import FORMATS
 
 # Readers of directories ignore names that begin with a point or `_`.
@@ -54,12 +58,9 @@ class Output:
         self._write_record(_UNFINISHED_FILE)
 
     def _go_on(self, record: Any) -> None:
-        begun, wanted = record.get("request", {}), self._record["request"]
-        differences = [
-            f"{name} was {begun.get(name)!r} and is {wanted.get(name)!r}"
-            for name in sorted(begun.keys() | wanted.keys())
-            if begun.get(name) != wanted.get(name)
-        ]
+        differences = describe_differences(
+            record.get("request", {}), self._record["request"]
+        )
         if differences:
             raise UserError(
                 f"{self.directory} holds what another command scored:"

@@ -1,14 +1,13 @@
 """The ablation divides users cleanly and goes on where it was stopped."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks.ablation import Rows, divide_users
 from data_prep.dataset.manifest import read_manifest
+from tests.benchmarks.commands import run_benchmark
 from trainer.teachers.training_ratings import read_training_ratings
 
 
@@ -49,17 +48,11 @@ def test_a_finished_ablation_prints_its_summaries_alone(
     synthetic_data, tmp_path
 ):
     def run():
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "benchmarks.ablation"),
-                *("--data_dir", synthetic_data, "--work_dir", str(tmp_path)),
-                *("--seeds", "0", "--num_epochs", "1"),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
+        return run_benchmark(
+            "ablation",
+            *("--data_dir", synthetic_data, "--work_dir", str(tmp_path)),
+            *("--seeds", "0", "--num_epochs", "1"),
         )
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
     first, second = run(), run()
     summaries = [row for row in first if row["benchmark"] != "ablation"]

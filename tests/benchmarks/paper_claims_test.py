@@ -1,13 +1,10 @@
 """The paper's experiments are settings that exist, and are gone on with."""
 
-import json
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 from benchmarks.paper_settings import CLAIMS, list_settings
+from tests.benchmarks.commands import run_benchmark
 
 
 def test_every_setting_is_one_that_a_job_can_have():
@@ -27,17 +24,11 @@ def test_a_finished_experiment_prints_its_summaries_alone(
     synthetic_data, tmp_path
 ):
     def run():
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "benchmarks.paper_claims"),
-                *("--splits", synthetic_data, "--work_dir", str(tmp_path)),
-                *("--claims", "tied", "--seeds", "0,1", "--num_epochs", "2"),
-            ],
-            check=True,
-            capture_output=True,
-            text=True,
+        return run_benchmark(
+            "paper_claims",
+            *("--splits", synthetic_data, "--work_dir", str(tmp_path)),
+            *("--claims", "tied", "--seeds", "0,1", "--num_epochs", "2"),
         )
-        return [json.loads(line) for line in done.stdout.splitlines()]
 
     first, second = run(), run()
     rows = [row for row in first if row["benchmark"] == "paper_claims"]

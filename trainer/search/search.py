@@ -13,7 +13,12 @@ from absl import logging
 from optuna.distributions import BaseDistribution
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import read_json, to_json, write_json
+from data_prep.dataset.files import (
+    describe_differences,
+    read_json,
+    to_json,
+    write_json,
+)
 from data_prep.dataset.integrity import check_files
 from data_prep.dataset.manifest import read_manifest
 from trainer.config import Config
@@ -123,12 +128,9 @@ def _record_search(job_dir: str, record: Mapping[str, Any]) -> None:
     if not tf.io.gfile.exists(path):
         write_json(path, record)
         return
-    old, new = read_json(path), json.loads(to_json(record))
-    differences = [
-        f"{key} was {old.get(key)!r} and is {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    differences = describe_differences(
+        read_json(path), json.loads(to_json(record))
+    )
     if differences:
         raise UserError(
             f"{job_dir} holds another search: {'; '.join(differences)}. Give"

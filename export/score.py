@@ -61,6 +61,8 @@ _EXCLUDE = command_line.define_path(
     "exclude", None, "File of items not to recommend, by id or title."
 )
 
+# Names the run that writes there at present. Readers of directories ignore it.
+_LEASE_FILE = ".lease.json"
 # What ratings are prepared in before users are scored.
 _USERS_DIR = ".users"
 # As many as prepared data have unless one asks for others.
@@ -74,7 +76,9 @@ def main() -> None:
 
     from data_prep.dataset.errors import UserError
     from export.scoring.exported_model import ExportedModel, find_version
+    from export.scoring.output import check_directory
     from export.scoring.scoring import score
+    from trainer.lease import hold_lease
 
     if (_DATA_DIR.value is None) == (_RATINGS.value is None):
         raise UserError(
@@ -86,7 +90,13 @@ def main() -> None:
             "--pairs names the items: leave --candidates and --exclude out."
         )
     model = ExportedModel(find_version(_MODEL.value))
-    with tempfile.TemporaryDirectory(prefix="score-") as temp_dir:
+    check_directory(_OUTPUT.value)
+    with (
+        hold_lease(
+            os.path.join(_OUTPUT.value, _LEASE_FILE), "writes", "--output"
+        ),
+        tempfile.TemporaryDirectory(prefix="score-") as temp_dir,
+    ):
         data_dir = _DATA_DIR.value or _prepare_users(model)
         answerer = _make_answerer(model, data_dir, temp_dir)
         output = score(answerer, data_dir, _OUTPUT.value, _FORMAT.value)
@@ -108,9 +118,7 @@ def _prepare_users(model: "ExportedModel") -> str:
     from data_prep.sources.registry import make_source
     from data_prep.sources.row_rules import Scale
     from data_prep.splits.undivided import Undivided
-    from export.scoring.output import check_directory
 
-    check_directory(_OUTPUT.value)
     missing_values = file_flags.read_missing_values()
     data_dir = os.path.join(_OUTPUT.value, _USERS_DIR)
     prepare(

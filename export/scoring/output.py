@@ -14,6 +14,7 @@ from data_prep.dataset.files import (
     describe_differences,
     read_json,
     write_json,
+    writing,
 )
 from export.scoring.formats import FORMATS
 
@@ -48,13 +49,10 @@ class Output:
             if name in names:
                 self._go_on(read_json(os.path.join(directory, name)))
                 return
-        try:
+        with writing(
+            f"to {directory}", "Name another directory with --output."
+        ):
             tf.io.gfile.makedirs(directory)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"cannot create {directory}: {error.message}. Name another"
-                " directory with --output."
-            ) from error
         self._write_record(_UNFINISHED_FILE)
 
     def _go_on(self, record: Any) -> None:

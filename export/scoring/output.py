@@ -170,8 +170,13 @@ def check_directory(directory: str) -> None:
 
 
 def _list(directory: str) -> list[str]:
-    """Lists the visible files of a directory."""
+    """Lists the visible files of a directory that are complete."""
     if not tf.io.gfile.exists(directory):
         return []
     names = tf.io.gfile.listdir(directory)
-    return [name for name in names if not name.startswith(".")]
+    return [name for name in names if not _is_draft(name)]
+
+
+def _is_draft(name: str) -> bool:
+    # `write_json` leaves the second kind if it is cut short.
+    return name.startswith(".") or name.endswith(".json.tmp")

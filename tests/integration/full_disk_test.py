@@ -1,4 +1,4 @@
-"""Fills disks up under real commands, and takes the right to write from them."""
+"""Fills disks up under real commands, and makes them read-only."""
 
 import os
 import shutil
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from export.saved_model import export_job
 from export.versions import list_versions
 from tests.integration.commands import SMALL_JOB, error_line, run, train
 from tests.integration.small_disk import SmallDisk
 from tests.job_state import assert_same_state
 from tests.synthetic import write_ratings
+from trainer.job_paths import JobPaths
 
 pytestmark = [pytest.mark.extended, pytest.mark.slow]
 
@@ -39,6 +41,17 @@ def ratings(tmp_path):
     return path
 
 
+@pytest.fixture(scope="module")
+def version(trained_job, tmp_path_factory):
+    """The directory of an exported version."""
+    paths = JobPaths.resolve(
+        trained_job.job_dir,
+        export_dir=str(tmp_path_factory.mktemp("export")),
+        environ={},
+    )
+    return export_job(paths)
+
+
 def prepare_command(ratings, output_dir):
     return (
         *("data_prep.task", "--source=files", "--split=user-time"),
@@ -46,9 +59,9 @@ def prepare_command(ratings, output_dir):
     )
 
 
-def score_command(trained_job, synthetic_data, output):
+def score_command(version, synthetic_data, output):
     return (
-        *("export.score", "--model", trained_job.job_dir, "--output", output),
+        *("export.score", "--model", version, "--output", output),
         *("--data-dir", synthetic_data),
     )
 
@@ -106,15 +119,14 @@ def check_digests(version_dir):
 
 
 def test_an_export_to_a_full_disk_leaves_the_version_before(
-    disk, trained_job, tmp_path
+    disk, trained_job, version
 ):
     export_dir = f"{disk.path}/export"
+    shutil.copytree(version, f"{export_dir}/1")
     command = (
         *("export.task", "--job-dir", trained_job.job_dir),
         *("--export-dir", export_dir),
     )
-    code, _, errors = run(*command)
-    assert code == 0, errors
     disk.resize("800k")
     assert_no_space(run(*command), export_dir)
     assert os.listdir(export_dir) == ["1"]
@@ -131,15 +143,14 @@ def test_a_preparation_on_a_full_disk_is_no_prepared_data(
     whole, output_dir = tmp_path / "whole", f"{disk.path}/data"
     code, _, errors = run(*prepare_command(ratings, whole))
     assert code == 0, errors
-    for size in ("4k", "40k"):
-        disk.resize(size)
-        assert_no_space(run(*prepare_command(ratings, output_dir)), disk.path)
-        code, _, errors = run(
-            "trainer.task",
-            *("--job-dir", tmp_path / "job", "--data-dir", output_dir),
-        )
-        assert code == 1
-        assert "is not prepared data" in error_line(errors)
+    disk.resize("52k")
+    assert_no_space(run(*prepare_command(ratings, output_dir)), output_dir)
+    code, _, errors = run(
+        "trainer.task",
+        *("--job-dir", tmp_path / "job", "--data-dir", output_dir),
+    )
+    assert code == 1
+    assert "is not prepared data" in error_line(errors)
     disk.resize("8m")
     code, _, errors = run(*prepare_command(ratings, output_dir))
     assert code == 0, errors
@@ -149,7 +160,7 @@ def test_a_preparation_on_a_full_disk_is_no_prepared_data(
 def test_a_preparation_whose_temporary_disk_is_full_says_so(
     disk, ratings, tmp_path
 ):
-    disk.resize("40k")
+    disk.resize("200k")
     result = run(
         *prepare_command(ratings, tmp_path / "data"),
         env={"TMPDIR": disk.path},
@@ -159,12 +170,12 @@ def test_a_preparation_whose_temporary_disk_is_full_says_so(
 
 
 def test_a_scoring_on_a_full_disk_goes_on_later(
-    disk, trained_job, synthetic_data, tmp_path
+    disk, version, synthetic_data, tmp_path
 ):
     whole, output = tmp_path / "whole", f"{disk.path}/scores"
-    code, _, errors = run(*score_command(trained_job, synthetic_data, whole))
+    code, _, errors = run(*score_command(version, synthetic_data, whole))
     assert code == 0, errors
-    command = score_command(trained_job, synthetic_data, output)
+    command = score_command(version, synthetic_data, output)
     for size in ("4k", "48k"):
         disk.resize(size)
         assert_no_space(run(*command), output)
@@ -177,7 +188,7 @@ def test_a_scoring_on_a_full_disk_goes_on_later(
 
 @pytest.mark.parametrize("name", ["data_prep", "trainer", "export", "score"])
 def test_a_read_only_directory_is_told_in_one_line(
-    name, disk, ratings, trained_job, synthetic_data
+    name, disk, ratings, trained_job, version, synthetic_data
 ):
     job_dir = f"{disk.path}/job"
     shutil.copytree(trained_job.job_dir, job_dir)
@@ -188,9 +199,7 @@ def test_a_read_only_directory_is_told_in_one_line(
             *("--data-dir", synthetic_data, "--num-epochs=4"),
         ),
         "export": ("export.task", "--job-dir", job_dir),
-        "score": score_command(
-            trained_job, synthetic_data, f"{disk.path}/scores"
-        ),
+        "score": score_command(version, synthetic_data, f"{disk.path}/scores"),
     }[name]
     before = read_files(disk.path)
     disk.make_read_only()

@@ -45,10 +45,10 @@ from data_prep.splits.registry import make_split
 
 _MINUTES = flags.DEFINE_float("minutes", 30.0, "Minutes of kills.")
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of victims, signals and moments.")
-_NUM_USERS = flags.DEFINE_integer("num_users", 2000, "Users of the data.")
-_NUM_EPOCHS = flags.DEFINE_integer("num_epochs", 30, "Epochs of a job.")
+_NUM_USERS = flags.DEFINE_integer("num_users", 500, "Users of the data.")
+_NUM_EPOCHS = flags.DEFINE_integer("num_epochs", 10, "Epochs of a job.")
 _CHECKPOINT_STEPS = flags.DEFINE_integer(
-    "checkpoint_steps", 20, "Steps between two states: what a kill may lose."
+    "checkpoint_steps", 3, "Steps between two states: what a kill may lose."
 )
 
 _NUM_ITEMS = 500

@@ -104,7 +104,7 @@ def test_the_status_says_whether_a_failure_may_pass(
         command_line._run_main(main)
     assert caught.value.code == status_on_vertex
     entry = json.loads(capsys.readouterr().err)
-    assert (entry["severity"], entry["message"]) == ("ERROR", str(error))
+    assert (entry["severity"], entry["message"]) == ("ERROR", message)
 
 
 def test_tilde_in_a_path_is_the_home_directory(monkeypatch):

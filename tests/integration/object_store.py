@@ -132,6 +132,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.rfile = self.connection.makefile("rb")
         self.wfile = self.connection.makefile("wb")
 
+    def finish(self):
+        super().finish()
+        self.connection.close()
+
     def handle_expect_100(self):
         proceeds = super().handle_expect_100()
         self.wfile.flush()

@@ -98,7 +98,7 @@ def test_a_store_that_does_not_answer_at_all_is_a_transient_failure(store):
     )
     assert code == EX_TEMPFAIL
     assert "HTTP response code 503" in error_line(errors)
-    assert "gs://bucket/job/config.json" in error_line(errors)
+    assert "gs://bucket/" in error_line(errors)
 
 
 @pytest.mark.slow

@@ -186,11 +186,13 @@ def _compare(job: "Job", number: int, expected: State, tally: Tally) -> None:
     state = job.read_state()
     difference = math.inf
     if state.keys() == expected.keys():
-        difference = max(
-            float(np.abs(state[name] - value).max(initial=0))
+        differences = [
+            np.abs(state[name] - value).max(initial=0)
             for name, value in expected.items()
             if np.issubdtype(value.dtype, np.number)
-        )
+        ]
+        # A difference that is not a number is the largest.
+        difference = float(np.max(differences))
     tally.num_jobs += 1
     tally.largest_difference = max(tally.largest_difference, difference)
     _report(job=number, runs=job.num_runs, largest_difference=difference)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import OUTAGES, writing
+from data_prep.dataset.files import OUTAGES, write_text, writing
 from trainer.job_paths import JobPaths
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
@@ -305,12 +305,11 @@ def _list_checkpoint(directory: str, name: str) -> None:
     path = os.path.join(directory, "checkpoint")
     with _writing(directory):
         tf.io.gfile.makedirs(directory)
-        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
-            file.write(
-                f'model_checkpoint_path: "{name}"\n'
-                f'all_model_checkpoint_paths: "{name}"\n'
-            )
-        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
+        write_text(
+            path,
+            f'model_checkpoint_path: "{name}"\n'
+            f'all_model_checkpoint_paths: "{name}"\n',
+        )
 
 
 def _writing(directory: str) -> contextlib.AbstractContextManager[None]:

@@ -82,11 +82,16 @@ def reason(error: Exception) -> str:
     return str(error)
 
 
+def write_text(path: str, text: str) -> None:
+    """Writes text to a local or remote path, atomically by a rename."""
+    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes `value` to a local or remote path, atomically by a rename."""
-    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-        file.write(to_json(value))
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    write_text(path, to_json(value))
 
 
 def read_json(path: str) -> Any:

@@ -98,6 +98,8 @@ def test_a_job_whose_disk_was_full_at_every_write_ends_like_any_other(
             break
         assert_no_space(result, job_dir)
         assert list_versions(f"{job_dir}/export") == []
+        report = Path(job_dir, "report.html")
+        assert not report.exists() or "</html>" in report.read_text()
         num_failures += 1
     assert num_failures >= 8
     assert result[0] == 0, result[2]

@@ -9,7 +9,7 @@ import pytest
 
 from export.saved_model import export_job
 from export.versions import list_versions
-from tests.integration.commands import SMALL_JOB, error_line, run, train
+from tests.integration.commands import SMALL_JOB, error_line, run
 from tests.integration.small_disk import SmallDisk
 from tests.job_state import assert_same_state
 from tests.synthetic import write_ratings
@@ -18,10 +18,7 @@ from trainer.job_paths import JobPaths
 pytestmark = [pytest.mark.extended, pytest.mark.slow]
 
 #: Each lets a job write some more than the one before, and the last all of it.
-SIZES = (
-    *("4k", "12k", "24k", "60k", "96k", "140k", "180k", "260k", "480k"),
-    *("640k", "1m", "8m"),
-)
+SIZES = ("4k", "12k", "60k", "140k", "180k", "480k", "900k", "8m")
 
 
 @pytest.fixture
@@ -83,7 +80,7 @@ def read_files(directory):
 
 
 def test_a_job_whose_disk_was_full_at_every_write_ends_like_any_other(
-    disk, tmp_path, synthetic_data
+    disk, trained_job, synthetic_data
 ):
     job_dir = f"{disk.path}/job"
     num_failures = 0
@@ -101,13 +98,12 @@ def test_a_job_whose_disk_was_full_at_every_write_ends_like_any_other(
         report = Path(job_dir, "report.html")
         assert not report.exists() or "</html>" in report.read_text()
         num_failures += 1
-    assert num_failures >= 8
+    assert num_failures >= 6
     assert result[0] == 0, result[2]
-    whole = train(tmp_path / "whole", synthetic_data, *SMALL_JOB)
+    whole = Path(trained_job.job_dir)
     assert_same_state(whole / "checkpoints", f"{job_dir}/checkpoints")
     for name in ("metrics.json", "config.json"):
-        with open(f"{job_dir}/{name}") as file:
-            assert file.read() == (whole / name).read_text()
+        assert Path(job_dir, name).read_text() == (whole / name).read_text()
     assert os.listdir(f"{job_dir}/export") == ["1"]
     check_digests(f"{job_dir}/export/1")
 

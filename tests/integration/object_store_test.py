@@ -17,7 +17,6 @@ from tests.integration.commands import (
     error_line,
     run,
     start,
-    train,
 )
 from tests.integration.object_store import (
     LOST,
@@ -52,20 +51,15 @@ def store(tmp_path, synthetic_data):
         yield store
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory, synthetic_data):
-    """The directory of a job on a disk."""
-    job_dir = tmp_path_factory.mktemp("jobs") / "local"
-    return train(job_dir, synthetic_data, *SMALL_JOB)
-
-
 ARGUMENTS = (
     *("--job-dir", "gs://bucket/job", "--data-dir", "gs://bucket/data"),
     *SMALL_JOB,
 )
 
 
-def assert_ended_as(undisturbed, store, directory):
+def assert_ended_as(trained_job, store, directory):
+    """Compares the job on the store with the same job on a disk."""
+    undisturbed = Path(trained_job.job_dir)
     store.download("bucket/job/", directory)
     assert_same_state(undisturbed / "checkpoints", directory / "checkpoints")
     for name in ("metrics.json", "config.json"):
@@ -103,7 +97,7 @@ def test_a_store_that_does_not_answer_at_all_is_a_transient_failure(store):
 
 @pytest.mark.slow
 def test_a_job_killed_on_a_store_goes_on_to_the_weights_of_one_on_a_disk(
-    store, undisturbed, tmp_path
+    store, trained_job, tmp_path
 ):
     killed = start("trainer.task", *ARGUMENTS, env=store.environ)
     for line in killed.stderr:
@@ -116,7 +110,7 @@ def test_a_job_killed_on_a_store_goes_on_to_the_weights_of_one_on_a_disk(
     assert code == 0, errors
     assert "epoch 1/3: " not in errors
     assert "SavedModel: gs://bucket/job/export/1" in output
-    assert_ended_as(undisturbed, store, tmp_path / "job")
+    assert_ended_as(trained_job, store, tmp_path / "job")
     code, output, errors = run(
         "export.task", "--job-dir", "gs://bucket/job", env=store.environ
     )
@@ -129,7 +123,7 @@ def test_a_job_killed_on_a_store_goes_on_to_the_weights_of_one_on_a_disk(
 
 @pytest.mark.slow
 def test_a_store_that_fails_for_a_while_does_not_stop_a_job(
-    store, undisturbed, tmp_path
+    store, trained_job, tmp_path
 ):
     numbers = itertools.count(1)
     faults = collections.Counter()
@@ -150,7 +144,7 @@ def test_a_store_that_fails_for_a_while_does_not_stop_a_job(
     code, _, errors = run("trainer.task", *ARGUMENTS, env=store.environ)
     assert code == 0, errors
     assert min(faults[kind] for kind in (UNAVAILABLE, LOST, SLOW)) > 0
-    assert_ended_as(undisturbed, store, tmp_path / "job")
+    assert_ended_as(trained_job, store, tmp_path / "job")
 
 
 #: What a job writes, in this order.
@@ -162,7 +156,7 @@ WRITTEN = (
 
 @pytest.mark.slow
 def test_a_job_that_cannot_write_ends_for_now_and_goes_on_later(
-    store, undisturbed, tmp_path
+    store, trained_job, tmp_path
 ):
     environment = {**store.environ, **IMPATIENT}
     for part in WRITTEN:
@@ -177,7 +171,7 @@ def test_a_job_that_cannot_write_ends_for_now_and_goes_on_later(
     store.fault = lambda method, path: None
     code, _, errors = run("trainer.task", *ARGUMENTS, env=environment)
     assert code == 0, errors
-    assert_ended_as(undisturbed, store, tmp_path / "job")
+    assert_ended_as(trained_job, store, tmp_path / "job")
 
 
 @pytest.mark.slow

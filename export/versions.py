@@ -85,7 +85,10 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
         yield draft, published
         _publish(draft, published)
     except BaseException:
-        _remove_unfinished(export_dir)
+        # What cannot be removed now must not hide what went wrong. The next
+        # call removes it.
+        with contextlib.suppress(tf.errors.OpError):
+            _remove_unfinished(export_dir)
         raise
 
 
@@ -97,7 +100,9 @@ def _publish(draft: str, published: str) -> None:
         target = os.path.join(published, name)
         tf.io.gfile.makedirs(os.path.dirname(target))
         tf.io.gfile.rename(os.path.join(draft, name), target)
-    tf.io.gfile.rmtree(draft)
+    # The version is there, whatever becomes of the empty draft.
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.rmtree(draft)
 
 
 def write_digests(version_dir: str) -> None:

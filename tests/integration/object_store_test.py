@@ -175,6 +175,32 @@ def test_a_job_that_cannot_write_ends_for_now_and_goes_on_later(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "part", ["job/export/.unfinished-1", "job/export/1/saved_model.pb"]
+)
+def test_an_export_that_is_cut_short_is_no_version(part, store, trained_job):
+    store.upload(Path(trained_job.job_dir), "bucket/job/")
+    store.fault = lambda method, path: (
+        UNAVAILABLE if is_write_of(part, method, path) else None
+    )
+    environment = {**store.environ, **IMPATIENT}
+    command = ("export.task", "--job-dir", "gs://bucket/job")
+    code, _, errors = run(*command, env=environment)
+    assert code == EX_TEMPFAIL, errors
+    assert "HTTP response code 503" in error_line(errors)
+    assert "saved_model.pb" not in store.names("bucket/job/export/1/")
+    store.fault = lambda method, path: None
+    code, output, errors = run(*command, env=environment)
+    assert code == 0, errors
+    (version,) = {
+        name.partition("/")[0]
+        for name in store.names("bucket/job/export/")
+        if name.endswith("saved_model.pb")
+    }
+    assert output == f"Exported gs://bucket/job/export/{version}\n"
+
+
+@pytest.mark.slow
 def test_a_store_that_cannot_be_read_costs_no_checkpoint(store):
     code, _, errors = run(
         "trainer.task", *ARGUMENTS, "--num-epochs=2", env=store.environ

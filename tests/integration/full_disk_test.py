@@ -174,7 +174,7 @@ def test_a_scoring_on_a_full_disk_goes_on_later(
     code, _, errors = run(*score_command(version, synthetic_data, whole))
     assert code == 0, errors
     command = score_command(version, synthetic_data, output)
-    for size in ("4k", "48k"):
+    for size in ("4k", "20k"):
         disk.resize(size)
         assert_no_space(run(*command), output)
         assert not os.path.exists(f"{output}/_manifest.json")

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import OUTAGES, write_text, writing
+from data_prep.dataset.files import write_text, writing
 from trainer.job_paths import JobPaths
 from trainer.rating_model import RatingModel
 from trainer.taught_autoencoder import TaughtAutoEncoder
@@ -168,10 +168,8 @@ class Checkpoints:
         for path in reversed(listed):
             try:
                 self._restore(path)
-            except OUTAGES:
-                # Not damaged: it can be read once the store answers.
-                raise
             except _UNREADABLE as error:
+                _read_files(path)
                 logging.warning(
                     "Cannot read checkpoint %s (%s); the one before it is"
                     " taken.",
@@ -296,6 +294,18 @@ class Checkpoints:
             manager.save(checkpoint_number=number)
 
 
+def _read_files(path: str) -> None:
+    """Reads from the files of a checkpoint.
+
+    Raises:
+        OpError: the store does not answer, which the readers of checkpoints
+            do not tell from a damaged file.
+    """
+    for name in tf.io.gfile.glob(f"{path}.*"):
+        with tf.io.gfile.GFile(name, "rb") as file:
+            file.read(1)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
@@ -364,9 +374,8 @@ def restore_best_weights(model: RatingModel, paths: JobPaths) -> None:
         )
     try:
         _model_checkpoint(model).restore(path).assert_consumed()
-    except OUTAGES:
-        raise
     except _UNREADABLE as error:
+        _read_files(path)
         raise UserError(
             f"cannot read the best weights, {path}: {_first_line(error)}. Copy"
             " them back, or train in another --job-dir."

@@ -156,6 +156,6 @@ def to_positions(columns: Columns) -> tuple[tuple[str, int], ...]:
 
 
 def normalize(header: str) -> str:
-    """Removes case, blanks, `_`, `-` and the type after a colon."""
+    """Removes case, blanks, `_`, `-`, `#`, `%` and the type after a colon."""
     name = header.partition(":")[0].lower()
-    return "".join(name.split()).translate(str.maketrans("", "", "_-"))
+    return "".join(name.split()).translate(str.maketrans("", "", "_-#%"))

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import glob
 import itertools
-import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -23,7 +22,7 @@ from data_prep.sources.dialects import Dialect
 from data_prep.sources.excerpts import excerpt, list_some
 from data_prep.sources.fetching import InputFile
 from data_prep.sources.formats import Layout
-from data_prep.sources.json_lines import parse_object
+from data_prep.sources.json_lines import parse_object, to_text
 from data_prep.sources.rejects import NUM_KEPT, RejectedRow
 from data_prep.sources.row_rules import MALFORMED, explain, select_rows
 from data_prep.sources.source import Part, Reading, join_batches
@@ -100,7 +99,8 @@ class _Reader:
         quote = '"' if dialect.quotes and not is_json else ""
         scan = (
             f"read_csv([{paths}], filename = true, auto_detect = false,"
-            f" header = {layout.has_header}, delim = {_quote(delimiter)},"
+            f" skip = {layout.num_skipped}, header = {layout.has_header},"
+            f" delim = {_quote(delimiter)},"
             f" quote = '{quote}', escape = '{quote}', columns = {{{types}}},"
             f" compression = '{layout.compression or 'none'}',"
             " store_rejects = true)"
@@ -111,16 +111,13 @@ class _Reader:
                 for header in layout.headers_by_role.values()
             )
             scan = (
-                f"(SELECT TRY(json_extract_string(c0, [{keys}])) AS fields,"
+                f"(SELECT TRY(json_extract(c0, [{keys}])) AS fields,"
                 f" filename FROM {scan} WHERE trim(c0) != '')"
             )
         columns = {
-            role: (
-                f"fields[{number}]"
-                if is_json
-                else self._to_field(role, f"c{position}"),
-                "VARCHAR",
-            )
+            role: (f"fields[{number}]", "JSON")
+            if is_json
+            else (self._to_field(role, f"c{position}"), "VARCHAR")
             for number, (role, position) in enumerate(layout.positions, start=1)
         }
         return select_rows(columns, self._scale, "filename", scan)
@@ -268,20 +265,20 @@ class _Reader:
                     if line.strip():
                         yield number, self._read_object(line)
                 return
-            records = self._layout.dialect.read_records(lines)
+            num_skipped = self._layout.num_skipped
+            records = self._layout.dialect.read_records(
+                itertools.islice(lines, num_skipped, None)
+            )
             for number, fields in records:
                 is_header = self._layout.has_header and number == 1
                 if not is_header and fields not in ([], [""]):
-                    yield number, fields
+                    yield num_skipped + number, fields
 
     def _read_object(self, line: str) -> list[str]:
         """Returns the values of a line of JSON, as DuckDB writes them."""
         values = parse_object(line) or {}
         found = (values.get(header) for header in self._layout.headers)
-        return [
-            value if isinstance(value, str) else json.dumps(value)
-            for value in ("" if v is None else v for v in found)
-        ]
+        return ["" if value is None else to_text(value) for value in found]
 
 
 def _write_anew(file: InputFile, dialect: Dialect, temp_dir: str) -> InputFile:

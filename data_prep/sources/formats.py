@@ -4,6 +4,7 @@ To add a format, recognize it here and read it in `data_prep.sources.files`.
 """
 
 import dataclasses
+import itertools
 import json
 import re
 from collections.abc import Sequence
@@ -55,6 +56,8 @@ _UNREADABLE = {
     b"<html": "a web page",
     b"<?xml": "an XML document",
 }
+# A comment, or the separator of the lines that follow.
+_COMMENT = re.compile(r"[#%]\s|sep=.\s*$")
 # Numbers per line from which a text without columns is a matrix.
 _MIN_MATRIX_WIDTH = 8
 
@@ -73,7 +76,9 @@ class Layout:
             with a line `item:` before the ratings of that item) or `tar` (an
             archive of such text).
         dialect: how the lines of a text divide into fields.
-        has_header: whether the first line names the columns.
+        num_skipped: the number of lines before the table: comments, as KONECT
+            writes, or the separator that some spreadsheets write.
+        has_header: whether the first line of the table names the columns.
         headers: the names of all columns, or their positions from 1.
         positions: pairs of role and position in `headers`.
         compression: `gzip`, `zstd` or `None`, for text.
@@ -81,6 +86,7 @@ class Layout:
 
     kind: str
     dialect: Dialect = dataclasses.field(default_factory=Dialect)
+    num_skipped: int = 0
     has_header: bool = False
     headers: tuple[str, ...] = ()
     positions: tuple[tuple[str, int], ...] = ()
@@ -202,12 +208,24 @@ def _recognize_text(
     columns: Columns,
     delimiter: str | None,
 ) -> Layout:
-    def looks_right(fields: Sequence[str]) -> bool:
+    def is_header(fields: Sequence[str]) -> bool:
         matches = match_headers(_strip(fields), columns)
-        return _has_positions(columns, fields) or all(
-            matches[role] for role in ("user", "item", "rating")
-        )
+        return all(matches[role] for role in ("user", "item", "rating"))
 
+    def looks_right(fields: Sequence[str]) -> bool:
+        return _has_positions(columns, fields) or is_header(fields)
+
+    def is_before_table(line: str) -> bool:
+        fields = recognize_dialect([line], looks_right).split(line)
+        if _COMMENT.match(line):
+            return not is_header(fields)
+        # Ids may begin with the sign of a comment, too.
+        return line.startswith(("#", "%")) and not looks_right(fields)
+
+    num_skipped = sum(1 for _ in itertools.takewhile(is_before_table, lines))
+    if num_skipped == len(lines):
+        num_skipped = 0
+    lines = lines[num_skipped:]
     dialect = recognize_dialect(lines, looks_right, delimiter=delimiter)
     first, *others = read_first_records(dialect, lines)
     fields = _strip(first)
@@ -228,6 +246,7 @@ def _recognize_text(
     return Layout(
         kind="text",
         dialect=dialect,
+        num_skipped=num_skipped,
         has_header=has_header,
         headers=headers,
         positions=positions,

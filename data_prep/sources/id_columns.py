@@ -5,6 +5,7 @@ Parquet, by the usual headers. A text of items may also be a line per item,
 without header.
 """
 
+import csv
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -161,13 +162,17 @@ def _read_delimited(
         for number, fields in dialect.read_records(lines)
         if fields not in ([], [""])
     )
-    for number, fields in itertools.islice(records, 1, None):
-        if len(fields) != len(first):
-            raise UserError(
-                f"{file.name}:{number}: expected {len(first)} fields, as in"
-                f" the header. Received: {len(fields)}"
-            )
-        yield [fields[positions[role]] for role in roles]
+    number = 0
+    try:
+        for number, fields in itertools.islice(records, 1, None):
+            if len(fields) != len(first):
+                raise UserError(
+                    f"{file.name}:{number}: expected {len(first)} fields, as in"
+                    f" the header. Received: {len(fields)}"
+                )
+            yield [fields[positions[role]] for role in roles]
+    except csv.Error as error:
+        raise UserError(f"{file.name}, after line {number}: {error}") from error
 
 
 def _find_columns(

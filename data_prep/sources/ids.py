@@ -3,15 +3,17 @@
 Ratings, titles and old vocabularies all go by it, so that the same id meets
 itself whatever the type of its column:
 
-- Blanks around a text are not part of it; `NaN`, `None`, `null`, `<NA>` in
-  any case and the empty text are missing.
+- Blanks and NULs around a text are not part of it; `NaN`, `None`, `null`,
+  `<NA>` in any case and the empty text are missing.
 - Bytes are UTF-8.
 - A whole number is its digits, whether an integer, a float, a decimal or the
-  text of one: 7, 7.0 and "7.0" are the id "7". The text "007" stays "007".
+  text of one: 7, 7.0 and "7.0" are the id "7", -0.0 is "0". The text "007"
+  stays "007".
 - Another float is its shortest text, and a value of a decimal column has no
   zeros at its end: both are "7.5" for 7.50.
 - Floats that have no fraction any more, from 2**53 on (2**24 for 32 bits),
-  are no ids: they cannot tell one integer from the next.
+  are no ids: they cannot tell one integer from the next. Nor are booleans,
+  lists and objects.
 """
 
 import duckdb
@@ -32,9 +34,10 @@ _INTEGER_TYPES = {
 # Type -> the first integer whose successor it cannot hold.
 _FLOAT_LIMITS = {"FLOAT": 1 << 24, "DOUBLE": 1 << 53}
 
-# White space as Unicode defines it, and the byte order mark.
+# White space as Unicode defines it, the byte order mark, and the NULs that fill
+# texts of fixed width.
 _BLANKS = (
-    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
+    "\0\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680"
     "\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
 )
@@ -56,7 +59,7 @@ _TEXT = f"""CASE
     AND NOT prefix({{0}}, '<')
     THEN {{0}}
     WHEN lower({TRIMMED}) NOT IN {_MISSING}
-    THEN regexp_replace({TRIMMED}, '^(-?\\d+)\\.0+$', '\\1')
+    THEN regexp_replace({TRIMMED}, '^(?:-(0)|(-?\\d+))\\.0+$', '\\1\\2')
 END"""
 
 

@@ -103,9 +103,12 @@ def select_rows(
         origin: SQL expression that says where the row comes from.
         source: SQL expression of the table.
     """
-    # The prefix avoids clashes with the columns of tables and results.
+    # The prefixes avoid clashes with the columns of tables and results.
     inputs = [
-        f"{field} AS field_{role}" for role, (field, _) in columns.items()
+        f"{field} ->> '$' AS field_{role}, json_type({field}) AS type_{role}"
+        if kind == "JSON"
+        else f"{field} AS field_{role}"
+        for role, (field, kind) in columns.items()
     ]
     values = {
         role: _to_value(role, f"field_{role}", kind)
@@ -192,6 +195,12 @@ def explain(
 
 
 def _to_value(role: str, field: str, kind: str) -> str:
+    if kind == "JSON":
+        text = _to_value(role, field, "VARCHAR")
+        return (
+            f"CASE WHEN type_{role} NOT IN ('ARRAY', 'BOOLEAN', 'OBJECT')"
+            f" THEN {text} END"
+        )
     if role in ("user", "item"):
         return ids.to_id(field, kind)
     if role == "rating":

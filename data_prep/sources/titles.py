@@ -7,6 +7,7 @@ header of MovieLens (`movies.dat`, `u.item`) and of Netflix
 """
 
 import codecs
+import collections
 import csv
 import dataclasses
 import html
@@ -219,14 +220,19 @@ def _read_delimited(
         return has_header(fields) or (is_title and not fields[1].isdecimal())
 
     dialect = recognize_dialect(head, looks_right, min_fields=2)
-    first = read_first_records(dialect, head)[0]
+    first_records = read_first_records(dialect, head)
+    if not first_records:
+        raise UserError(f"{file.name}:1: the field is too long.")
+    first = first_records[0]
     if has_header(first) or not (
         looks_right(first) or dialect.delimiter in _WITHOUT_HEADER
     ):
         positions = list(_find_columns(file, first).values())
         num_fields, num_skipped = len(first), 1
     else:
-        positions, num_fields, num_skipped = [0, 1], 0, 0
+        positions, num_skipped = [0, 1], 0
+        lengths = collections.Counter(map(len, first_records))
+        num_fields = max(2, lengths.most_common(1)[0][0])
     counter = _Counter()
     records = dialect.read_records(
         map(counter.count, itertools.chain(head, lines))
@@ -236,9 +242,10 @@ def _read_delimited(
         for number, fields in itertools.islice(records, num_skipped, None):
             if fields in ([], [""]):
                 continue
-            is_whole = len(fields) == num_fields or (
-                not num_fields and len(fields) > 1
-            )
+            if num_fields == 2 and not num_skipped:
+                # Joins what a separator in a title without quotes divides.
+                fields[1:] = [dialect.delimiter.join(fields[1:])]
+            is_whole = len(fields) == num_fields
             yield number, [fields[k] for k in positions] if is_whole else ()
     except csv.Error as error:
         raise UserError(f"{file.name}:{counter.lines}: {error}") from error

@@ -357,6 +357,41 @@ def test_first_bad_rows_of_many_parts_are_found_in_their_lines(
     assert pickle.loads(pickle.dumps(rejects)).first == rejects.first
 
 
+def test_texts_of_json_may_look_like_other_values(tmp_path):
+    content = (
+        '{"user": "true", "item": "[1]", "rating": "3"}\n'
+        '{"user": 7.0, "item": "{}", "rating": 4}\n'
+    )
+    assert load(tmp_path, content) == [
+        ("true", "[1]", 3.0, None),
+        ("7", "{}", 4.0, None),
+    ]
+
+
+def test_values_of_json_that_are_no_ids_are_named(tmp_path):
+    def row(user, rating=3):
+        return f'{{"user": {user}, "item": "a", "rating": {rating}}}\n'
+
+    # More than is looked at to recognize the columns.
+    content = "".join(map(row, range(3_000)))
+    content += row("true") + row('["u", null]') + row('{"é": [1, "x"]}')
+    content += row("null") + row(1, "true")
+    path = tmp_path / "ratings.json"
+    path.write_text(content)
+    rows, rejects = read_source(Files((str(path),), Columns()), tmp_path)
+    assert len(rows) == 3_000
+    assert [
+        (row.line, row.reason, row.message.partition("Received: ")[2])
+        for row in rejects.first
+    ] == [
+        (3_001, "unreadable_user", "'true'"),
+        (3_002, "unreadable_user", """'["u",null]'"""),
+        (3_003, "unreadable_user", """'{"é":[1,"x"]}'"""),
+        (3_004, "missing_user", "''"),
+        (3_005, "unreadable_rating", "'true'"),
+    ]
+
+
 def test_equal_bad_rows_are_found_one_after_the_other(tmp_path):
     path = tmp_path / "ratings.csv"
     path.write_text(HEADER + "1,2,x,4\n1,2,3,4\n1,2,x,4\n")

@@ -66,6 +66,18 @@ def to_zip(members):
             '{"asin": 20, "overall": 0, "ts": 200, "reviewerID": 2}\n',
             id="json_lines",
         ),
+        pytest.param(
+            "% bip weighted\n% 2 2 2\n1 10 4.5 100\n2 20 0 200\n", id="konect"
+        ),
+        pytest.param(f"# of a shop\n#\n{CSV}", id="comments"),
+        pytest.param(f"#{CSV}", id="sign_of_comments_before_the_header"),
+        pytest.param(
+            CSV.replace("user,item", "# item,user")
+            .replace("1,10,", "10,1,")
+            .replace("2,20,", "20,2,"),
+            id="comment_that_is_the_header",
+        ),
+        pytest.param(f"sep=;\n{CSV.replace(',', ';')}", id="sep_of_excel"),
         pytest.param(bz2.compress(CSV.encode()), id="bzip2"),
         pytest.param(lzma.compress(CSV.encode()), id="xz"),
         pytest.param(to_zip({"a.csv": CSV}), id="zip_of_one_file"),
@@ -106,6 +118,19 @@ def test_names_in_quotes_may_stand_between_blanks(tmp_path):
 def test_text_may_begin_like_the_name_of_a_format(tmp_path):
     rows, _ = load(tmp_path, "orchid,10,4.5\n")
     assert rows == [("orchid", "10", 4.5, None)]
+
+
+def test_ids_may_begin_with_the_sign_of_a_comment(tmp_path):
+    rows, _ = load(tmp_path, "#1,10,4.5\n%2,20,0\n")
+    assert [row[0] for row in rows] == ["#1", "%2"]
+
+
+@pytest.mark.parametrize("separator", [",", " "])
+def test_lines_are_counted_from_the_first_of_the_file(tmp_path, separator):
+    lines = "# none,no,0\n# none\nu,i,3\nu,i,x\nu,i\n"
+    rows, rejects = load(tmp_path, lines.replace(",", separator))
+    assert len(rows) == 1
+    assert [row.line for row in rejects.first] == [4, 5]
 
 
 def test_nothing_may_follow_the_last_separator(tmp_path):

@@ -108,6 +108,25 @@ from data_prep.splits.registry import make_split
             id="year_once",
         ),
         pytest.param(
+            "films.csv",
+            b'1,Film, The (1995)\n2,Heat, or "Heat"\n3,"Red, Blue"\n4,Up\n5\n'
+            b"6,Big\n",
+            {
+                "1": "Film, The (1995)",
+                "2": 'Heat, or "Heat"',
+                "3": "Red, Blue",
+                "4": "Up",
+                "6": "Big",
+            },
+            id="commas_without_quotes",
+        ),
+        pytest.param(
+            "films.csv",
+            b"1,Film, The (1995),Drama\n2,Heat,Crime\n3,Up,Comedy\n4,Big\n",
+            {"2": "Heat", "3": "Up"},
+            id="commas_without_quotes_in_three_columns",
+        ),
+        pytest.param(
             "meta.json",
             b'{"asin": "07X", "title": "Tom &#38; Jerry", "price": [1]}\n'
             b'{"title": "Heat", "asin": "2"}\n[1]\n',
@@ -189,6 +208,9 @@ def test_parquet_is_read(tmp_path):
             f"item,title\n1,{'x' * (3 << 20)}\n",
             ":2: field larger than field limit",
             id="long_field",
+        ),
+        pytest.param(
+            f"{'x' * (3 << 20)}\n", ":1: the field is too long", id="long_line"
         ),
         pytest.param('[{"item": 1}]', "one object per item", id="json"),
         pytest.param("item,title\r1,x\r", "not in .r alone", id="old_ends"),

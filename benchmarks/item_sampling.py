@@ -22,8 +22,8 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks.batches import make_batches
-from trainer.autoencoder import AutoEncoder
-from trainer.optimizers import Momentum
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.optimizers import Momentum
 
 _NUM_ITEMS = flags.DEFINE_list(
     "num_items", ["17768", "1000000"], "Catalog sizes, ascending."

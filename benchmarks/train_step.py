@@ -30,8 +30,8 @@ from absl import app, flags
 
 from benchmarks.batches import Batch, make_batches
 from benchmarks.torch_network import make_network, make_update
-from trainer.autoencoder import AutoEncoder
-from trainer.optimizers import Momentum
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.optimizers import Momentum
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _HIDDEN_UNITS = flags.DEFINE_multi_integer(

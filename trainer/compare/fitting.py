@@ -15,7 +15,7 @@ from trainer.evaluation.cold_ratings import include_cold_ratings
 from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
 from trainer.evaluation.ranking import Rankings
-from trainer.job_data import JobData
+from trainer.input.job_data import JobData
 
 
 @dataclasses.dataclass(frozen=True)

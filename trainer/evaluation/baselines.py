@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import RatingCentering
-from trainer.rating_model import RatingModel
+from trainer.model.layers import RatingCentering
+from trainer.model.rating_model import RatingModel
 
 #: Name of each baseline -> the mode of `RatingCentering` that it predicts with.
 BASELINES = {"mean": "mean", "biases": "user_item"}

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from trainer.rating_model import RatingModel
+from trainer.model.rating_model import RatingModel
 
 
 class Evaluator:

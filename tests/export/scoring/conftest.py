@@ -6,7 +6,7 @@ from deep_recommender import Recommender
 from export.saved_model import export_job
 from export.scoring.exported_model import ExportedModel, find_version
 from export.settings import ExportSettings
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 
 @pytest.fixture(scope="package")

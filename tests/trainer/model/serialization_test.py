@@ -8,8 +8,7 @@ import keras
 import pytest
 
 import trainer
-from trainer.evaluation import metrics
-from trainer.model import layers, optimizers
+from trainer.model import layers, metrics, optimizers
 from trainer.model.activations import leaky_relu
 from trainer.model.autoencoder import AutoEncoder
 from trainer.model.global_batch import GlobalDropout

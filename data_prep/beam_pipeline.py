@@ -68,8 +68,9 @@ from data_prep.ratings import (
     merge,
     unify_items,
 )
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading, Source
+from data_prep.readers.reading import Reading
+from data_prep.rules.rejects import Rejects
+from data_prep.sources.source import Source
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
     QuantileSearch,

@@ -105,8 +105,8 @@ def _prepare_users(model: "ExportedModel") -> str:
     """Prepares the ratings in the output, where a killed run finds them."""
     from data_prep.options import Options
     from data_prep.prepare import prepare
+    from data_prep.rules.row_rules import Scale
     from data_prep.sources.registry import make_source
-    from data_prep.sources.row_rules import Scale
     from data_prep.splits.undivided import Undivided
     from export.scoring.output import check_directory
 
@@ -138,7 +138,7 @@ def _make_answerer(
 ) -> "Answerer":
     from data_prep.dataset.manifest import read_manifest
     from data_prep.pairs import shard_pairs
-    from data_prep.sources.id_columns import read_ids
+    from data_prep.readers.id_columns import read_ids
     from export.scoring.answerers import Predictions, Recommendations
 
     if _PAIRS.value:

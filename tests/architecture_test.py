@@ -59,7 +59,7 @@ FLAG_READERS = {
 
 #: The folders of a package, each above those that it may import.
 LAYERS = {
-    "data_prep": ("dataset", "sources splits", "engine"),
+    "data_prep": ("dataset", "rules", "readers", "sources splits", "engine"),
     "trainer": (
         *("input", "model", "evaluation teachers", "job", "report"),
         *("training", "compare search"),

@@ -12,8 +12,8 @@ from data_prep.engine.shards import ITEM_BELOW_MINIMUM, SerializedUsers
 from data_prep.engine.suspicions import suspect_values
 from data_prep.options import Options
 from data_prep.ratings import Statistics
-from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
-from data_prep.sources.rejects import Rejects, write_rejects
+from data_prep.rules.rejects import FILE_NAME as REJECTS_FILE
+from data_prep.rules.rejects import Rejects, write_rejects
 from data_prep.splits.base import Split
 
 # Reasons to drop training ratings, and the flags that set them.

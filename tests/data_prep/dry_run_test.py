@@ -7,8 +7,8 @@ from data_prep.dry_run import describe
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.registry import make_source
-from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import InMemorySource
 

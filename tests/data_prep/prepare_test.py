@@ -15,9 +15,9 @@ from data_prep.engine import shards
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
+from data_prep.rules.rejects import RejectedRow
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.registry import make_source
-from data_prep.sources.rejects import RejectedRow
-from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import (

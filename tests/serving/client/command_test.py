@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.sources.columns import HEADERS
-from data_prep.sources.ids import to_ids
+from data_prep.rules.columns import HEADERS
+from data_prep.rules.ids import to_ids
 from serving.client.__main__ import main
 from serving.client.ids import to_id
 from serving.client.rating_files import NAMES, read_ratings

@@ -23,16 +23,16 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.excerpts import excerpt
-from data_prep.sources.fetching import InputFile, decompress
-from data_prep.sources.rejects import NUM_KEPT, RejectedRow, Rejects
-from data_prep.sources.row_rules import (
+from data_prep.readers.fetching import InputFile, decompress
+from data_prep.readers.reading import Part, Reading
+from data_prep.rules.excerpts import excerpt
+from data_prep.rules.rejects import NUM_KEPT, RejectedRow, Rejects
+from data_prep.rules.row_rules import (
     MALFORMED,
     Scale,
     explain,
     validate,
 )
-from data_prep.sources.source import Part, Reading
 
 # About two million ratings.
 _BYTES_PER_PART = 1 << 25

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
+from data_prep.rules.ids import to_ids
 from data_prep.sources.files import Files
-from data_prep.sources.ids import to_ids
 from data_prep.sources.tables import make_table_source
 from tests.data_prep.helpers import read_source
 

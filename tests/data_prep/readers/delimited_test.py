@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.files import Files
-from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
 HEADER = "userId,movieId,rating,timestamp\n"

@@ -8,7 +8,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.titles import read_titles
+from data_prep.readers.titles import read_titles
 from data_prep.splits.registry import make_split
 
 

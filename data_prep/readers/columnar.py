@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.rejects import RejectedRow
-from data_prep.sources.row_rules import explain, validate
-from data_prep.sources.source import Part, Reading, join_batches
+from data_prep.readers.reading import Part, Reading, join_batches
+from data_prep.rules.rejects import RejectedRow
+from data_prep.rules.row_rules import explain, validate
 
 # A row is identified by the number of its table and, in these bits, its own.
 _ROW_BITS = 40

@@ -18,14 +18,14 @@ import duckdb
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.dialects import Dialect
-from data_prep.sources.excerpts import excerpt, list_some
-from data_prep.sources.fetching import InputFile
-from data_prep.sources.formats import Layout
-from data_prep.sources.json_lines import parse_object, to_text
-from data_prep.sources.rejects import NUM_KEPT, RejectedRow
-from data_prep.sources.row_rules import MALFORMED, explain, select_rows
-from data_prep.sources.source import Part, Reading, join_batches
+from data_prep.readers.dialects import Dialect
+from data_prep.readers.fetching import InputFile
+from data_prep.readers.formats import Layout
+from data_prep.readers.json_lines import parse_object, to_text
+from data_prep.readers.reading import Part, Reading, join_batches
+from data_prep.rules.excerpts import excerpt, list_some
+from data_prep.rules.rejects import NUM_KEPT, RejectedRow
+from data_prep.rules.row_rules import MALFORMED, explain, select_rows
 
 # DuckDB's error types that concern quotes.
 _QUOTING = ("UNQUOTED VALUE", "LINE SIZE OVER MAXIMUM")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.excerpts import list_some
+from data_prep.rules.excerpts import list_some
 
 #: The first bytes of a zip archive, and of an empty one.
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")

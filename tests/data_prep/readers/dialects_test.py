@@ -13,7 +13,7 @@ import pandas
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.sources.dialects import Dialect, recognize_dialect, unquote
+from data_prep.readers.dialects import Dialect, recognize_dialect, unquote
 from data_prep.sources.registry import make_source
 from tests.data_prep.helpers import read_source
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.excerpts import list_some
+from data_prep.rules.excerpts import list_some
 
 #: What items usually are, in headers.
 ITEMS = (

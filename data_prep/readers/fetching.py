@@ -18,14 +18,14 @@ import pyarrow as pa
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.archives import (
+from data_prep.readers.archives import (
     ZIP_MAGICS,
     extract_member,
     is_packed,
     split_member,
     unpack,
 )
-from data_prep.sources.excerpts import excerpt
+from data_prep.rules.excerpts import excerpt
 
 _STANDARD_INPUT = "standard input"
 _CHUNK_BYTES = 1 << 24

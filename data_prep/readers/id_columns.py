@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columnar import check_type
-from data_prep.sources.columns import HEADERS, normalize
-from data_prep.sources.dialects import (
+from data_prep.readers.columnar import check_type
+from data_prep.readers.dialects import (
     Dialect,
     recognize_dialect,
     unquote,
 )
-from data_prep.sources.excerpts import list_some
-from data_prep.sources.fetching import InputFile, fetch_files, find_file
-from data_prep.sources.formats import check_readable, damage_error, read_head
-from data_prep.sources.ids import to_ids
-from data_prep.sources.json_lines import parse_object
+from data_prep.readers.fetching import InputFile, fetch_files, find_file
+from data_prep.readers.formats import check_readable, damage_error, read_head
+from data_prep.readers.json_lines import parse_object
+from data_prep.rules.columns import HEADERS, normalize
+from data_prep.rules.excerpts import list_some
+from data_prep.rules.ids import to_ids
 
 _START_BYTES = 1 << 12
 _ROWS_PER_TABLE = 1 << 16

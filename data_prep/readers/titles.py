@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columnar import check_type
-from data_prep.sources.columns import ITEMS, normalize
-from data_prep.sources.dialects import read_first_records, recognize_dialect
-from data_prep.sources.excerpts import excerpt, list_some
-from data_prep.sources.fetching import InputFile, fetch_files
-from data_prep.sources.formats import check_readable, damage_error
-from data_prep.sources.ids import to_ids
-from data_prep.sources.json_lines import parse_object
+from data_prep.readers.columnar import check_type
+from data_prep.readers.dialects import read_first_records, recognize_dialect
+from data_prep.readers.fetching import InputFile, fetch_files
+from data_prep.readers.formats import check_readable, damage_error
+from data_prep.readers.json_lines import parse_object
+from data_prep.rules.columns import ITEMS, normalize
+from data_prep.rules.excerpts import excerpt, list_some
+from data_prep.rules.ids import to_ids
 
 # Usual headers, in the form that `normalize` gives them; the likeliest first.
 _HEADERS = {

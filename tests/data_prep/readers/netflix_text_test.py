@@ -5,11 +5,11 @@ import pyarrow as pa
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources import netflix_text
-from data_prep.sources.columns import Columns
+from data_prep.readers import netflix_text
+from data_prep.rules.columns import Columns
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.files import Files
 from data_prep.sources.registry import make_source
-from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
 DAY = 86_400.0

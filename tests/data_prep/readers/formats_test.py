@@ -9,7 +9,7 @@ import zipfile
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
 from data_prep.sources.registry import make_source
 from tests.data_prep.helpers import read_source
 

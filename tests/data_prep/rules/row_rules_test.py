@@ -1,7 +1,7 @@
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.row_rules import parse_scale
+from data_prep.rules.row_rules import parse_scale
 
 
 @pytest.mark.parametrize(

@@ -14,21 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.archives import ZIP_MAGICS
-from data_prep.sources.columns import (
+from data_prep.readers.archives import ZIP_MAGICS
+from data_prep.readers.dialects import (
+    Dialect,
+    read_first_records,
+    recognize_dialect,
+)
+from data_prep.readers.fetching import InputFile
+from data_prep.rules.columns import (
     Columns,
     are_positions,
     find_columns,
     match_headers,
     to_positions,
 )
-from data_prep.sources.dialects import (
-    Dialect,
-    read_first_records,
-    recognize_dialect,
-)
-from data_prep.sources.excerpts import excerpt
-from data_prep.sources.fetching import InputFile
+from data_prep.rules.excerpts import excerpt
 
 # Most first lines are short, and there may be many files.
 _START_BYTES, _MAX_LINE_BYTES = 1 << 12, 1 << 20

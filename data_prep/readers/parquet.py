@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_prep.sources.columnar import read_batches
-from data_prep.sources.fetching import InputFile
-from data_prep.sources.formats import Layout, damage_error
-from data_prep.sources.source import Part, Reading
+from data_prep.readers.columnar import read_batches
+from data_prep.readers.fetching import InputFile
+from data_prep.readers.formats import Layout, damage_error
+from data_prep.readers.reading import Part, Reading
 
 _BUFFER_BYTES = 1 << 20
 

@@ -8,8 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources import ids
-from data_prep.sources.excerpts import excerpt
+from data_prep.rules import ids
+from data_prep.rules.excerpts import excerpt
 
 ROLES = ("user", "item", "rating", "timestamp")
 

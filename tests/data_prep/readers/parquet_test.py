@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.files import Files
-from data_prep.sources.row_rules import Scale
 from tests.data_prep.helpers import read_source
 
 PLAIN = [("1", "10", 4.5, 100.0), ("2", "20", 0.0, 200.0)]

@@ -147,6 +147,7 @@ def check_subsets(
             flag for reason, flag in _MINIMA.items() if dropped.get(reason)
         ]
         changes.append(split.advice)
+        others = {reason: n for reason, n in dropped.items() if n}
         num_cold = serialized.num_cold_ratings.get(subset, 0)
         held_out = ""
         if num_cold:
@@ -158,7 +159,7 @@ def check_subsets(
         raise UserError(
             f"split {split.name} leaves no {subset} ratings of known users"
             f" and items.{held_out} Ratings: {_list_counts(num_ratings)};"
-            f" dropped: {_list_counts(dropped)}. Change {' or '.join(changes)}."
+            f" dropped: {_list_counts(others)}. Change {' or '.join(changes)}."
         )
 
 

@@ -282,7 +282,7 @@ def test_leftovers_are_replaced_and_other_files_stay(source, tmp_path):
         pytest.param(
             [("u", "i", 1.0, 0.0)],
             make_split("user-time"),
-            r"no train ratings.*user_with_fewer_than_2_ratings': 1",
+            r"no train ratings.*dropped: 1 user_with_fewer_than_2_ratings",
             id="nothing_to_train_on",
         ),
         pytest.param(

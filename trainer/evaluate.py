@@ -38,7 +38,7 @@ def main() -> None:
     from data_prep.dataset.files import write_json
     from trainer.job.metrics_table import tabulate_metrics
     from trainer.job.paths import JobPaths
-    from trainer.training.evaluation import evaluate_job
+    from trainer.training.job_evaluation import evaluate_job
 
     paths = JobPaths.resolve(
         _JOB_DIR.value, checkpoint_dir=_CHECKPOINT_DIR.value

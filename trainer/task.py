@@ -2,7 +2,8 @@
 
     python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
 
-Started again with the same flags, it resumes where it stopped.
+Started again with the same flags, it resumes where it stopped. The flags of
+settings are the fields of `trainer.config.Config`.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Reads lines of JSON."""
+"""Parses single lines of JSON; `delimited` reads files of them."""
 
 import json
 from typing import Any

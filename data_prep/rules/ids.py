@@ -14,6 +14,9 @@ itself whatever the type of its column:
 - Floats that have no fraction any more, from 2**53 on (2**24 for 32 bits),
   are no ids: they cannot tell one integer from the next. Nor are booleans,
   lists and objects.
+
+`serving.client.ids` has the same rule for clients, without DuckDB; a test
+compares them.
 """
 
 import duckdb

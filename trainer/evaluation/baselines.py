@@ -1,4 +1,8 @@
-"""Baselines that the autoencoder has to beat, evaluated like the model."""
+"""Baselines that the autoencoder has to beat, evaluated like the model.
+
+To add one, let `trainer.job.metrics` answer with it, and name it there for
+people. What `trainer.compare` compares is listed in `trainer.compare.models`.
+"""
 
 import numpy as np
 import tensorflow as tf

@@ -1,4 +1,8 @@
-"""Scores a model against held-out ratings."""
+"""Scores a model against held-out ratings, as every epoch does.
+
+The figures of `metrics.json` come from `rating_errors`, `ranking` and their
+neighbors.
+"""
 
 from collections.abc import Callable
 from typing import Any

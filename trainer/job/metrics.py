@@ -13,10 +13,10 @@ from trainer.evaluation.calibration import Calibration
 from trainer.evaluation.cold_start import measure_cold_start
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.deviations import Deviations
-from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
 from trainer.evaluation.outcomes import Candidates, Measure
 from trainer.evaluation.ranking import Rankings
+from trainer.evaluation.rating_errors import Errors
 from trainer.input.rating_distribution import RatingDistribution
 from trainer.job.blend_weights import (
     choose_network_weight,

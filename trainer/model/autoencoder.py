@@ -1,4 +1,8 @@
-"""The deep autoencoder with dense re-feeding."""
+"""The deep autoencoder with dense re-feeding.
+
+The recipes `paper` and `untaught` train it; the others train the model of
+`trainer.model.taught_autoencoder`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Self

@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from tests.trainer.evaluation.outcomes import random_outcomes, split_batches
-from trainer.evaluation.errors import Errors, ErrorSums
+from trainer.evaluation.rating_errors import Errors, ErrorSums
 
 
 @pytest.mark.parametrize("name", ["good", "bad"])

@@ -17,7 +17,7 @@ from data_prep.splits.registry import make_split
 from tests.synthetic import write_ratings
 from trainer.input.item_mapping import ItemMapping
 from trainer.job.record import load_job
-from trainer.training.evaluation import evaluate_job
+from trainer.training.job_evaluation import evaluate_job
 
 pytestmark = pytest.mark.extended
 

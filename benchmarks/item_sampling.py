@@ -31,7 +31,9 @@ _NUM_ITEMS = flags.DEFINE_list(
 _NUM_SAMPLED_ITEMS = flags.DEFINE_integer(
     "num_sampled_items", 4000, "Items sampled per batch."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 7, "Interleaved rounds.", lower_bound=2
+)
 
 _BATCH_SIZE = 128
 _RATINGS_PER_USER = 200

@@ -41,7 +41,9 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Users per batch.")
 _RATINGS_PER_USER = flags.DEFINE_integer(
     "ratings_per_user", 200, "Mean number of ratings per user."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 7, "Interleaved rounds.", lower_bound=2
+)
 _DEVICE = flags.DEFINE_enum(
     "device", "cpu", ["cpu", "gpu"], "Device that all of them run on."
 )

@@ -44,8 +44,9 @@ test-extended: $(INSTALLED) ## run the tests of further cases of whole jobs
 test-slow: $(INSTALLED) ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
 
-test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipeline
-	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py
+test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipelines
+	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py \
+	    tests/export/scoring/score_on_beam_test.py
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check

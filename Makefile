@@ -60,6 +60,6 @@ format: $(INSTALLED) ## put the code in shape
 bench: $(INSTALLED) ## measure what the docs claim, as JSON lines
 	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
 	for benchmark in startup train_step training_loop checkpoints item_sampling \
-	    sampling_accuracy data_prep serving; do \
+	    sampling_accuracy scaling data_prep serving; do \
 	  $(BIN)/python -m benchmarks.$$benchmark || exit 1; \
 	done

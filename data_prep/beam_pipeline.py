@@ -1,4 +1,4 @@
-"""Prepares ratings on an Apache Beam runner.
+r"""Prepares ratings on an Apache Beam runner.
 
 python -m data_prep.beam_pipeline --source files \
     --ratings 'gs://BUCKET/ratings/*.csv.gz' --split global-time \

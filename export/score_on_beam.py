@@ -1,4 +1,4 @@
-"""Scores all users of prepared data on an Apache Beam runner.
+r"""Scores all users of prepared data on an Apache Beam runner.
 
 python -m export.score_on_beam --model gs://BUCKET/models \
     --data-dir gs://BUCKET/prepared --output gs://BUCKET/scores \

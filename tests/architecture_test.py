@@ -43,6 +43,7 @@ ALSO_ALLOWED = {
     "trainer/search/__main__.py": {"data_prep.command_line"},
     "export/task.py": {"data_prep.command_line"},
     "export/score.py": {"data_prep"},
+    "export/score_on_beam.py": {"data_prep"},
     "trainer/evaluate.py": {"data_prep.command_line"},
 }
 

@@ -183,7 +183,6 @@ class Predictions(Answerer):
         self.model = model
         self.schema = predictions_schema(model.has_deviations)
         self._pairs = pairs
-        self._num_unknown_users = 0
 
     def describe(self) -> dict[str, Any]:
         return {

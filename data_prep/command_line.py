@@ -181,22 +181,15 @@ def _run_main(main: Callable[[], None]) -> None:
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
     import tensorflow as tf
 
+    from data_prep.dataset.files import OUTAGES, reason
+
     tf.get_logger().setLevel(stdlib_logging.WARNING)
     try:
         main()
-    except (
-        TransientError,
-        tf.errors.AbortedError,
-        tf.errors.DeadlineExceededError,
-        tf.errors.UnavailableError,
-    ) as error:
-        logging.debug("Traceback of the error below.", exc_info=True)
-        _fail(
-            str(error),
-            exit_code=VERTEX_TRANSIENT_STATUS
-            if cloud_logs.is_collected()
-            else TRANSIENT_STATUS,
-        )
+    except TransientError as error:
+        _fail_for_now(str(error))
+    except OUTAGES as error:
+        _fail_for_now(f"{reason(error)}. Start the same command again.")
     except (
         UserError,
         OSError,
@@ -206,9 +199,19 @@ def _run_main(main: Callable[[], None]) -> None:
         tf.errors.UnauthenticatedError,
     ) as error:
         logging.debug("Traceback of the error below.", exc_info=True)
-        _fail(str(error), exit_code=1)
+        _fail(reason(error), exit_code=1)
     except KeyboardInterrupt:
         _fail("interrupted", exit_code=130)
+
+
+def _fail_for_now(message: str) -> None:
+    logging.debug("Traceback of the error below.", exc_info=True)
+    _fail(
+        message,
+        exit_code=VERTEX_TRANSIENT_STATUS
+        if cloud_logs.is_collected()
+        else TRANSIENT_STATUS,
+    )
 
 
 def _fail(message: str, exit_code: int) -> None:

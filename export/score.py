@@ -7,10 +7,11 @@ python -m export.score --model DIR --data-dir DIR --pairs FILE --output DIR
 Started again with the same flags, it goes on after the last complete file.
 """
 
+import contextlib
 import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -64,6 +65,8 @@ _EXCLUDE = command_line.define_path(
     "exclude", None, "File of items not to recommend, by id or title."
 )
 
+# Names the run that writes there at present. Readers of directories ignore it.
+_LEASE_FILE = ".lease.json"
 # What ratings are prepared in before users are scored.
 _USERS_DIR = ".users"
 # As many as prepared data have unless one asks for others.
@@ -86,7 +89,10 @@ def main() -> None:
             " ratings of users."
         )
     model = ExportedModel(find_version(MODEL.value))
-    with tempfile.TemporaryDirectory(prefix="score-") as temp_dir:
+    with (
+        hold_output(),
+        tempfile.TemporaryDirectory(prefix="score-") as temp_dir,
+    ):
         data_dir = DATA_DIR.value or _prepare_users(model)
         pairs = read_pairs(data_dir, temp_dir)
         make_answerer = choose_answerer(pairs, temp_dir)
@@ -96,6 +102,22 @@ def main() -> None:
         if RATINGS.value:
             tf.io.gfile.rmtree(data_dir)
     print_counts(output)
+
+
+@contextlib.contextmanager
+def hold_output() -> Iterator[None]:
+    """Checks `--output`, and keeps other runs out of it during the block.
+
+    Raises:
+        UserError: it holds something else, or another run writes there.
+    """
+    from export.scoring.output import check_directory
+    from trainer.job.lease import hold_lease
+
+    check_directory(OUTPUT.value)
+    lease = os.path.join(OUTPUT.value, _LEASE_FILE)
+    with hold_lease(lease, "writes", "--output"):
+        yield
 
 
 def check_flags() -> None:
@@ -119,9 +141,7 @@ def _prepare_users(model: "ExportedModel") -> str:
     from data_prep.rules.row_rules import Scale
     from data_prep.sources.registry import make_source
     from data_prep.splits.undivided import Undivided
-    from export.scoring.output import check_directory
 
-    check_directory(OUTPUT.value)
     missing_values = file_flags.read_missing_values()
     data_dir = os.path.join(OUTPUT.value, _USERS_DIR)
     prepare(

@@ -28,7 +28,7 @@ from export import score
 from export.scoring.answerers import Answerer
 from export.scoring.exported_model import ExportedModel, find_version
 from export.scoring.histories import read_histories
-from export.scoring.output import Output, check_directory
+from export.scoring.output import Output
 from export.scoring.scoring import (
     Shard,
     begin,
@@ -130,9 +130,11 @@ def main(runner_arguments: list[str]) -> None:
             "give --data-dir, prepared data. Prepare --ratings with `python -m"
             " data_prep.beam_pipeline` first."
         )
-    check_directory(output_dir)
     pairs_dir = os.path.join(output_dir, _PAIRS_DIR)
-    with tempfile.TemporaryDirectory(prefix="score-") as temp_dir:
+    with (
+        score.hold_output(),
+        tempfile.TemporaryDirectory(prefix="score-") as temp_dir,
+    ):
         pairs = score.read_pairs(data_dir, temp_dir)
         if pairs is not None:
             pairs = _copy(pairs, pairs_dir)
@@ -144,8 +146,8 @@ def main(runner_arguments: list[str]) -> None:
             score.FORMAT.value,
             options,
         )
-    if pairs is not None:
-        tf.io.gfile.rmtree(pairs_dir)
+        if pairs is not None:
+            tf.io.gfile.rmtree(pairs_dir)
     score.print_counts(output)
 
 

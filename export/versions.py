@@ -85,7 +85,10 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
         yield draft, published
         move_version(draft, published)
     except BaseException:
-        _remove_unfinished(export_dir)
+        # What cannot be removed now must not hide what went wrong. The next
+        # call removes it.
+        with contextlib.suppress(tf.errors.OpError):
+            _remove_unfinished(export_dir)
         raise
 
 
@@ -105,7 +108,9 @@ def move_version(version_dir: str, target_dir: str) -> None:
         target = os.path.join(target_dir, name)
         tf.io.gfile.makedirs(os.path.dirname(target))
         tf.io.gfile.rename(os.path.join(version_dir, name), target)
-    tf.io.gfile.rmtree(version_dir)
+    # The version is there, whatever becomes of the empty draft.
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.rmtree(version_dir)
 
 
 def write_digests(version_dir: str) -> None:

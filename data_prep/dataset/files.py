@@ -1,13 +1,27 @@
-"""Hashes files and reads and writes JSON, locally or remotely."""
+"""Reads, writes and hashes local and remote files, and explains failures."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+from data_prep.dataset.errors import TransientError, UserError
+
+#: What TensorFlow raises once a store has not answered any of its attempts.
+OUTAGES = (
+    tf.errors.AbortedError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+
+# What TensorFlow adds to the message of an operation, for programmers.
+_NOISE = re.compile(r"\{\{.*?\}\} | \[Op:\w+\]")
 
 _CHUNK_BYTES = 1 << 24
 
@@ -35,11 +49,49 @@ def to_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
+@contextlib.contextmanager
+def writing(what: str, remedy: str) -> Iterator[None]:
+    """Explains to the user why the block cannot write.
+
+    Args:
+        what: what the block writes, and where.
+        remedy: the sentences that say what to do if there is no room or no
+            permission.
+
+    Raises:
+        TransientError: a store does not answer.
+        UserError: there is no room or no permission.
+    """
+    try:
+        yield
+    except OUTAGES as error:
+        raise TransientError(
+            f"cannot write {what}: {reason(error)}. Start the same command"
+            " again once the store answers."
+        ) from error
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(
+            f"cannot write {what}: {reason(error)}. {remedy}"
+        ) from error
+
+
+def reason(error: Exception) -> str:
+    """Returns the message of an error as people need it."""
+    if isinstance(error, tf.errors.OpError):
+        return _NOISE.sub("", str(error.message))
+    return str(error)
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes text to a local or remote path, atomically by a rename."""
+    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
+        file.write(text)
+    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+
+
 def write_json(path: str, value: Any) -> None:
     """Writes `value` to a local or remote path, atomically by a rename."""
-    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-        file.write(to_json(value))
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    write_text(path, to_json(value))
 
 
 def read_json(path: str) -> Any:

@@ -9,6 +9,7 @@ import duckdb
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import OUTAGES, writing
 from data_prep.rules.rejects import FILE_NAME as REJECTS_FILE
 
 # Errors that a full disk causes, and errors of exhausted memory.
@@ -19,12 +20,8 @@ _MEMORY_ERRORS = (MemoryError, duckdb.OutOfMemoryException)
 def clear_output(output_dir: str) -> None:
     """Creates the output directory; removes files of an interrupted run."""
     users_dir = tf.io.gfile.join(output_dir, "users")
-    try:
+    with writing(f"to {users_dir}", "Make room, or name another directory."):
         tf.io.gfile.makedirs(users_dir)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"cannot create {users_dir}: {error.message}"
-        ) from error
     for name in tf.io.gfile.listdir(users_dir):
         if re.fullmatch(r"part-\d{5,}-of-\d{5,}\.tfrecord", name):
             tf.io.gfile.remove(tf.io.gfile.join(users_dir, name))
@@ -60,6 +57,8 @@ def working_directory(output_dir: str) -> Iterator[str]:
                 " --memory-limit where the machine has more, and lower it"
                 " where it has not."
             ) from error
+        except OUTAGES:
+            raise
         except tf.errors.OpError as error:
             raise UserError(
                 f"cannot write to {output_dir}: {error.message}"

@@ -17,7 +17,8 @@ from typing import Any
 import pyarrow as pa
 import tensorflow as tf
 
-from data_prep.dataset.errors import UserError
+from data_prep.dataset.errors import TransientError, UserError
+from data_prep.dataset.files import OUTAGES
 from data_prep.readers.archives import (
     ZIP_MAGICS,
     extract_member,
@@ -164,7 +165,8 @@ def _explained(path: str) -> Iterator[None]:
         ) from error
     except tf.errors.OpError as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(
+        kind = TransientError if isinstance(error, OUTAGES) else UserError
+        raise kind(
             f"{path} cannot be reached ({excerpt(reason)}). Check the name, the"
             " network and the credentials, or copy the file to this machine."
         ) from error

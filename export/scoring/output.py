@@ -14,6 +14,7 @@ from data_prep.dataset.files import (
     describe_differences,
     read_json,
     write_json,
+    writing,
 )
 from export.scoring.formats import FORMATS
 
@@ -51,13 +52,10 @@ class Output:
             if name in names:
                 self._go_on(read_json(os.path.join(directory, name)))
                 return
-        try:
+        with writing(
+            f"to {directory}", "Name another directory with --output."
+        ):
             tf.io.gfile.makedirs(directory)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"cannot create {directory}: {error.message}. Name another"
-                " directory with --output."
-            ) from error
         self._write_record(_UNFINISHED_FILE)
 
     def _go_on(self, record: Any) -> None:
@@ -182,8 +180,13 @@ def check_directory(directory: str) -> None:
 
 
 def _list(directory: str) -> list[str]:
-    """Lists the visible files of a directory."""
+    """Lists the visible files of a directory that are complete."""
     if not tf.io.gfile.exists(directory):
         return []
     names = tf.io.gfile.listdir(directory)
-    return [name for name in names if not name.startswith(".")]
+    return [name for name in names if not _is_draft(name)]
+
+
+def _is_draft(name: str) -> bool:
+    # `write_json` leaves the second kind if it is cut short.
+    return name.startswith(".") or name.endswith(".json.tmp")

@@ -66,16 +66,29 @@ def test_a_number_that_is_not_whole_stays_a_mistake():
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "status_on_vertex"),
+    ("error", "message", "status", "status_on_vertex"),
     [
-        (UserError("wrong flag"), 1, 1),
-        (OSError("No space left on device"), 1, 1),
-        (TransientError("a worker is gone"), 75, 134),
-        (tf.errors.UnavailableError(None, None, "503"), 75, 134),
+        (UserError("wrong flag"), "wrong flag", 1, 1),
+        (OSError("No space left on device"), "No space left on device", 1, 1),
+        (
+            tf.errors.ResourceExhaustedError(
+                None, None, "{{function_node Save}} a/b; No space [Op:Save]"
+            ),
+            "a/b; No space",
+            1,
+            1,
+        ),
+        (TransientError("a worker is gone"), "a worker is gone", 75, 134),
+        (
+            tf.errors.AbortedError(None, None, "All 10 retries failed"),
+            "All 10 retries failed. Start the same command again.",
+            75,
+            134,
+        ),
     ],
 )
 def test_the_status_says_whether_a_failure_may_pass(
-    error, status, status_on_vertex, monkeypatch, capsys
+    error, message, status, status_on_vertex, monkeypatch, capsys
 ):
     def main():
         raise error
@@ -84,14 +97,14 @@ def test_the_status_says_whether_a_failure_may_pass(
     with pytest.raises(SystemExit) as caught:
         command_line._run_main(main)
     assert caught.value.code == status
-    assert capsys.readouterr().err == f"error: {error}\n"
+    assert capsys.readouterr().err == f"error: {message}\n"
 
     monkeypatch.setenv("CLOUD_ML_JOB_ID", "1")
     with pytest.raises(SystemExit) as caught:
         command_line._run_main(main)
     assert caught.value.code == status_on_vertex
     entry = json.loads(capsys.readouterr().err)
-    assert (entry["severity"], entry["message"]) == ("ERROR", str(error))
+    assert (entry["severity"], entry["message"]) == ("ERROR", message)
 
 
 def test_tilde_in_a_path_is_the_home_directory(monkeypatch):

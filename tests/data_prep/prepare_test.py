@@ -344,7 +344,7 @@ def test_number_of_shards_is_positive(source, tmp_path):
 
 def test_output_directory_may_not_be_a_file(source, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot create .*file/users"):
+    with pytest.raises(UserError, match=r"cannot write to .*file/users"):
         prepare(source, make_split("random"), str(tmp_path / "file"))
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from data_prep.dataset.files import write_text
 from trainer.compare.folds import Fold
 from trainer.compare.models import MODELS, NDCG, RMSE
 from trainer.compare.table import format_difference, make_tables
@@ -106,8 +105,7 @@ def write_report(
             ),
         ],
     )
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(document)
+    write_text(path, document)
 
 
 def _introduce(folds: Sequence[Fold]) -> str:

@@ -1,5 +1,6 @@
 """Checkpoints of a job: the latest state and the best weights."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -11,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import OUTAGES, write_text, writing
 from trainer.job.paths import JobPaths
 from trainer.model.rating_model import RatingModel
 from trainer.model.taught_autoencoder import TaughtAutoEncoder
@@ -166,6 +168,9 @@ class Checkpoints:
         for path in reversed(listed):
             try:
                 self._restore(path)
+            except OUTAGES:
+                # Not damaged: it can be read once the store answers.
+                raise
             except _UNREADABLE as error:
                 logging.warning(
                     "Cannot read checkpoint %s (%s); the one before it is"
@@ -231,6 +236,7 @@ class Checkpoints:
         """Saves the state as it was recorded, unless that was done already.
 
         Raises:
+            TransientError: the store of the job does not answer.
             UserError: there is no room or no permission to write. Earlier
                 checkpoints stay intact.
         """
@@ -260,6 +266,7 @@ class Checkpoints:
             Whether it is the best epoch so far.
 
         Raises:
+            TransientError: the store of the job does not answer.
             UserError: there is no room or no permission to write. Earlier
                 checkpoints stay intact.
         """
@@ -277,6 +284,7 @@ class Checkpoints:
         """Saves the best weights as the model has them now.
 
         Raises:
+            TransientError: the store of the job does not answer.
             UserError: there is no room or no permission to write.
         """
         self._write(self._best, self.best_epoch)
@@ -284,14 +292,8 @@ class Checkpoints:
     def _write(self, manager: tf.train.CheckpointManager, number: int) -> None:
         if not self._writes:
             return
-        try:
+        with _writing(manager.directory):
             manager.save(checkpoint_number=number)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"cannot write a checkpoint to {manager.directory}:"
-                f" {error.message}. Make room and start the same command"
-                " again: it goes on after the checkpoint before."
-            ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -301,19 +303,21 @@ def _first_line(error: Exception) -> str:
 def _list_checkpoint(directory: str, name: str) -> None:
     """Writes the file that TensorFlow lists a single checkpoint in."""
     path = os.path.join(directory, "checkpoint")
-    try:
+    with _writing(directory):
         tf.io.gfile.makedirs(directory)
-        with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
-            file.write(
-                f'model_checkpoint_path: "{name}"\n'
-                f'all_model_checkpoint_paths: "{name}"\n'
-            )
-        tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"cannot write a checkpoint to {directory}: {error.message}. Make"
-            " room and start the same command again."
-        ) from error
+        write_text(
+            path,
+            f'model_checkpoint_path: "{name}"\n'
+            f'all_model_checkpoint_paths: "{name}"\n',
+        )
+
+
+def _writing(directory: str) -> contextlib.AbstractContextManager[None]:
+    return writing(
+        f"a checkpoint to {directory}",
+        "Make room and start the same command again: it goes on after the"
+        " checkpoint before.",
+    )
 
 
 def has_checkpoint(paths: JobPaths) -> bool:
@@ -360,6 +364,8 @@ def restore_best_weights(model: RatingModel, paths: JobPaths) -> None:
         )
     try:
         _model_checkpoint(model).restore(path).assert_consumed()
+    except OUTAGES:
+        raise
     except _UNREADABLE as error:
         raise UserError(
             f"cannot read the best weights, {path}: {_first_line(error)}. Copy"

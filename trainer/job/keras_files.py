@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import writing
 
 
 def save_model(model: keras.Model, path: str, what: str) -> None:
@@ -15,15 +15,14 @@ def save_model(model: keras.Model, path: str, what: str) -> None:
         what: what it is, for the message.
 
     Raises:
+        TransientError: a store does not answer.
         UserError: there is no room or no permission to write.
     """
     # Keras tells by the ending what it is to write.
     unfinished = path.replace(".keras", ".tmp.keras")
-    try:
+    with writing(
+        f"{what} to {path}",
+        "Make room and start the same command again: it goes on from here.",
+    ):
         model.save(unfinished)
         tf.io.gfile.rename(unfinished, path, overwrite=True)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(
-            f"cannot write {what} to {path}: {error}. Make room and start the"
-            " same command again: it goes on from here."
-        ) from error

@@ -1,4 +1,4 @@
-"""The lease of a job directory: only one run at a time writes there."""
+"""The lease of a directory: only one run at a time writes there."""
 
 import contextlib
 import os
@@ -23,8 +23,10 @@ STALE_SECONDS = 60.0
 
 
 @contextlib.contextmanager
-def hold_lease(path: str) -> Iterator[None]:
-    """Holds the lease of a job directory while the block runs.
+def hold_lease(
+    path: str, verb: str = "trains", flag: str = "--job-dir"
+) -> Iterator[None]:
+    """Holds the lease of a directory while the block runs.
 
     The lease is a file that names its owner and that the owner rewrites every
     15 seconds. What a killed run left is taken over: at once if the run was a
@@ -36,11 +38,19 @@ def hold_lease(path: str) -> Iterator[None]:
 
     Args:
         path: the file, local or remote.
+        verb: what a run does in the directory, for the message.
+        flag: the flag that names another directory, for the message.
 
     Raises:
         UserError: another run holds the lease; the message names it.
     """
-    _wait_until_free(path)
+    living = _find_living(path)
+    if living is not None:
+        raise UserError(
+            f"another run {verb} in {os.path.dirname(path)}: process"
+            f" {living['pid']} on {living['host']}. Wait for its end, stop it,"
+            f" or take another {flag}."
+        )
     tf.io.gfile.makedirs(os.path.dirname(path))
     owner = {
         "host": socket.gethostname(),
@@ -62,13 +72,13 @@ def hold_lease(path: str) -> Iterator[None]:
             tf.io.gfile.remove(path)
 
 
-def _wait_until_free(path: str) -> None:
-    """Returns when no living run holds the lease."""
+def _find_living(path: str) -> dict[str, Any] | None:
+    """Returns the lease of a living run, once it is known to live."""
     lease = _read(path)
     if lease is None or _has_ended(lease):
-        return
+        return None
     if lease["host"] == socket.gethostname():
-        _refuse(path, lease)
+        return lease
     logging.info(
         "%s is held by process %s on %s. Takes it over if that shows no sign"
         " of life for %.0f seconds.",
@@ -82,9 +92,10 @@ def _wait_until_free(path: str) -> None:
         time.sleep(1)
         current = _read(path)
         if current is None:
-            return
+            return None
         if current != lease:
-            _refuse(path, current)
+            return current
+    return None
 
 
 def _read(path: str) -> dict[str, Any] | None:
@@ -109,14 +120,6 @@ def _has_ended(lease: dict[str, Any]) -> bool:
     except PermissionError:
         pass
     return False
-
-
-def _refuse(path: str, lease: dict[str, Any]) -> None:
-    raise UserError(
-        f"another run trains in {os.path.dirname(path)}: process"
-        f" {lease['pid']} on {lease['host']}. Wait for its end, stop it, or"
-        " take another --job-dir."
-    )
 
 
 def _beat(path: str, owner: dict[str, object], ended: threading.Event) -> None:

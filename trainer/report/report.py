@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
+from data_prep.dataset.files import write_text
 from data_prep.dataset.items import Items
 from data_prep.dataset.manifest import Manifest, read_manifest
 from trainer.config import Config
@@ -72,8 +73,7 @@ def write_report(
             _reproduction(paths, config, data, data_dir),
         ],
     )
-    with tf.io.gfile.GFile(paths.report_file, "w") as file:
-        file.write(document)
+    write_text(paths.report_file, document)
     logging.info("The report is %s.", paths.report_file)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
+from data_prep.dataset.files import writing
 from trainer.teachers.gibbs_sampler import GibbsSampler
 from trainer.teachers.likelihoods import OrdinalLikelihood
 from trainer.teachers.training_ratings import TrainingRatings
@@ -201,15 +202,14 @@ def _save(
     arrays["fingerprint"] = np.array(_fingerprint(ratings, config))
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
-    try:
+    with writing(
+        f"the checkpoint {path}",
+        "Make room and start again: the chain goes on from the checkpoint"
+        " before.",
+    ):
         with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
             file.write(buffer.getvalue())
         tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
-    except tf.errors.OpError as error:
-        raise UserError(
-            f"cannot write the checkpoint {path}: {error.message}. Make room"
-            " and start again: the chain goes on from the checkpoint before."
-        ) from error
 
 
 def _restore(

@@ -101,6 +101,33 @@ def test_every_mistake_is_one_line(
     assert pd.Series([error_line(errors)]).str.contains(message).all()
 
 
+def test_a_second_run_into_a_directory_is_refused_by_name(
+    export_dir, synthetic_data, tmp_path
+):
+    output = tmp_path / "scores"
+    command = ("export.score", "--model", export_dir, "--output", output)
+    command += ("--data-dir", synthetic_data)
+    first = start(*command)
+    while not (output / ".lease.json").exists():
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.send_signal(signal.SIGSTOP)
+    try:
+        code, _, errors = run(*command)
+    finally:
+        first.send_signal(signal.SIGCONT)
+        _, first_errors = first.communicate(timeout=60)
+    assert code == 1
+    assert (
+        f"another run writes in {output}: process {first.pid} on"
+        in error_line(errors)
+    )
+    assert "take another --output" in errors
+    assert first.returncode == 0, first_errors
+    assert not (output / ".lease.json").exists()
+    assert (output / "_manifest.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ratings", "pairs"])
 def test_a_killed_run_ends_with_the_files_of_one_that_was_not(

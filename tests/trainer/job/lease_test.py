@@ -1,4 +1,5 @@
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -83,6 +84,24 @@ def test_the_lease_of_another_machine_that_lives_is_refused(path, monkeypatch):
         hold_lease(str(path)),
     ):
         pass
+
+
+@pytest.mark.parametrize("seconds", [0, 2**33], ids=["1970", "2242"])
+def test_clocks_do_not_say_whether_a_run_lives(
+    path, living_process, seconds, monkeypatch
+):
+    write_lease(path, pid=living_process.pid)
+    os.utime(path, (seconds, seconds))
+    with (
+        pytest.raises(UserError, match="another run trains"),
+        hold_lease(str(path)),
+    ):
+        pass
+    monkeypatch.setattr(lease, "STALE_SECONDS", 2.0)
+    path.write_text(json.dumps({"host": "x", "pid": 1, "heartbeat": 3}))
+    os.utime(path, (seconds, seconds))
+    with hold_lease(str(path)):
+        assert json.loads(path.read_text())["heartbeat"] == 0
 
 
 def test_a_run_shows_signs_of_life(path, monkeypatch):

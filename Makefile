@@ -44,8 +44,9 @@ test-extended: $(INSTALLED) ## run the tests of further cases of whole jobs
 test-slow: $(INSTALLED) ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
 
-test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipeline
-	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py
+test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipelines
+	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py \
+	    tests/export/scoring/score_on_beam_test.py
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check
@@ -59,6 +60,6 @@ format: $(INSTALLED) ## put the code in shape
 bench: $(INSTALLED) ## measure what the docs claim, as JSON lines
 	$(BIN)/pip install --quiet --requirement benchmarks/requirements.txt
 	for benchmark in startup train_step training_loop checkpoints item_sampling \
-	    sampling_accuracy data_prep serving; do \
+	    sampling_accuracy scaling data_prep serving; do \
 	  $(BIN)/python -m benchmarks.$$benchmark || exit 1; \
 	done

@@ -42,17 +42,17 @@ from data_prep.dataset.schema import SUBSETS
 from trainer.config import Config
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.outcomes import Candidates
-from trainer.fitted_teachers import fit_teachers
-from trainer.input_pipeline import training_batches
-from trainer.job_data import JobData
-from trainer.job_metrics import (
+from trainer.input.input_pipeline import training_batches
+from trainer.input.job_data import JobData
+from trainer.job.fitted_teachers import fit_teachers
+from trainer.job.metrics import (
     answer_with_baselines,
     choose_blend_weights,
     measure_test,
 )
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 from trainer.recipes import RECOMMENDED, UNTAUGHT
-from trainer.train import create_model
+from trainer.training.train import create_model
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared data.")
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Results, teachers, users.")

@@ -28,12 +28,12 @@ from data_prep.dataset.files import read_json
 from data_prep.dataset.manifest import read_manifest
 from data_prep.dataset.records import list_shards
 from trainer.evaluation.baselines import Biases
-from trainer.input_pipeline import evaluation_batches
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
-from trainer.rating_model import RatingModel
+from trainer.input.input_pipeline import evaluation_batches
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
+from trainer.model.rating_model import RatingModel
 from trainer.recipes import make_config
-from trainer.train import train_and_evaluate
+from trainer.training.train import train_and_evaluate
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Prepared data.")
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Directory of the jobs.")

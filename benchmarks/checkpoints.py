@@ -23,10 +23,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from data_prep.dataset.items import Items
-from trainer.checkpoints import Checkpoints, CheckpointSchedule
-from trainer.job_paths import JobPaths
+from trainer.job.checkpoints import Checkpoints, CheckpointSchedule
+from trainer.job.paths import JobPaths
 from trainer.recipes import PAPER
-from trainer.train import create_model
+from trainer.training.train import create_model
 
 _NUM_ITEMS = flags.DEFINE_integer(
     "num_items", 17_768, "Size of the catalog; by default that of Netflix."

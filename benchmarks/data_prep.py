@@ -112,7 +112,7 @@ def measure_reading(size: int) -> None:
     from data_prep.dataset.items import read_items
     from data_prep.dataset.manifest import read_manifest
     from data_prep.dataset.records import list_shards
-    from trainer.input_pipeline import training_batches
+    from trainer.input.input_pipeline import training_batches
     from trainer.recipes import PAPER
 
     data_dir = os.path.join(
@@ -153,7 +153,7 @@ def _measure_training(batches: Iterable[Any], items: Any) -> float:
     import tensorflow as tf
 
     from trainer.recipes import PAPER
-    from trainer.train import create_model
+    from trainer.training.train import create_model
 
     first, *others = batches
     model = create_model(PAPER, items)

@@ -23,14 +23,14 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from benchmarks.batches import Batch, make_batches
-from trainer.autoencoder import AutoEncoder
 from trainer.config import PRECISIONS
-from trainer.input_pipeline import training_batches
-from trainer.job_data import JobData
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
-from trainer.optimizers import OPTIMIZERS, Momentum
-from trainer.sparse_products import differentiable_entries, sparse_matmul
+from trainer.input.input_pipeline import training_batches
+from trainer.input.job_data import JobData
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.optimizers import OPTIMIZERS, Momentum
+from trainer.model.sparse_products import differentiable_entries, sparse_matmul
 
 
 @dataclasses.dataclass(frozen=True)

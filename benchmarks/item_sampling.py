@@ -22,8 +22,8 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks.batches import make_batches
-from trainer.autoencoder import AutoEncoder
-from trainer.optimizers import Momentum
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.optimizers import Momentum
 
 _NUM_ITEMS = flags.DEFINE_list(
     "num_items", ["17768", "1000000"], "Catalog sizes, ascending."
@@ -31,7 +31,9 @@ _NUM_ITEMS = flags.DEFINE_list(
 _NUM_SAMPLED_ITEMS = flags.DEFINE_integer(
     "num_sampled_items", 4000, "Items sampled per batch."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 7, "Interleaved rounds.", lower_bound=2
+)
 
 _BATCH_SIZE = 128
 _RATINGS_PER_USER = 200

@@ -51,11 +51,11 @@ from benchmarks.paper_settings import BASES, CLAIMS, list_settings
 from data_prep.dataset.files import read_json, write_json
 from trainer.config import Config
 from trainer.evaluation.evaluator import Evaluator
-from trainer.fitted_teachers import fit_teachers
-from trainer.input_pipeline import training_batches
-from trainer.job_data import JobData
-from trainer.job_paths import JobPaths
-from trainer.train import create_model
+from trainer.input.input_pipeline import training_batches
+from trainer.input.job_data import JobData
+from trainer.job.fitted_teachers import fit_teachers
+from trainer.job.paths import JobPaths
+from trainer.training.train import create_model
 
 _SPLITS = flags.DEFINE_list("splits", None, "Directories of prepared data.")
 _WORK_DIR = flags.DEFINE_string("work_dir", None, "Rows, plots, teachers.")

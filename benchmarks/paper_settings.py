@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from trainer.activations import ACTIVATIONS
 from trainer.config import Config
+from trainer.model.activations import ACTIVATIONS
 from trainer.recipes import PAPER, QUICKSTART
 
 #: What a model learns from: the ratings alone, or a rating teacher.

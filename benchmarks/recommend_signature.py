@@ -7,7 +7,7 @@ from data_prep.dataset.items import Items
 from export.signatures.signatures import Signatures
 from serving import protocol
 from serving.local_server.model import Arrays
-from trainer.rating_model import RatingModel
+from trainer.model.rating_model import RatingModel
 
 
 def name_items(num_items: int) -> list[str]:

@@ -35,7 +35,7 @@ from data_prep.splits.undivided import Undivided
 from export.saved_model import write_saved_model
 from export.signatures.signatures import Signatures
 from serving.client import Client
-from trainer.autoencoder import AutoEncoder
+from trainer.model.autoencoder import AutoEncoder
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _NUM_USERS = flags.DEFINE_integer("num_users", 20_000, "Users to score.")

@@ -48,7 +48,7 @@ from serving import protocol
 from serving.local_server import __main__ as local_server
 from serving.local_server import model_manager
 from serving.local_server.model import Arrays, ModelVersion
-from trainer.autoencoder import AutoEncoder
+from trainer.model.autoencoder import AutoEncoder
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _SECONDS = flags.DEFINE_float(

@@ -26,9 +26,9 @@ from absl import app, flags
 from benchmarks.recommend_signature import make_requests, write_version
 from serving import protocol
 from serving.local_server.model import ModelVersion
-from trainer.autoencoder import AutoEncoder
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 from trainer.recipes import RECIPES
-from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")

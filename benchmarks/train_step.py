@@ -30,8 +30,8 @@ from absl import app, flags
 
 from benchmarks.batches import Batch, make_batches
 from benchmarks.torch_network import make_network, make_update
-from trainer.autoencoder import AutoEncoder
-from trainer.optimizers import Momentum
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.optimizers import Momentum
 
 _NUM_ITEMS = flags.DEFINE_integer("num_items", 17_768, "Catalog size.")
 _HIDDEN_UNITS = flags.DEFINE_multi_integer(
@@ -41,7 +41,9 @@ _BATCH_SIZE = flags.DEFINE_integer("batch_size", 128, "Users per batch.")
 _RATINGS_PER_USER = flags.DEFINE_integer(
     "ratings_per_user", 200, "Mean number of ratings per user."
 )
-_ROUNDS = flags.DEFINE_integer("rounds", 7, "Interleaved rounds.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 7, "Interleaved rounds.", lower_bound=2
+)
 _DEVICE = flags.DEFINE_enum(
     "device", "cpu", ["cpu", "gpu"], "Device that all of them run on."
 )

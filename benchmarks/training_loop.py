@@ -32,11 +32,11 @@ from benchmarks.netflix_shaped import Shape, write_parquet
 from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import is_prepared, read_manifest
 from data_prep.dataset.records import list_shards
-from trainer.autoencoder import AutoEncoder
 from trainer.evaluation.evaluator import Evaluator
-from trainer.input_pipeline import evaluation_batches, training_batches
+from trainer.input.input_pipeline import evaluation_batches, training_batches
+from trainer.model.autoencoder import AutoEncoder
 from trainer.recipes import PAPER
-from trainer.train import create_model
+from trainer.training.train import create_model
 
 _ROWS = flags.DEFINE_integer(
     "rows", 1_000_000, "Approximate number of ratings."

@@ -1,4 +1,4 @@
-"""Prepares ratings on an Apache Beam runner.
+r"""Prepares ratings on an Apache Beam runner.
 
 python -m data_prep.beam_pipeline --source files \
     --ratings 'gs://BUCKET/ratings/*.csv.gz' --split global-time \
@@ -28,6 +28,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from data_prep import command_line, task
+from data_prep.beam_options import read_options
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import Manifest
 from data_prep.dataset.schema import shard_name
@@ -68,8 +69,9 @@ from data_prep.ratings import (
     merge,
     unify_items,
 )
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading, Source
+from data_prep.readers.reading import Reading
+from data_prep.rules.rejects import Rejects
+from data_prep.sources.source import Source
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
     QuantileSearch,
@@ -443,26 +445,9 @@ def main(runner_arguments: list[str]) -> None:
         source, split, task.SEED.value, task.NUM_SHARDS.value, options
     )
     manifest = prepare(
-        request, task.OUTPUT_DIR.value, _read_options(runner_arguments)
+        request, task.OUTPUT_DIR.value, read_options(runner_arguments)
     )
     task.print_manifest(manifest)
-
-
-def _read_options(arguments: list[str]) -> PipelineOptions:
-    """Parses the options of the runner.
-
-    Raises:
-        UserError: for an option that Beam does not know.
-    """
-    options = PipelineOptions(arguments)
-    given = options.get_all_options(retain_unknown_options=True)
-    unknown = given.keys() - options.get_all_options().keys()
-    if unknown:
-        raise UserError(
-            f"unknown flag --{min(unknown)}: neither this command nor Beam"
-            " has it."
-        )
-    return options
 
 
 if __name__ == "__main__":

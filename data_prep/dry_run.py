@@ -29,8 +29,9 @@ from data_prep.engine.vocabulary import (
 )
 from data_prep.options import Options
 from data_prep.ratings import Statistics
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Part, Reading, Source
+from data_prep.readers.reading import Part, Reading
+from data_prep.rules.rejects import Rejects
+from data_prep.sources.source import Source
 from data_prep.splits.base import Split
 from data_prep.splits.registry import SPLITS, make_split
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 if TYPE_CHECKING:
-    from data_prep.sources.columns import Columns
+    from data_prep.rules.columns import Columns
 
 _USER_COLUMN = flags.DEFINE_string(
     "user_column",
@@ -54,7 +54,7 @@ _MISSING_VALUE = flags.DEFINE_list(
 def read_columns() -> "Columns":
     """Returns the columns that the flags name."""
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
-    from data_prep.sources.columns import Columns
+    from data_prep.rules.columns import Columns
 
     return Columns(
         user=_USER_COLUMN.value,

@@ -2,8 +2,7 @@
 
 MD5 spreads ids evenly, gives the same result everywhere, and is not used as a
 secret here. Preparing a hundred million ratings computes some ten million
-digests, so RFC 1321 is applied to whole columns at once instead of one string
-at a time.
+digests, so DuckDB computes them, a column at a time.
 
 Reference:
     Rivest, 1992, "The MD5 Message-Digest Algorithm"
@@ -11,26 +10,26 @@ Reference:
 """
 
 import fractions
-import hashlib
+import functools
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-_Words = npt.NDArray[np.uint32]
 _Hashes = npt.NDArray[np.uint64]
 
-_BATCH_SIZE = 1 << 14
-_BLOCK_BYTES = 64
-# The longest string that fits one block together with the MD5 padding.
-_MAX_SHORT_BYTES = 55
-
-# Constants of section 3.4 of the RFC: the sine table, the shifts of the four
-# rounds, and the order in which each round takes the words of the block.
-_SINES = np.floor(2**32 * np.abs(np.sin(np.arange(1, 65)))).astype(np.uint32)
-_SHIFTS = [(7, 12, 17, 22), (5, 9, 14, 20), (4, 11, 16, 23), (6, 10, 15, 21)]
-_STRIDES = [(1, 0), (5, 1), (3, 5), (7, 0)]
-_INITIAL_STATE = [0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476]
+# Bounds the memory. A query costs as much as hashing some 10,000 strings.
+_BATCH_SIZE = 1 << 17
+# `md5_number` takes the first byte of a digest for the lowest.
+_QUERY = f"""
+    WITH hashed AS MATERIALIZED (
+        SELECT md5_number($1 || string) AS digest FROM strings
+    )
+    SELECT (digest & {2**64 - 1})::UBIGINT AS first,
+    (digest >> 64)::UBIGINT AS last
+    FROM hashed
+"""
 
 
 def hash_strings(strings: pa.StringArray, prefix: str = "") -> _Hashes:
@@ -47,9 +46,7 @@ def hash_strings(strings: pa.StringArray, prefix: str = "") -> _Hashes:
     digests = np.empty((len(strings), 2), np.uint64)
     for start in range(0, len(strings), _BATCH_SIZE):
         batch = strings.slice(start, _BATCH_SIZE)
-        digests[start : start + len(batch)] = _hash_batch(
-            batch, prefix.encode()
-        )
+        digests[start : start + len(batch)] = _hash_batch(batch, prefix)
     return digests
 
 
@@ -99,6 +96,20 @@ def to_threshold(probability: fractions.Fraction) -> np.uint64:
     return np.uint64(int(probability * 2**64))
 
 
+def _hash_batch(strings: pa.StringArray, prefix: str) -> _Hashes:
+    with _connect().cursor() as cursor:
+        cursor.register("strings", pa.table({"string": strings}))
+        table = cursor.sql(_QUERY, params=[prefix]).to_arrow_table()
+    digests = np.stack([column.to_numpy() for column in table.columns], 1)
+    return digests.byteswap()
+
+
+@functools.cache
+def _connect() -> duckdb.DuckDBPyConnection:
+    """Opens a database, whose cursors work side by side in the threads."""
+    return duckdb.connect(config={"threads": 1})
+
+
 def _hash_used(
     ids: pa.StringArray, positions: npt.NDArray[np.int32], prefix: str
 ) -> _Hashes:
@@ -115,65 +126,3 @@ def _mix(values: _Hashes) -> _Hashes:
         0x94D049BB133111EB
     )
     return values ^ (values >> np.uint64(31))
-
-
-def _hash_batch(strings: pa.StringArray, prefix: bytes) -> _Hashes:
-    _, offsets_buffer, data_buffer = strings.buffers()
-    offsets = np.frombuffer(offsets_buffer, np.int32)[strings.offset :][
-        : len(strings) + 1
-    ].astype(np.int64)
-    data = np.frombuffer(data_buffer or b"", np.uint8)
-    sizes = np.diff(offsets)
-    is_short = sizes <= _MAX_SHORT_BYTES - len(prefix)
-    blocks = np.zeros((len(strings), _BLOCK_BYTES), np.uint8)
-    blocks[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
-    # Copies the bytes of all short strings behind the prefix.
-    copied = np.where(is_short, sizes, 0)
-    columns = np.arange(copied.sum()) - np.repeat(
-        np.cumsum(copied) - copied, copied
-    )
-    rows = np.repeat(np.arange(len(strings)), copied)
-    blocks[rows, columns + len(prefix)] = data[
-        columns + np.repeat(offsets[:-1], copied)
-    ]
-    # The padding: a 1 bit after the message, its length in bits at the end.
-    message_sizes = copied + len(prefix)
-    blocks[np.arange(len(strings)), message_sizes] = 0x80
-    blocks.view("<u8")[:, -1] = 8 * message_sizes
-    words = np.ascontiguousarray(blocks.view("<u4").T)
-    digests = np.stack(_transform(words), axis=1).astype("<u4").view(">u8")
-    for row in np.flatnonzero(~is_short).tolist():
-        message = prefix + strings[row].as_py().encode()
-        digest = hashlib.md5(message, usedforsecurity=False).digest()
-        digests[row] = np.frombuffer(digest, ">u8")
-    return digests.astype(np.uint64)
-
-
-def _transform(words: _Words) -> list[_Words]:
-    """Returns the MD5 state after one block of each message.
-
-    Args:
-        words: the blocks, uint32 `(16, num_messages)`.
-    """
-    a, b, c, d = (np.full(words.shape[1], k, np.uint32) for k in _INITIAL_STATE)
-    for step, sine in enumerate(_SINES):
-        number = step // 16
-        if number == 0:
-            mixed = (b & c) | (~b & d)
-        elif number == 1:
-            mixed = (d & b) | (~d & c)
-        elif number == 2:
-            mixed = b ^ c ^ d
-        else:
-            mixed = c ^ (b | ~d)
-        stride, first = _STRIDES[number]
-        mixed += a
-        mixed += words[(stride * step + first) % 16]
-        mixed += sine
-        shift = np.uint32(_SHIFTS[number][step % 4])
-        rotated = (mixed << shift) | (mixed >> (np.uint32(32) - shift))
-        a, b, c, d = d, b + rotated, b, c
-    return [
-        np.uint32(k) + word
-        for k, word in zip(_INITIAL_STATE, (a, b, c, d), strict=True)
-    ]

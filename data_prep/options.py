@@ -9,8 +9,8 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import digest_file
 from data_prep.dataset.items import FILE_NAME as ITEMS_FILE
 from data_prep.dataset.manifest import read_manifest
-from data_prep.sources.archives import split_member
-from data_prep.sources.row_rules import Scale
+from data_prep.readers.archives import split_member
+from data_prep.rules.row_rules import Scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Options:
         min_user_ratings: users with fewer training ratings are left out.
         min_item_ratings: items with fewer training ratings are left out.
             They are counted after those users have been left out.
-        titles: a file of item titles, see `data_prep.sources.titles`.
+        titles: a file of item titles, see `data_prep.readers.titles`.
         vocabulary_from: a directory of prepared data. Its items keep their
             indices, and new items follow.
 

@@ -18,8 +18,9 @@ from data_prep.engine.vocabulary import (
 )
 from data_prep.engine.workspace import clear_output, working_directory
 from data_prep.options import Options
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading, Source
+from data_prep.readers.reading import Reading
+from data_prep.rules.rejects import Rejects
+from data_prep.sources.source import Source
 from data_prep.splits.base import Split
 
 

@@ -151,9 +151,9 @@ def main() -> None:
 def read_flags() -> "tuple[Source, Split | None, Options]":
     """Returns what the flags describe; the split is optional in a dry run."""
     from data_prep.options import Options
-    from data_prep.sources.fetching import find_file
+    from data_prep.readers.fetching import find_file
+    from data_prep.rules.row_rules import parse_scale
     from data_prep.sources.registry import make_source
-    from data_prep.sources.row_rules import parse_scale
     from data_prep.splits.registry import make_split
 
     scale = _RATING_SCALE.value

@@ -8,7 +8,7 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import Manifest, is_prepared, read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare as prepare_source
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
 from data_prep.sources.registry import is_named_source, make_source
 from data_prep.sources.source import Source
 from data_prep.sources.tables import make_table_source

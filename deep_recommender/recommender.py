@@ -24,11 +24,11 @@ from export.scoring.tables import RECOMMENDATIONS, tabulate_recommendations
 from export.settings import ExportSettings
 from serving import protocol
 from trainer.config import Config
-from trainer.distribution import create_strategy
-from trainer.job_paths import JobPaths
-from trainer.job_record import TrainedJob, find_training_data, load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import TrainedJob, find_training_data, load_job
 from trainer.recipes import DEFAULT_RECIPE, make_config
-from trainer.train import train_and_evaluate
+from trainer.training.distribution import create_strategy
+from trainer.training.train import train_and_evaluate
 
 #: A user's ratings: item id or title -> rating, or such pairs.
 Ratings = Mapping[Any, float] | Iterable[tuple[Any, float]]

@@ -9,7 +9,7 @@ from data_prep.dataset.errors import UserError
 from export.scoring.tables import Answer
 from export.signatures.signatures import Signatures
 from serving import protocol
-from trainer.job_record import TrainedJob
+from trainer.job.record import TrainedJob
 
 #: A user's ratings as pairs of item id and rating.
 History = Sequence[tuple[str, float]]

@@ -11,9 +11,9 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.records import list_shards, parse_user_ids, parse_users
 from data_prep.dataset.schema import SUBSETS
-from data_prep.sources.ids import to_ids
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading
+from data_prep.readers.reading import Reading
+from data_prep.rules.ids import to_ids
+from data_prep.rules.rejects import Rejects
 from data_prep.sources.tables import make_table_source
 from deep_recommender.signature_runner import History
 

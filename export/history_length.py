@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.records import list_shards, parse_users
-from trainer.job_record import TrainedJob
+from trainer.job.record import TrainedJob
 
 # Lengths are rounded up to a multiple of this.
 _LENGTH_STEP = 16

@@ -18,8 +18,8 @@ from export.probe_users import User
 from export.settings import ExportSettings
 from export.signatures.signatures import Signatures
 from serving import protocol
-from trainer.job_paths import JobPaths
-from trainer.job_record import TrainedJob
+from trainer.job.paths import JobPaths
+from trainer.job.record import TrainedJob
 from trainer.renamed_settings import use_current_names
 
 _FILE_NAME = "assets.extra/model_card.md"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from data_prep.dataset.records import list_shards, parse_users
-from trainer.job_record import TrainedJob
+from trainer.job.record import TrainedJob
 
 #: Number of users that an export is tested on.
 NUM_USERS = 16

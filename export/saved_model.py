@@ -12,8 +12,8 @@ from export.settings import DEFAULT_SIGNATURES, ExportSettings
 from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
 from export.versions import new_version, remove_old_versions, write_digests
-from trainer.job_paths import JobPaths
-from trainer.job_record import find_training_data, load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import find_training_data, load_job
 
 _DEFAULTS = ExportSettings()
 

@@ -8,7 +8,7 @@ from absl import flags
 from data_prep import command_line
 from export.saved_model import export_job
 from export.settings import DEFAULT_SIGNATURES, RANK_BY, ExportSettings
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 _JOB_DIR = flags.DEFINE_string(
     "job_dir", None, "Directory of a trained job.", required=True

@@ -17,9 +17,9 @@ from export.probe_users import User
 from export.settings import ExportSettings
 from export.signatures.signatures import Signatures
 from serving import protocol
-from trainer.job_record import TrainedJob
-from trainer.rating_model import RatingModel
-from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.job.record import TrainedJob
+from trainer.model.rating_model import RatingModel
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 
 # Output of item ids -> the output that they are ranked by, and what else there
 # is of each item.

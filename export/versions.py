@@ -83,7 +83,7 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
     published = os.path.join(export_dir, str(version))
     try:
         yield draft, published
-        _publish(draft, published)
+        move_version(draft, published)
     except BaseException:
         # What cannot be removed now must not hide what went wrong. The next
         # call removes it.
@@ -92,17 +92,25 @@ def new_version(export_dir: str) -> Iterator[tuple[str, str]]:
         raise
 
 
-def _publish(draft: str, published: str) -> None:
-    if "://" not in draft:
-        tf.io.gfile.rename(draft, published)
+def move_version(version_dir: str, target_dir: str) -> None:
+    """Moves a version to where a server sees it once it is complete.
+
+    Args:
+        version_dir: a complete version.
+        target_dir: its new directory, which does not exist or is empty, on the
+            same file system.
+    """
+    if "://" not in version_dir:
+        tf.io.gfile.rename(version_dir, target_dir)
         return
-    for name in sorted(_list_files(draft), key=lambda n: n == _MODEL_FILE):
-        target = os.path.join(published, name)
+    names = _list_files(version_dir)
+    for name in sorted(names, key=lambda n: n == _MODEL_FILE):
+        target = os.path.join(target_dir, name)
         tf.io.gfile.makedirs(os.path.dirname(target))
-        tf.io.gfile.rename(os.path.join(draft, name), target)
+        tf.io.gfile.rename(os.path.join(version_dir, name), target)
     # The version is there, whatever becomes of the empty draft.
     with contextlib.suppress(tf.errors.OpError):
-        tf.io.gfile.rmtree(draft)
+        tf.io.gfile.rmtree(version_dir)
 
 
 def write_digests(version_dir: str) -> None:

@@ -32,7 +32,7 @@ STARTERS = {
     "data_prep/command_line.py",
     "deep_recommender/__init__.py",
     "serving/local_server/__main__.py",
-    "trainer/child_process.py",
+    "trainer/training/child_process.py",
 }
 
 #: What a file may import besides: the commands start alike, the job prepares
@@ -43,6 +43,7 @@ ALSO_ALLOWED = {
     "trainer/search/__main__.py": {"data_prep.command_line"},
     "export/task.py": {"data_prep.command_line"},
     "export/score.py": {"data_prep"},
+    "export/score_on_beam.py": {"data_prep"},
     "trainer/evaluate.py": {"data_prep.command_line"},
 }
 
@@ -57,12 +58,13 @@ FLAG_READERS = {
     "trainer/evaluate.py",
 }
 
-#: What a folder of `data_prep` may import of the others.
-DATA_PREP_LAYERS = {
-    "dataset": {"dataset"},
-    "sources": {"dataset", "sources"},
-    "splits": {"dataset", "splits"},
-    "engine": {"dataset", "sources", "splits", "engine"},
+#: The folders of a package, each above those that it may import.
+LAYERS = {
+    "data_prep": ("dataset", "rules", "readers", "sources splits", "engine"),
+    "trainer": (
+        *("input", "model", "evaluation teachers", "job", "report"),
+        *("training", "compare search"),
+    ),
 }
 
 
@@ -114,9 +116,12 @@ def test_imports_follow_the_data_and_never_turn_back(package):
     ("file", "source"),
     [
         ("data_prep/prepare.py", "from trainer.config import Config"),
-        ("trainer/train.py", "from data_prep.engine.stages import Stages"),
-        ("trainer/train.py", "from data_prep.prepare import prepare"),
-        ("trainer/train.py", "import data_prep.command_line"),
+        (
+            "trainer/training/train.py",
+            "from data_prep.engine.stages import Stages",
+        ),
+        ("trainer/training/train.py", "from data_prep.prepare import prepare"),
+        ("trainer/training/train.py", "import data_prep.command_line"),
         ("trainer/config.py", "def f():\n    import export.settings"),
         ("export/settings.py", "from data_prep import command_line"),
         ("export/settings.py", "from serving.client import Client"),
@@ -128,18 +133,34 @@ def test_an_import_against_the_flow_is_found(file, source):
     assert forbidden_imports(file, imports_in(source))
 
 
-@pytest.mark.parametrize("folder", DATA_PREP_LAYERS)
-def test_the_folders_of_data_prep_are_layers(folder):
-    allowed = {f"data_prep.{name}" for name in DATA_PREP_LAYERS[folder]}
-    folders = {f"data_prep.{name}" for name in DATA_PREP_LAYERS}
-    for path in source_files(f"data_prep/{folder}"):
-        for name in imports_of(path):
-            assert not is_within(name, folders - allowed), f"{path}: {name}"
+@pytest.mark.parametrize("package", LAYERS)
+def test_the_folders_of_a_package_are_layers(package):
+    layers = [layer.split() for layer in LAYERS[package]]
+    folders = {folder for layer in layers for folder in layer}
+    lower = set()
+    for layer in layers:
+        for folder in layer:
+            forbidden = {
+                f"{package}.{name}" for name in folders - lower - {folder}
+            }
+            for path in source_files(f"{package}/{folder}"):
+                for name in imports_of(path):
+                    assert not is_within(name, forbidden), f"{path}: {name}"
+        lower.update(layer)
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_folder_of_sources_has_a_layer(package):
+    layers = {folder for layer in LAYERS[package] for folder in layer.split()}
+    assert layers == {
+        path.parent.name for path in REPOSITORY.glob(f"{package}/*/__init__.py")
+    }
 
 
 @pytest.mark.extended
 def test_training_loads_nothing_of_the_preparation_but_its_contract():
-    code = "import sys, trainer.train, export.saved_model; print(*sys.modules)"
+    modules = "trainer.training.train, export.saved_model"
+    code = f"import sys, {modules}; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code],
         cwd=REPOSITORY,

@@ -5,10 +5,10 @@ import math
 from typing import Any
 
 from data_prep.dataset.errors import UserError
-from trainer import optimizers
-from trainer.autoencoder import AutoEncoder
+from trainer.model import optimizers
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 from trainer.renamed_settings import use_current_settings
-from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.bayesian_factorization import FactorizationConfig
 
 #: Type that hidden layers compute in -> Keras' dtype policy.

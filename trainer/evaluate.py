@@ -36,9 +36,9 @@ def main() -> None:
     """Measures the job that the flags name."""
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
     from data_prep.dataset.files import write_json
-    from trainer.job_evaluation import evaluate_job
-    from trainer.job_paths import JobPaths
-    from trainer.metrics_table import tabulate_metrics
+    from trainer.job.metrics_table import tabulate_metrics
+    from trainer.job.paths import JobPaths
+    from trainer.training.job_evaluation import evaluate_job
 
     paths = JobPaths.resolve(
         _JOB_DIR.value, checkpoint_dir=_CHECKPOINT_DIR.value

@@ -230,7 +230,6 @@ def split_recipe(recipe: str) -> tuple[str, dict[str, Any]]:
 
 
 def _read_recipe(path: str) -> tuple[str, dict[str, Any]]:
-    """Reads a recipe file, and checks all that it says."""
     try:
         recipe = read_json(path)
     except tf.errors.NotFoundError:
@@ -240,10 +239,23 @@ def _read_recipe(path: str) -> tuple[str, dict[str, Any]]:
         ) from None
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
+    return parse_recipe(recipe, path)
+
+
+def parse_recipe(recipe: Any, source: str) -> tuple[str, dict[str, Any]]:
+    """Splits the content of a recipe file as `split_recipe` does.
+
+    Args:
+        recipe: the content, as JSON has it.
+        source: where it comes from, for messages.
+
+    Raises:
+        UserError: it is not a recipe.
+    """
     base = recipe.get(BASE) if isinstance(recipe, dict) else None
     if not isinstance(base, str) or base not in RECIPES:
         raise UserError(
-            f"{path} must be a JSON object in which `{BASE}` is one of"
+            f"{source} must be a JSON object in which `{BASE}` is one of"
             f" {', '.join(RECIPES)}. Received: {BASE}={base!r}"
         )
     types: dict[str, Any] = {
@@ -255,12 +267,12 @@ def _read_recipe(path: str) -> tuple[str, dict[str, Any]]:
             continue
         if name not in types:
             raise UserError(
-                f"{path} has no setting of a job under {name!r}. The settings"
+                f"{source} has no setting of a job under {name!r}. The settings"
                 f" are {', '.join(types)}."
             )
         if not _is_of_type(value, types[name]):
             raise UserError(
-                f"{path}: `{name}` must be {_TYPE_NAMES[types[name]]}."
+                f"{source}: `{name}` must be {_TYPE_NAMES[types[name]]}."
                 f" Received: {json.dumps(value)}"
             )
         # JSON has no tuples, and writes 1.0 as 1 if people write it.
@@ -271,7 +283,7 @@ def _read_recipe(path: str) -> tuple[str, dict[str, Any]]:
     try:
         make_config(base, settings)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{source}: {error}") from error
     return base, settings
 
 

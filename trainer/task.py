@@ -2,7 +2,8 @@
 
     python -m trainer.task --job-dir DIR [--data-dir DIR] [--recipe NAME] [...]
 
-Started again with the same flags, it resumes where it stopped.
+Started again with the same flags, it resumes where it stopped. The flags of
+settings are the fields of `trainer.config.Config`.
 """
 
 import dataclasses
@@ -21,18 +22,18 @@ from export.sample import recommend_to_first_user
 from export.saved_model import export_job
 from export.settings import ExportSettings
 from export.versions import list_versions, written_time
-from trainer.checkpoints import CheckpointSchedule, best_weights_time
 from trainer.config import Config
-from trainer.distribution import check_devices, create_strategy
-from trainer.job_paths import JobPaths
-from trainer.job_record import read_config
-from trainer.managed_dataset import find_managed_dataset
-from trainer.metrics_table import tabulate_metrics
+from trainer.input.managed_dataset import find_managed_dataset
+from trainer.job.checkpoints import CheckpointSchedule, best_weights_time
+from trainer.job.metrics_table import tabulate_metrics
+from trainer.job.paths import JobPaths
+from trainer.job.record import read_config
 from trainer.recipes import DEFAULT_RECIPE, RECIPES, make_config
 from trainer.renamed_settings import RENAMED_SETTINGS
-from trainer.termination import Termination
-from trainer.train import train_and_evaluate
-from trainer.workers import Workers
+from trainer.training.distribution import check_devices, create_strategy
+from trainer.training.termination import Termination
+from trainer.training.train import train_and_evaluate
+from trainer.training.workers import Workers
 
 if TYPE_CHECKING:
     import tensorflow as tf

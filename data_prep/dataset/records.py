@@ -2,7 +2,8 @@
 
 The files `users/part-KKKKK-of-NNNNN.tfrecord` hold every user once. A reader
 names the subsets that it needs and gets no others, so training cannot see
-test ratings by accident. `data_prep.engine.tfrecords` writes them.
+test ratings by accident. `schema` names the features of an example;
+`data_prep.engine.tfrecords` writes them.
 """
 
 from collections.abc import Sequence

@@ -12,8 +12,8 @@ from data_prep.engine.shards import ITEM_BELOW_MINIMUM, SerializedUsers
 from data_prep.engine.suspicions import suspect_values
 from data_prep.options import Options
 from data_prep.ratings import Statistics
-from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
-from data_prep.sources.rejects import Rejects, write_rejects
+from data_prep.rules.rejects import FILE_NAME as REJECTS_FILE
+from data_prep.rules.rejects import Rejects, write_rejects
 from data_prep.splits.base import Split
 
 # Reasons to drop training ratings, and the flags that set them.
@@ -146,9 +146,23 @@ def check_subsets(
         changes = [
             flag for reason, flag in _MINIMA.items() if dropped.get(reason)
         ]
+        changes.append(split.advice)
+        others = {reason: n for reason, n in dropped.items() if n}
+        num_cold = serialized.num_cold_ratings.get(subset, 0)
+        held_out = ""
+        if num_cold:
+            held_out = (
+                f" The {num_cold:,} that it held out are all of items without"
+                " training ratings."
+            )
+            changes.append("the data (add ratings of the same items)")
         raise UserError(
             f"split {split.name} leaves no {subset} ratings of known users"
-            f" and items: {num_ratings}, of items without training ratings:"
-            f" {serialized.num_cold_ratings}, dropped: {dict(dropped)}."
-            f" Change {' or '.join([*changes, split.advice])}."
+            f" and items.{held_out} Ratings: {_list_counts(num_ratings)};"
+            f" dropped: {_list_counts(others)}. Change {' or '.join(changes)}."
         )
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    listed = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return listed or "none"

@@ -18,8 +18,8 @@ from data_prep.engine.request import Request
 from data_prep.engine.shards import UNKNOWN_USER, SerializedUsers
 from data_prep.engine.vocabulary import Vocabulary
 from data_prep.ratings import Statistics
-from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
-from data_prep.sources.rejects import Rejects
+from data_prep.rules.rejects import FILE_NAME as REJECTS_FILE
+from data_prep.rules.rejects import Rejects
 from data_prep.splits.base import Split
 
 

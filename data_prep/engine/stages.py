@@ -48,7 +48,7 @@ from data_prep.ratings import (
     merge,
     sort_unique,
 )
-from data_prep.sources.source import Part
+from data_prep.readers.reading import Part
 from data_prep.splits.quantiles import (
     NUM_ROUNDS,
     QuantileSearch,

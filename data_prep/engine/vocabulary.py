@@ -13,9 +13,9 @@ from data_prep.dataset.items import Items, read_items
 from data_prep.engine.assignment import ItemCounts
 from data_prep.options import Options
 from data_prep.ratings import find_positions
-from data_prep.sources.ids import to_ids
+from data_prep.readers.titles import read_titles
+from data_prep.rules.ids import to_ids
 from data_prep.sources.source import Source
-from data_prep.sources.titles import read_titles
 
 # The ids that a message shows.
 _NUM_SHOWN = 3

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import OUTAGES, writing
-from data_prep.sources.rejects import FILE_NAME as REJECTS_FILE
+from data_prep.rules.rejects import FILE_NAME as REJECTS_FILE
 
 # Errors that a full disk causes, and errors of exhausted memory.
 _DISK_ERRORS = (OSError, duckdb.IOException, duckdb.TransactionException)

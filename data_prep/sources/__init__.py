@@ -1,1 +1,1 @@
-"""Sources of ratings: named data sets, files and tables in memory."""
+"""Where ratings come from: named data sets, files and tables in memory."""

@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 import tensorflow as tf
 
 from data_prep.dataset.files import digest_files
-from data_prep.sources.archives import split_member
-from data_prep.sources.columns import Columns
-from data_prep.sources.delimited import read_delimited
-from data_prep.sources.fetching import InputFile, display_name, fetch_files
-from data_prep.sources.formats import Layout, recognize
-from data_prep.sources.netflix_text import read_netflix
-from data_prep.sources.parquet import read_parquet
-from data_prep.sources.source import Part, Reading, Source
+from data_prep.readers.archives import split_member
+from data_prep.readers.delimited import read_delimited
+from data_prep.readers.fetching import InputFile, display_name, fetch_files
+from data_prep.readers.formats import Layout, recognize
+from data_prep.readers.netflix_text import read_netflix
+from data_prep.readers.parquet import read_parquet
+from data_prep.readers.reading import Part, Reading
+from data_prep.rules.columns import Columns
+from data_prep.sources.source import Source
 
 # Above it the manifest holds one digest for all files.
 _MAX_FILES_IN_MANIFEST = 100
@@ -39,7 +40,7 @@ _TYPICAL_ROWS_PER_BYTE = 1 / 16
 
 @dataclasses.dataclass(frozen=True)
 class Files(Source):
-    """Files of ratings in any format that `data_prep.sources.formats` knows.
+    """Files of ratings in any format that `data_prep.readers.formats` knows.
 
     Args:
         paths: the files, local or remote, in order.

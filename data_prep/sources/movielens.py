@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from absl import logging
 
-from data_prep.sources.columns import Columns
+from data_prep.readers.reading import Part, Reading
+from data_prep.readers.titles import read_titles
+from data_prep.rules.columns import Columns
 from data_prep.sources.files import Files
-from data_prep.sources.source import Part, Reading, Source
-from data_prep.sources.titles import read_titles
+from data_prep.sources.source import Source
 from data_prep.sources.wheels import Wheel, fetch_member
 
 

@@ -3,9 +3,9 @@
 import dataclasses
 
 from data_prep.dataset.errors import UserError
+from data_prep.readers.fetching import find_files
+from data_prep.rules.columns import Columns
 from data_prep.sources import tfds
-from data_prep.sources.columns import Columns
-from data_prep.sources.fetching import find_files
 from data_prep.sources.files import Files
 from data_prep.sources.movielens import MOVIELENS
 from data_prep.sources.source import Source

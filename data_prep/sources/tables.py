@@ -14,10 +14,11 @@ import pyarrow.interchange
 import pyarrow.types as pt
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columnar import check_type, read_batches
-from data_prep.sources.columns import Columns, find_columns
-from data_prep.sources.ids import to_ids
-from data_prep.sources.source import Part, Reading, Source
+from data_prep.readers.columnar import check_type, read_batches
+from data_prep.readers.reading import Part, Reading
+from data_prep.rules.columns import Columns, find_columns
+from data_prep.rules.ids import to_ids
+from data_prep.sources.source import Source
 
 _NAME = "table"
 _ROWS_PER_DIGEST_UPDATE = 1 << 20

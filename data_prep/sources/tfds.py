@@ -8,7 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.source import Part, Reading, Source
+from data_prep.readers.reading import Part, Reading
+from data_prep.sources.source import Source
 
 #: What the names of these sources start with.
 PREFIX = "tfds:"

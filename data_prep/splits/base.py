@@ -6,6 +6,7 @@ rating: `train`, `validation`, `test`, or the reason why the rating is dropped.
 The method never sees how users are spread over files and workers, and random
 choices hash the ids and the seed (`data_prep.hashing.draw_uniform`), so the
 outcome depends on neither row order, nor number of shards, nor engine.
+`registry` lists the splits by name.
 """
 
 import abc

@@ -175,15 +175,14 @@ class Predictions(Answerer):
 
     Args:
         model: the exported model.
-        pairs: the Arrow file of each record file's pairs, with the columns
-            `user` and `item`.
+        pairs: the Arrow file of each record file's pairs, local or remote,
+            with the columns `user` and `item`.
     """
 
     def __init__(self, model: ExportedModel, pairs: Sequence[str]) -> None:
         self.model = model
         self.schema = predictions_schema(model.has_deviations)
         self._pairs = pairs
-        self._num_unknown_users = 0
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -322,8 +321,8 @@ def _find_items(
 def _read_pairs(path: str) -> dict[bytes, list[bytes]]:
     """Reads the items of each user."""
     items: dict[bytes, list[bytes]] = collections.defaultdict(list)
-    with pa.OSFile(path) as file:
-        table = pa.ipc.open_file(file).read_all()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        table = pa.ipc.open_file(file.read()).read_all()
     for user, item in zip(
         table["user"].cast(pa.binary()).to_pylist(),
         table["item"].cast(pa.binary()).to_pylist(),

@@ -12,7 +12,7 @@ from data_prep.dataset.files import digest_file
 from export.scoring.tables import Answer
 from export.versions import list_versions
 from serving import protocol
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 # An exported model is not differentiated: TensorFlow's warnings about functions
 # without gradients would only alarm.

@@ -33,6 +33,8 @@ class Output:
         request: what identifies the content, as JSON has it.
 
     Attributes:
+        directory: as given.
+        request: as given.
         is_complete: whether the manifest is there.
 
     Raises:
@@ -41,6 +43,7 @@ class Output:
 
     def __init__(self, directory: str, request: dict[str, Any]) -> None:
         self.directory = directory
+        self.request = request
         self._record: dict[str, Any] = {"request": request, "shards": {}}
         check_directory(directory)
         names = _list(directory)
@@ -72,6 +75,14 @@ class Output:
         """What is known of each complete shard, by the name of its file."""
         shards: dict[str, dict[str, Any]] = self._record["shards"]
         return shards
+
+    def count(self, name: str) -> int:
+        """Adds up a number over all complete shards.
+
+        Args:
+            name: `num_users` or `num_rows`.
+        """
+        return sum(shard[name] for shard in self.shards.values())
 
     def write_shard(
         self, name: str, tables: Iterable[pa.Table], schema: pa.Schema
@@ -106,14 +117,13 @@ class Output:
         )
         return {"num_rows": num_rows, "sha256": sink.digest.hexdigest()}
 
-    def record(self, name: str, shard: dict[str, Any]) -> None:
-        """Records a complete shard, which is then not written again.
+    def record(self, shards: dict[str, dict[str, Any]]) -> None:
+        """Records complete shards, which are then not written again.
 
         Args:
-            name: the name of its file.
-            shard: what to record of it.
+            shards: what to record of each, by the name of its file.
         """
-        self.shards[name] = shard
+        self.shards.update(shards)
         self._write_record(_UNFINISHED_FILE)
 
     def complete(self) -> None:

@@ -2,7 +2,8 @@
 
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from absl import logging
 
@@ -14,6 +15,20 @@ from export.scoring.histories import Histories, read_histories
 from export.scoring.output import Output
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+
+class Shard(NamedTuple):
+    """A record file, and the file of the answers to its users.
+
+    Attributes:
+        number: the place of the record file among all.
+        records: its path.
+        name: the name of the output file.
+    """
+
+    number: int
+    records: str
+    name: str
 
 
 def score(
@@ -39,6 +54,38 @@ def score(
         UserError: the model cannot answer to these users, or the directory
             holds something else.
     """
+    output = begin(answerer, data_dir, output_dir, format_)
+    if output.is_complete:
+        return output
+    item_ids = read_items(data_dir).item_ids
+    progress = _Progress(read_manifest(data_dir).num_users)
+    progress.skip(output.count("num_users"))
+    for shard in list_missing_shards(data_dir, output, format_):
+        histories = progress.count(read_histories(shard.records, item_ids))
+        written = score_shard(answerer, shard, histories, output)
+        output.record({shard.name: written})
+    output.complete()
+    progress.log()
+    return output
+
+
+def begin(
+    answerer: Answerer, data_dir: str, output_dir: str, format_: str
+) -> Output:
+    """Begins or goes on with a scoring.
+
+    Args:
+        answerer: makes the answers.
+        data_dir: the prepared data.
+        output_dir: the directory of the output.
+        format_: a key of `formats.FORMATS`.
+
+    Returns:
+        The output, with the shards that an earlier run completed.
+
+    Raises:
+        UserError: as `score`.
+    """
     data = read_manifest(data_dir)
     item_ids = read_items(data_dir).item_ids
     check_users(answerer.model, item_ids, (data.rating_min, data.rating_max))
@@ -48,24 +95,58 @@ def score(
     )
     if output.is_complete:
         logging.info("%s is complete already.", output_dir)
-        return output
-    shards = list_shards(data_dir)
-    progress = _Progress(data.num_users)
-    for number, shard in enumerate(shards):
-        name = f"part-{number:05d}-of-{len(shards):05d}.{format_}"
-        if name in output.shards:
-            progress.skip(output.shards[name]["num_users"])
-            continue
-        num_before = progress.num_answered
-        histories = progress.count(read_histories(shard, item_ids))
-        written = output.write_shard(
-            name, answerer.answer(number, histories), answerer.schema
-        )
-        num_users = progress.num_answered - num_before
-        output.record(name, {**written, "num_users": num_users})
-    output.complete()
-    progress.log()
     return output
+
+
+def list_missing_shards(
+    data_dir: str, output: Output, format_: str
+) -> list[Shard]:
+    """Lists the shards that an output does not have yet.
+
+    Args:
+        data_dir: the prepared data.
+        output: the output.
+        format_: a key of `formats.FORMATS`.
+    """
+    records = list_shards(data_dir)
+    shards = [
+        Shard(
+            number, path, f"part-{number:05d}-of-{len(records):05d}.{format_}"
+        )
+        for number, path in enumerate(records)
+    ]
+    return [shard for shard in shards if shard.name not in output.shards]
+
+
+def score_shard(
+    answerer: Answerer,
+    shard: Shard,
+    histories: Iterable[Histories],
+    output: Output,
+) -> dict[str, Any]:
+    """Writes the answers to the users of a record file.
+
+    Args:
+        answerer: makes the answers.
+        shard: the shard.
+        histories: its users.
+        output: the output.
+
+    Returns:
+        What to record of the file.
+    """
+    num_users = 0
+
+    def count() -> Iterator[Histories]:
+        nonlocal num_users
+        for chunk in histories:
+            num_users += len(chunk.user_ids)
+            yield chunk
+
+    written = output.write_shard(
+        shard.name, answerer.answer(shard.number, count()), answerer.schema
+    )
+    return {**written, "num_users": num_users}
 
 
 class _Progress:
@@ -86,7 +167,7 @@ class _Progress:
 
     def skip(self, num_users: int) -> None:
         """Notes users whom an earlier run answered."""
-        self._num_skipped += num_users
+        self._num_skipped = num_users
 
     def count(self, chunks: Iterator[Histories]) -> Iterator[Histories]:
         """Passes users on, and counts them when the next ones are wanted."""

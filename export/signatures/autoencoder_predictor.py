@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
 from export.signatures.predictor import Predictor
-from trainer.autoencoder import AutoEncoder
-from trainer.sparse_products import multiply_sparse
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.sparse_products import multiply_sparse
 
 
 class AutoEncoderPredictor(Predictor[tf.Tensor]):

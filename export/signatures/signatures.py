@@ -16,10 +16,10 @@ from export.signatures.ranking import top_k
 from export.signatures.similarity import ItemSimilarity
 from export.signatures.taught_predictor import TaughtPredictor
 from serving import protocol
-from trainer.layers import RatingCentering
-from trainer.rating_model import RatingModel
-from trainer.taught_autoencoder import TaughtAutoEncoder
-from trainer.uncertainty import Uncertainty
+from trainer.model.layers import RatingCentering
+from trainer.model.rating_model import RatingModel
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
+from trainer.model.uncertainty import Uncertainty
 
 #: A tensor name of the protocol -> a tensor.
 Answer = dict[str, tf.Tensor]

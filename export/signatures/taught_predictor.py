@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from export.signatures.predictor import Predictor
 from export.signatures.ridge_decoder import RidgeDecoder
-from trainer.sparse_products import multiply_sparse
-from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.model.sparse_products import multiply_sparse
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 
 #: Histories with one rating left out that are read at the same time.
 _CHUNK_SIZE = 64

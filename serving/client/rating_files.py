@@ -128,7 +128,7 @@ def _read_json(text: str, path: str) -> RatingFile:
         if isinstance(rating, bool | str):
             raise _make_error(item, rating, place)
         ratings.append(_check(item, rating, place))
-    return RatingFile(ratings, "JSON")
+    return _finish(ratings, "JSON", path)
 
 
 def _parse_json(text: str, path: str) -> Sequence[Any]:
@@ -168,9 +168,15 @@ def _read_csv(text: str, path: str) -> RatingFile:
         if rating is not None:
             rating = _to_point(rating, delimiter)
         ratings.append(_check(item, rating, place))
+    return _finish(ratings, columns.phrase, path)
+
+
+def _finish(
+    ratings: list[tuple[str, float]], columns: str, path: str
+) -> RatingFile:
     if not ratings:
         raise ValueError(f"{path} holds no ratings.")
-    return RatingFile(ratings, columns.phrase)
+    return RatingFile(ratings, columns)
 
 
 def _read_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -266,9 +272,9 @@ def _find_items(names: Sequence[str]) -> list[int]:
 
 
 def _normalize(name: str) -> str:
-    """Removes case, blanks, `_`, `-` and the type after a colon."""
+    """Removes case, blanks, `_`, `-`, `#`, `%` and the type after a colon."""
     text = name.partition(":")[0].lower()
-    return "".join(text.split()).translate(str.maketrans("", "", "_-"))
+    return "".join(text.split()).translate(str.maketrans("", "", "_-#%"))
 
 
 def _is_number(text: Any) -> bool:
@@ -292,7 +298,8 @@ class _Users:
         elif user_id != self._first:
             raise ValueError(
                 f"{place}: the ratings of a second user, {user!r}, after those"
-                f" of {self._first!r}. Give the ratings of one user."
+                f" of {self._first!r}. Give the ratings of one user. A title"
+                " that holds a comma needs quotes."
             )
 
 

@@ -19,8 +19,9 @@ from data_prep.dataset.records import (
 )
 from data_prep.dataset.schema import COLD_RATINGS, SUBSETS
 from data_prep.ratings import deduplicate, from_table, merge, unify_items
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading, Source
+from data_prep.readers.reading import Reading
+from data_prep.rules.rejects import Rejects
+from data_prep.sources.source import Source
 
 ROOT = pathlib.Path(__file__).parents[2]
 TYPES = {

@@ -15,9 +15,9 @@ from data_prep.engine import shards
 from data_prep.engine.resources import Resources
 from data_prep.options import Options
 from data_prep.prepare import prepare
+from data_prep.rules.rejects import RejectedRow
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.registry import make_source
-from data_prep.sources.rejects import RejectedRow
-from data_prep.sources.row_rules import Scale
 from data_prep.splits.registry import make_split
 from tests.data_prep import oracle
 from tests.data_prep.helpers import (
@@ -282,7 +282,7 @@ def test_leftovers_are_replaced_and_other_files_stay(source, tmp_path):
         pytest.param(
             [("u", "i", 1.0, 0.0)],
             make_split("user-time"),
-            r"no train ratings.*user_with_fewer_than_2_ratings': 1",
+            r"no train ratings.*dropped: 1 user_with_fewer_than_2_ratings",
             id="nothing_to_train_on",
         ),
         pytest.param(

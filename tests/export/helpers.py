@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from data_prep.dataset.items import Items
 from export.signatures.signatures import Signatures
-from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers.ridge_encoders import RidgeEncoders
 
 

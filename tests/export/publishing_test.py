@@ -21,8 +21,8 @@ from export.cpp_loader import CppSavedModel
 from export.saved_model import export_job
 from export.settings import ExportSettings
 from export.versions import list_versions
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
 
 pytestmark = pytest.mark.extended
 

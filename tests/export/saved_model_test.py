@@ -17,7 +17,7 @@ from export.saved_model import export_job
 from export.settings import ExportSettings
 from export.verification import ServedModel, check_predictions
 from tests.export.helpers import leave_one_out, round_matrices
-from trainer.job_record import load_job
+from trainer.job.record import load_job
 
 pytestmark = pytest.mark.integration
 

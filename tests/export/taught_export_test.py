@@ -20,7 +20,7 @@ from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
 from tests.export.helpers import make_taught_model, round_matrices
 from tests.synthetic import train_small_job
-from trainer.job_record import load_job
+from trainer.job.record import load_job
 
 pytestmark = pytest.mark.extended
 

@@ -13,7 +13,7 @@ from tests.integration.commands import SMALL_JOB, error_line, run
 from tests.integration.small_disk import SmallDisk
 from tests.job_state import assert_same_state
 from tests.synthetic import write_ratings
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 pytestmark = [pytest.mark.extended, pytest.mark.slow]
 

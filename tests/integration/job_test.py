@@ -24,8 +24,8 @@ from tests.integration.commands import (
 from tests.job_state import assert_same_state
 from tests.serving.processes import run_server
 from tests.synthetic import write_ratings
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
 
 pytestmark = pytest.mark.extended
 

@@ -10,10 +10,10 @@ from data_prep.dataset.records import list_shards, parse_users
 from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
 from trainer.recipes import RECIPES
-from trainer.train import train_and_evaluate
+from trainer.training.train import train_and_evaluate
 
 pytestmark = pytest.mark.slow
 

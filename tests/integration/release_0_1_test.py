@@ -20,11 +20,11 @@ from serving.client import Client
 from tests.integration.commands import run
 from tests.job_state import read_latest_state
 from tests.serving.processes import run_server
-from trainer.autoencoder import AutoEncoder
 from trainer.config import Config
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
-from trainer.layers import RatingCentering
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.layers import RatingCentering
 
 RELEASE = Path(__file__).parents[1] / "testdata/release_0_1"
 DATA_DIR = str(RELEASE / "data")

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tests.integration.commands import run, start
-from trainer.job_paths import JobPaths
-from trainer.job_record import load_job
+from trainer.job.paths import JobPaths
+from trainer.job.record import load_job
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

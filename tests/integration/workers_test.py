@@ -108,6 +108,23 @@ def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
     )
 
 
+def test_three_workers_share_a_batch_that_does_not_divide_by_three(
+    tmp_path, synthetic_data
+):
+    flags = (*FLAGS, "--batch-size=32", "--num-epochs=5")
+    train(tmp_path / "alone", synthetic_data, *flags)
+    results = finish(
+        start_workers(
+            *("--job-dir", tmp_path / "three", "--data-dir", synthetic_data),
+            *flags,
+            num_workers=3,
+        )
+    )
+    for code, _, errors in results:
+        assert code == 0, errors
+    assert_same_weights(tmp_path / "three", tmp_path / "alone")
+
+
 @pytest.mark.slow
 def test_two_workers_with_teachers_train_exactly_like_one(
     tmp_path, synthetic_data

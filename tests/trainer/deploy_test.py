@@ -8,8 +8,8 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, IntDistribution
 
-from trainer import tuning
 from trainer.search.space import SPACE
+from trainer.training import tuning
 
 pytestmark = pytest.mark.integration
 

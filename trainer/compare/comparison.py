@@ -13,7 +13,6 @@ from absl import logging
 
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.files import read_json, write_json
-from trainer.child_process import prepare_process
 from trainer.compare.fitting import Fit, fit_and_measure
 from trainer.compare.folds import Fold, read_folds
 from trainer.compare.models import MODELS
@@ -21,6 +20,7 @@ from trainer.compare.report import write_report
 from trainer.compare.summary import summarize
 from trainer.compare.tuning import Choice
 from trainer.report.reproduction import list_versions
+from trainer.training.child_process import prepare_process
 
 #: Seconds between two lines while a fit runs.
 _SECONDS_BETWEEN_LINES = 30.0

@@ -5,9 +5,9 @@ import functools
 import tensorflow as tf
 
 from data_prep.dataset.items import Items
-from trainer.input_pipeline import numbered_evaluation_batches
-from trainer.job_data import JobData
-from trainer.rating_distribution import RatingDistribution
+from trainer.input.input_pipeline import numbered_evaluation_batches
+from trainer.input.job_data import JobData
+from trainer.input.rating_distribution import RatingDistribution
 from trainer.teachers.training_ratings import (
     TrainingRatings,
     read_training_ratings,

@@ -12,10 +12,10 @@ from trainer.compare.fit_data import FitData, read_batches
 from trainer.compare.models import MODELS
 from trainer.compare.tuning import Choice, tune
 from trainer.evaluation.cold_ratings import include_cold_ratings
-from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap
 from trainer.evaluation.ranking import Rankings
-from trainer.job_data import JobData
+from trainer.evaluation.rating_errors import Errors
+from trainer.input.job_data import JobData
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,15 +6,15 @@ import tensorflow as tf
 
 from trainer.compare.answers import Answer, Answers
 from trainer.compare.fit_data import FitData
-from trainer.distribution import create_strategy
 from trainer.evaluation.baselines import Biases, Popularity
-from trainer.fitted_teachers import fit_rating_teacher
-from trainer.job_paths import JobPaths
-from trainer.rating_model import RatingModel
+from trainer.job.fitted_teachers import fit_rating_teacher
+from trainer.job.paths import JobPaths
+from trainer.model.rating_model import RatingModel
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 from trainer.recipes import make_config
-from trainer.taught_autoencoder import TaughtAutoEncoder
 from trainer.teachers import ease
-from trainer.train import train
+from trainer.training.distribution import create_strategy
+from trainer.training.train import train
 
 
 def fit_recipe(

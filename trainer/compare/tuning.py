@@ -8,8 +8,8 @@ from typing import Any
 from trainer.compare.answers import MODEL, Answer, measure
 from trainer.compare.fit_data import FitData
 from trainer.compare.models import RMSE, Model, Settings
-from trainer.evaluation.errors import Errors
 from trainer.evaluation.ranking import Rankings
+from trainer.evaluation.rating_errors import Errors
 
 #: Share of the best metric by which a candidate may be behind at the same
 #: number of epochs.

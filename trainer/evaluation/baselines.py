@@ -1,10 +1,14 @@
-"""Baselines that the autoencoder has to beat, evaluated like the model."""
+"""Baselines that the autoencoder has to beat, evaluated like the model.
+
+To add one, let `trainer.job.metrics` answer with it, and name it there for
+people. What `trainer.compare` compares is listed in `trainer.compare.models`.
+"""
 
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import RatingCentering
-from trainer.rating_model import RatingModel
+from trainer.model.layers import RatingCentering
+from trainer.model.rating_model import RatingModel
 
 #: Name of each baseline -> the mode of `RatingCentering` that it predicts with.
 BASELINES = {"mean": "mean", "biases": "user_item"}

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation.errors import ErrorSums
 from trainer.evaluation.outcomes import Outcomes
 from trainer.evaluation.ranking import RANKING_METRICS, find_hits
+from trainer.evaluation.rating_errors import ErrorSums
 
 _NUM_GROUPS = 10
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from trainer.evaluation.errors import ErrorSums
 from trainer.evaluation.outcomes import Outcomes
+from trainer.evaluation.rating_errors import ErrorSums
 
 #: Bins of the predictions, of equal width, and the most groups of ratings.
 _NUM_BINS = 20

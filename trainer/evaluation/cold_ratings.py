@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from data_prep.dataset.items import Items
-from trainer.layers import RatingCentering
+from trainer.model.layers import RatingCentering
 
 
 def include_cold_ratings(

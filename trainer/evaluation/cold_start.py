@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from trainer.evaluation.comparison import compare
 from trainer.evaluation.deviations import Deviations
-from trainer.evaluation.errors import Errors
 from trainer.evaluation.outcomes import Candidates
 from trainer.evaluation.ranking import Rankings
+from trainer.evaluation.rating_errors import Errors
 
 #: Numbers of shown ratings. `None` shows all.
 SHOWN = (0, 1, 2, 5, 10, None)

@@ -1,11 +1,15 @@
-"""Scores a model against held-out ratings."""
+"""Scores a model against held-out ratings, as every epoch does.
+
+The figures of `metrics.json` come from `rating_errors`, `ranking` and their
+neighbors.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from trainer.rating_model import RatingModel
+from trainer.model.rating_model import RatingModel
 
 
 class Evaluator:

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from trainer.job_metrics import DISPLAY_NAMES, MODEL
+from trainer.job.metrics import DISPLAY_NAMES, MODEL
 from trainer.report.drawing import FAINT, SERIES, TEXT, Drawing
 
 #: What is drawn in charts that compare, each with its color.

@@ -11,9 +11,9 @@ from data_prep.dataset.files import write_text
 from data_prep.dataset.items import Items
 from data_prep.dataset.manifest import Manifest, read_manifest
 from trainer.config import Config
-from trainer.history import read_history
-from trainer.job_metrics import DISPLAY_NAMES, MODEL
-from trainer.job_paths import JobPaths
+from trainer.job.history import read_history
+from trainer.job.metrics import DISPLAY_NAMES, MODEL
+from trainer.job.paths import JobPaths
 from trainer.report import charts, page, reproduction
 from trainer.report.people import (
     ExtremeUsers,

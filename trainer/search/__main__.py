@@ -21,8 +21,8 @@ from trainer.search.records import (
     recipe_path,
     trial_dir,
 )
-from trainer.termination import Termination
 from trainer.text_table import Table, format_table
+from trainer.training.termination import Termination
 
 # As in trainer.task, which says why. The processes of the trials inherit it.
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")

@@ -22,7 +22,7 @@ from data_prep.dataset.files import (
 from data_prep.dataset.integrity import check_files
 from data_prep.dataset.manifest import read_manifest
 from trainer.config import Config
-from trainer.lease import hold_lease
+from trainer.job.lease import hold_lease
 from trainer.recipes import BASE, make_config, split_recipe
 from trainer.search import study
 from trainer.search.records import (

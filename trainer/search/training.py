@@ -10,18 +10,18 @@ from typing import Any
 import tensorflow as tf
 
 from data_prep.dataset.errors import UserError
-from trainer.child_process import run_quietly
 from trainer.config import Config
-from trainer.distribution import create_strategy
 from trainer.evaluation.evaluator import Evaluator
-from trainer.fitted_teachers import fit_teachers, share_teachers
-from trainer.history import read_history
-from trainer.job_data import JobData
-from trainer.job_paths import JobPaths
+from trainer.input.job_data import JobData
+from trainer.job.fitted_teachers import fit_teachers, share_teachers
+from trainer.job.history import read_history
+from trainer.job.paths import JobPaths
 from trainer.search.records import State
-from trainer.termination import EXIT_STATUS, Termination
-from trainer.train import train
-from trainer.training_loop import DivergenceError
+from trainer.training.child_process import run_quietly
+from trainer.training.distribution import create_strategy
+from trainer.training.termination import EXIT_STATUS, Termination
+from trainer.training.train import train
+from trainer.training.training_loop import DivergenceError
 
 #: Statuses of a process that SIGTERM ended, within `Termination` or before.
 _TERMINATED = (EXIT_STATUS, -signal.SIGTERM)

@@ -10,9 +10,9 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from trainer.layers import PACKAGE
-from trainer.rating_distribution import RatingDistribution
-from trainer.sparse_products import multiply_sparse
+from trainer.input.rating_distribution import RatingDistribution
+from trainer.model.layers import PACKAGE
+from trainer.model.sparse_products import multiply_sparse
 from trainer.teachers.blocks import run_in_blocks
 from trainer.teachers.training_ratings import TrainingRatings
 

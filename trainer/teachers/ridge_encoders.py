@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.layers import PACKAGE, RatingCentering
-from trainer.rating_model import RatingModel
+from trainer.model.layers import PACKAGE, RatingCentering
+from trainer.model.rating_model import RatingModel
 from trainer.teachers.bayesian_factorization import Posterior
 
 #: Rounds of expectation and regression on an ordinal scale.

@@ -4,7 +4,7 @@ import pytest
 
 from data_prep.dataset.errors import UserError
 from data_prep.prepare import prepare
-from data_prep.sources.fetching import find_files
+from data_prep.readers.fetching import find_files
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back, read_source

@@ -7,9 +7,9 @@ from data_prep.dataset.errors import UserError
 from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.prepare import prepare
+from data_prep.readers.reading import Reading
+from data_prep.rules.rejects import Rejects
 from data_prep.sources.registry import make_source
-from data_prep.sources.rejects import Rejects
-from data_prep.sources.source import Reading
 from data_prep.splits.base import TEST
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_back, read_source, to_ratings

@@ -3,7 +3,7 @@ import os
 import pytest
 
 from data_prep.dataset.errors import UserError
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
 from data_prep.sources.registry import make_source
 
 

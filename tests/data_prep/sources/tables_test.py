@@ -13,9 +13,9 @@ from data_prep.dataset.items import read_items
 from data_prep.dataset.manifest import read_manifest
 from data_prep.options import Options
 from data_prep.prepare import prepare
-from data_prep.sources.columns import Columns
+from data_prep.rules.columns import Columns
+from data_prep.rules.row_rules import Scale
 from data_prep.sources.registry import make_source
-from data_prep.sources.row_rules import Scale
 from data_prep.sources.tables import make_table_source
 from data_prep.splits.registry import make_split
 from tests.data_prep.helpers import read_files, read_source

@@ -23,7 +23,7 @@ from export.scoring.scoring import score
 from export.scoring.tables import RECOMMENDATIONS
 from export.settings import ExportSettings
 from tests.serving.small_model import write_model
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 pytestmark = pytest.mark.extended
 

@@ -4,8 +4,8 @@ import tensorflow as tf
 
 from export.signatures.explanations import NUM_REASONS
 from tests.export.helpers import ask, leave_one_out, make_signatures
-from trainer.autoencoder import AutoEncoder
-from trainer.layers import CENTERINGS
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.layers import CENTERINGS
 
 pytestmark = pytest.mark.integration
 

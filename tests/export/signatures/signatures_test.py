@@ -11,8 +11,8 @@ from tests.export.helpers import (
     model_predictions,
     to_sparse,
 )
-from trainer.autoencoder import AutoEncoder
-from trainer.uncertainty import Uncertainty
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.uncertainty import Uncertainty
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from tests.export.helpers import make_signatures
-from trainer.autoencoder import AutoEncoder
+from trainer.model.autoencoder import AutoEncoder
 
 ITEM_IDS = [f"item-{index}" for index in range(12)]
 UNKNOWN = "unheard of"

@@ -14,8 +14,8 @@ from tests.export.helpers import (
     model_predictions,
     to_sparse,
 )
-from trainer.autoencoder import AutoEncoder
-from trainer.taught_autoencoder import TaughtAutoEncoder
+from trainer.model.autoencoder import AutoEncoder
+from trainer.model.taught_autoencoder import TaughtAutoEncoder
 
 pytestmark = pytest.mark.integration
 

@@ -39,7 +39,7 @@ from tests.serving.canned import (
     find_closed_port,
 )
 from tests.serving.processes import REPOSITORY, run_server
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 
 pytestmark = pytest.mark.extended
 

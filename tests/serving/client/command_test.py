@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import strategies as st
 
-from data_prep.sources.columns import HEADERS
-from data_prep.sources.ids import to_ids
+from data_prep.rules.columns import HEADERS
+from data_prep.rules.ids import to_ids
 from serving.client.__main__ import main
 from serving.client.ids import to_id
 from serving.client.rating_files import NAMES, read_ratings
@@ -332,7 +332,6 @@ def test_the_columns_that_were_taken_are_said(tmp_path, capsys):
             [("[REC] (2007)", 5.0), ("Heat (1995)", 4.0)],
         ),
         ('{"movieId": 6, "rating": 3.5}', [("6", 3.5)]),
-        ("{}", []),
     ],
 )
 def test_a_file_is_what_its_beginning_says(text, ratings, tmp_path):
@@ -349,7 +348,8 @@ def test_columns_have_the_names_that_preparation_knows():
 @hypothesis.settings(max_examples=10)
 @hypothesis.given(
     texts=st.lists(
-        st.text(" 07.-\xa0aN<>lué") | st.sampled_from(["NaN", "<NA>", "None"]),
+        st.text(" 07.-\xa0aN<>lué\0")
+        | st.sampled_from(["NaN", "<NA>", "None"]),
         min_size=1,
     )
 )
@@ -402,6 +402,8 @@ def client_alone():
         (b"[" * 9999, " is no JSON: "),
         (b"", " holds no ratings."),
         (b"item,rating\n", " holds no ratings."),
+        (b"[]", " holds no ratings."),
+        (b"{}", " holds no ratings."),
         (b"a," + b"x" * 999 + b"\n", f"'a' and '{'x' * 199} ..."),
         (b"item,rating\n" + b"x" * 200_000, " is no CSV: field larger"),
         (b'[["a", ' + b"9" * 400 + b"]]", "'a' and 9999"),

@@ -11,9 +11,9 @@ from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
 from export.saved_model import export_job
-from trainer.job_paths import JobPaths
+from trainer.job.paths import JobPaths
 from trainer.recipes import RECIPES
-from trainer.train import train_and_evaluate
+from trainer.training.train import train_and_evaluate
 
 SPACE_TITLES = (
     "Alien (1979)",

@@ -13,8 +13,8 @@ from trainer.compare.answers import Answers
 from trainer.compare.fit_data import BATCH_SIZE, FitData
 from trainer.compare.fitting import Fit, fit_and_measure, measure_test
 from trainer.compare.models import MODELS
-from trainer.job_data import JobData
-from trainer.job_record import load_job
+from trainer.input.job_data import JobData
+from trainer.job.record import load_job
 from trainer.teachers.training_ratings import read_training_ratings
 
 pytestmark = pytest.mark.extended

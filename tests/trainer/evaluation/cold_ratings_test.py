@@ -5,7 +5,7 @@ import tensorflow as tf
 from data_prep.dataset.items import Items
 from tests.data_prep.helpers import serialize_user
 from trainer.evaluation.cold_ratings import include_cold_ratings
-from trainer.input_pipeline import cold_rating_batches
+from trainer.input.input_pipeline import cold_rating_batches
 
 ITEMS = Items(
     item_ids=["a", "b"],

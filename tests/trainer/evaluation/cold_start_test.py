@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.trainer.taught_autoencoder_test import to_sparse
+from tests.trainer.model.taught_autoencoder_test import to_sparse
 from trainer.evaluation.cold_start import SHOWN, measure_cold_start, show_part
 from trainer.evaluation.outcomes import Candidates
 

@@ -7,9 +7,9 @@ from tests.trainer.evaluation.outcomes import (
     random_outcomes,
     split_batches,
 )
-from trainer.evaluation.errors import Errors
 from trainer.evaluation.intervals import PairedBootstrap, find_intervals
 from trainer.evaluation.ranking import Rankings
+from trainer.evaluation.rating_errors import Errors
 
 
 @pytest.fixture(scope="module")

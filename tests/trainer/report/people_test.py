@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests.trainer.evaluation.outcomes import random_outcomes, split_batches
-from tests.trainer.taught_autoencoder_test import to_sparse
+from tests.trainer.model.taught_autoencoder_test import to_sparse
 from trainer.report.people import ExtremeUsers, recommend_to_people
 
 

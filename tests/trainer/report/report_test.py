@@ -7,9 +7,9 @@ from data_prep.dataset.files import read_json
 from data_prep.dataset.items import read_items
 from data_prep.dataset.records import list_shards
 from tests.trainer.report.html_page import Page
-from trainer.history import read_history
-from trainer.input_pipeline import evaluation_batches
-from trainer.job_record import load_job
+from trainer.input.input_pipeline import evaluation_batches
+from trainer.job.history import read_history
+from trainer.job.record import load_job
 from trainer.report.people import ExtremeUsers
 from trainer.report.report import write_report
 

@@ -14,9 +14,9 @@ from data_prep.dataset.files import read_json, write_json
 from data_prep.dataset.manifest import read_manifest
 from tests.integration.commands import error_line, run, start
 from tests.synthetic import reverse_test_ratings
-from trainer.job_paths import JobPaths
-from trainer.job_record import read_config
-from trainer.lease import hold_lease
+from trainer.job.lease import hold_lease
+from trainer.job.paths import JobPaths
+from trainer.job.record import read_config
 from trainer.recipes import make_config
 from trainer.search.records import State, Trial, read_trials, write_trial
 from trainer.search.search import run_search

@@ -4,8 +4,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from tests.synthetic import SMALL_TAUGHT
-from trainer.fitted_teachers import share_teachers
-from trainer.job_paths import JobPaths
+from trainer.job.fitted_teachers import share_teachers
+from trainer.job.paths import JobPaths
 
 NAMES = ("fit.json", "interest_teacher.keras", "rating_teacher.keras")
 

@@ -1,0 +1,1 @@
+"""Reads people's files: finds, recognizes and decodes them."""

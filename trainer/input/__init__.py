@@ -1,0 +1,1 @@
+"""What a job reads: prepared records as batches of sparse ratings."""

@@ -1,0 +1,1 @@
+"""The networks: layers, losses, optimizers and the autoencoders of them."""

@@ -1,0 +1,1 @@
+"""Training: one loop for all devices and workers, from records to results."""

@@ -46,7 +46,7 @@ test-slow: $(INSTALLED) ## run the tests that take minutes each
 
 test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipelines
 	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py \
-	    tests/export/scoring/score_on_beam_test.py
+	    tests/export/scoring/beam_scoring_test.py
 
 lint: $(INSTALLED) ## check style and types
 	$(BIN)/ruff check

@@ -11,7 +11,7 @@ from export.settings import ExportSettings
 from trainer.job.paths import JobPaths
 
 if importlib.util.find_spec("apache_beam") is None:
-    collect_ignore = ["score_on_beam_test.py"]
+    collect_ignore = ["beam_scoring_test.py"]
 
 
 @pytest.fixture(scope="package")

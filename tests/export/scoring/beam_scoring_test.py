@@ -7,8 +7,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data_prep.dataset.errors import UserError
 from data_prep.pairs import shard_pairs
-from export.score_on_beam import score_on_beam
 from export.scoring.answerers import Predictions, Recommendations
+from export.scoring.beam_scoring import score_on_beam
 from export.scoring.scoring import begin, score
 from tests.integration.commands import error_line, run
 

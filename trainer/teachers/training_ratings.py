@@ -40,7 +40,7 @@ class TrainingRatings:
 
 
 def read_training_ratings(data_dir: str) -> TrainingRatings:
-    """Reads the group `train` of every user, and no other group.
+    """Reads the subset `train` of every user, and no other.
 
     Takes 8 bytes per rating, and 8 per user.
 

@@ -45,7 +45,7 @@ test-slow: $(INSTALLED) ## run the tests that take minutes each
 	$(BIN)/pytest -m slow
 
 test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipelines
-	$(BEAM_VENV)/bin/pytest tests/data_prep/beam_pipeline_test.py \
+	$(BEAM_VENV)/bin/pytest tests/data_prep/engine/beam_stages_test.py \
 	    tests/export/scoring/beam_scoring_test.py
 
 lint: $(INSTALLED) ## check style and types

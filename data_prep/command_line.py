@@ -1,10 +1,11 @@
 """Starts a command: parses its flags, runs it and reports errors."""
 
+import contextlib
 import logging as stdlib_logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags, logging
@@ -202,6 +203,28 @@ def _run_main(main: Callable[[], None]) -> None:
         _fail(reason(error), exit_code=1)
     except KeyboardInterrupt:
         _fail("interrupted", exit_code=130)
+
+
+@contextlib.contextmanager
+def needs(library: str, *, extra: str) -> Iterator[None]:
+    """Explains that a library is missing if the block cannot import it.
+
+    Args:
+        library: the name that it is imported by.
+        extra: the extra of this project that brings it.
+
+    Raises:
+        UserError: it is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != library:
+            raise
+        raise UserError(
+            f"this command needs `{library}`. pip install"
+            f" 'deep-recommender[{extra}]' brings it."
+        ) from None
 
 
 def _fail_for_now(message: str) -> None:

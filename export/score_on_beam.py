@@ -17,10 +17,8 @@ import tempfile
 import tensorflow as tf
 
 from data_prep import command_line
-from data_prep.beam_options import read_options
 from data_prep.dataset.errors import UserError
 from export import score
-from export.scoring.beam_scoring import score_on_beam
 from export.scoring.exported_model import find_version
 
 # Readers of the output ignore names that begin with a point.
@@ -29,6 +27,10 @@ _PAIRS_DIR = ".pairs"
 
 def main(runner_arguments: list[str]) -> None:
     """Scores the users that the flags name."""
+    with command_line.needs("apache_beam", extra="beam"):
+        from data_prep.beam_options import read_options
+        from export.scoring.beam_scoring import score_on_beam
+
     options = read_options(runner_arguments)
     score.check_flags()
     data_dir, output_dir = score.DATA_DIR.value, score.OUTPUT.value

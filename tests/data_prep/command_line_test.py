@@ -21,6 +21,20 @@ def test_arguments_of_others_are_handed_on_in_order():
     assert flags.FLAGS.verbosity == 0
 
 
+def test_a_library_that_is_missing_is_named_with_its_extra():
+    message = r"needs `optical`. pip install 'deep-recommender\[eyes\]'"
+    with (
+        pytest.raises(UserError, match=message),
+        command_line.needs("optical", extra="eyes"),
+    ):
+        import optical.lenses
+    with (
+        pytest.raises(ModuleNotFoundError, match="optical"),
+        command_line.needs("ocular", extra="eyes"),
+    ):
+        import optical  # noqa: F401
+
+
 @flagsaver.flagsaver
 def test_without_others_they_are_errors(capsys):
     with pytest.raises(SystemExit, match="2"):

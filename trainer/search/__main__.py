@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from absl import flags
 
 from data_prep import command_line
-from data_prep.dataset.errors import UserError
 from trainer.recipes import DEFAULT_RECIPE, RECIPES
 from trainer.search.records import (
     Trial,
@@ -57,16 +56,8 @@ _SEED = flags.DEFINE_integer(
 
 def main() -> None:
     """Runs the search that the flags describe."""
-    try:
-        # Only now: it imports Optuna.
+    with command_line.needs("optuna", extra="search"):
         from trainer.search.search import run_search
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "optuna":
-            raise
-        raise UserError(
-            "the search needs `optuna`. pip install 'deep-recommender[search]'"
-            " brings it."
-        ) from None
 
     termination = Termination()
     termination.activity = "searching"

@@ -130,7 +130,7 @@ runpy.run_module("trainer.search", run_name="__main__")
     )
     assert process.returncode == 1
     assert error_line(process.stderr) == (
-        "error: the search needs `optuna`. pip install"
+        "error: this command needs `optuna`. pip install"
         " 'deep-recommender[search]' brings it."
     )
 

@@ -3,10 +3,9 @@
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data_prep import beam_pipeline
-from data_prep.beam_pipeline import prepare as prepare_on_beam
 from data_prep.dataset.errors import UserError
 from data_prep.dataset.manifest import is_prepared
+from data_prep.engine import beam_stages
 from data_prep.engine.request import Request
 from data_prep.options import Options
 from data_prep.prepare import prepare
@@ -38,7 +37,7 @@ def skewed_files(rows, tmp_path):
 def small_pieces(monkeypatch):
     """Several files and buckets, as with large data."""
     monkeypatch.setattr("data_prep.sources.files._BYTES_PER_PIECE", 1)
-    monkeypatch.setattr(beam_pipeline, "_ROWS_PER_BUCKET", 100)
+    monkeypatch.setattr(beam_stages, "_ROWS_PER_BUCKET", 100)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +69,7 @@ def test_files_are_those_of_the_local_way(
     options = Options(**{**vars(options), "max_bad_rows": 0.01})
     prepare(source, split, str(local), num_shards=3, options=options)
     request = Request(source, split, 0, 3, options)
-    prepare_on_beam(request, str(remote), PipelineOptions(ARGUMENTS))
+    beam_stages.prepare(request, str(remote), PipelineOptions(ARGUMENTS))
     assert read_files(remote) == read_files(local)
 
 
@@ -80,7 +79,7 @@ def test_too_many_bad_rows_leave_no_prepared_data(skewed_files, tmp_path):
     options = Options(max_bad_rows=0)
     request = Request(source, make_split("random"), 0, 3, options)
     with pytest.raises(UserError, match=r"ratings0.csv:\d+: the rating.*'bad'"):
-        prepare_on_beam(request, output_dir, PipelineOptions(ARGUMENTS))
+        beam_stages.prepare(request, output_dir, PipelineOptions(ARGUMENTS))
     assert not is_prepared(output_dir)
 
 
@@ -95,7 +94,9 @@ def test_exchanged_columns_are_suspected(tmp_path, caplog):
     path.write_text("\n".join(["user,item,rating", *lines]))
     source = make_source("files", ratings=str(path))
     request = Request(source, make_split("random"), 0, 1, Options())
-    prepare_on_beam(request, str(tmp_path / "out"), PipelineOptions(ARGUMENTS))
+    beam_stages.prepare(
+        request, str(tmp_path / "out"), PipelineOptions(ARGUMENTS)
+    )
     assert "and only 4 users. If they are exchanged" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """The rules that keep data flowing one way."""
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,7 @@ def source_files(package):
     return sorted((REPOSITORY / package).rglob("*.py"))
 
 
+@functools.cache
 def imports_of(path):
     """Names of the modules, and of what is taken from them."""
     return imports_in(path.read_text())

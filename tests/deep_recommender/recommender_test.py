@@ -133,6 +133,7 @@ def test_the_commands_go_on_with_what_a_notebook_saved(recommender, tmp_path):
     assert os.path.exists(f"{job_dir}/export/1/saved_model.pb")
 
 
+@pytest.mark.extended
 def test_a_job_of_the_command_opens_in_a_notebook(trained_job, synthetic_data):
     loaded = Recommender.load(trained_job.job_dir, data_dir=synthetic_data)
     best = loaded.recommend({"item-1": 9}, k=3)

@@ -26,7 +26,6 @@ import math
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +41,7 @@ import pyarrow as pa
 import tensorflow as tf
 from absl import app, flags
 
+from benchmarks.free_addresses import find_free_addresses
 from data_prep.prepare import prepare
 from data_prep.sources.tables import make_table_source
 from data_prep.splits.registry import make_split
@@ -267,7 +267,7 @@ class Run:
 
     def __init__(self, command: Sequence[str], log_file: str) -> None:
         self._log_file = log_file
-        addresses = [f"localhost:{port}" for port in _free_ports(len(_TASKS))]
+        addresses = find_free_addresses(len(_TASKS))
         cluster = {"chief": addresses[:1], "worker": addresses[1:]}
         self._processes = []
         for kind, index in _TASKS:
@@ -333,16 +333,6 @@ class Run:
     def _read_log(self) -> str:
         with open(self._log_file, encoding="utf-8") as file:
             return file.read()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("localhost", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _make_ratings() -> pa.Table:

@@ -18,7 +18,6 @@ loopback interface, which other programs use too; in a network of its own:
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 from absl import app, flags, logging
 
 from benchmarks.batches import Batch, make_batches
+from benchmarks.free_addresses import find_free_addresses
 from benchmarks.step_cost import (
     Cost,
     Network,
@@ -344,12 +344,7 @@ def _time(function: Any) -> float:
 
 def _measure(name: str, num_processes: int) -> dict[str, float]:
     """Trains with several processes; returns what the first measured."""
-    sockets = [socket.socket() for _ in range(num_processes)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    addresses = [f"localhost:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
+    addresses = find_free_addresses(num_processes)
     processes = []
     for index in range(num_processes):
         tf_config = {

@@ -216,11 +216,12 @@ def _recognize_text(
         return _has_positions(columns, fields) or is_header(fields)
 
     def is_before_table(line: str) -> bool:
+        is_comment = _COMMENT.match(line)
+        if not is_comment and not line.startswith(("#", "%")):
+            return False
         fields = recognize_dialect([line], looks_right).split(line)
-        if _COMMENT.match(line):
-            return not is_header(fields)
         # Ids may begin with the sign of a comment, too.
-        return line.startswith(("#", "%")) and not looks_right(fields)
+        return not (is_header if is_comment else looks_right)(fields)
 
     num_skipped = sum(1 for _ in itertools.takewhile(is_before_table, lines))
     if num_skipped == len(lines):

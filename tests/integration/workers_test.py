@@ -3,11 +3,11 @@
 import json
 import os
 import signal
-import socket
 
 import numpy as np
 import pytest
 
+from benchmarks.free_addresses import find_free_addresses
 from tests.integration.commands import error_line, start, train
 from tests.job_state import read_latest_state
 
@@ -27,19 +27,9 @@ TAUGHT_FLAGS = (
 )
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("localhost", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 def start_workers(*arguments, num_workers=2):
     """Starts a chief and other workers on this machine."""
-    addresses = [f"localhost:{port}" for port in free_ports(num_workers)]
+    addresses = find_free_addresses(num_workers)
     cluster = {"chief": addresses[:1], "worker": addresses[1:]}
     tasks = [
         {"type": "chief", "index": 0},

@@ -7,9 +7,9 @@ same job again and again while SIGKILL or SIGTERM ends one of the two at random
 moments, from the start of the processes to the export. As a platform does that
 restarts a job when one of its workers ends, it then starts both again with the
 same commands. The survivor has a minute to end by itself, and must if the two
-were training; while they start, it may as well wait for the other, and is
-stopped. A job that is under way when the time is over ends in peace. There is
-one kill at least.
+were training; while they start, it may as well wait for the other, until
+SIGTERM ends it. A job that is under way when the time is over ends in peace.
+There is one kill at least.
 
 Prints a JSON line per kill, with the statuses of all processes, the seconds
 that the survivor took to end and the steps that were lost, one per job, with
@@ -62,13 +62,16 @@ _TASKS = (("chief", 0), ("worker", 0))
 
 _SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
-#: After a kill, the time that a platform gives the others to end.
+#: After a kill, the time in which the others are to end by themselves.
 _SECONDS_TO_END = 60.0
+
+#: Time between the SIGTERM and the SIGKILL of a platform.
+_SECONDS_TO_OBEY = 12.0
 
 #: A job without kills may take so long.
 _SECONDS_IN_PEACE = 900.0
 
-#: In the place of a status, of a process that did not end by itself.
+#: In the place of a status, of a process that SIGTERM did not end.
 _STOPPED = "stopped"
 
 #: Statuses after which a platform starts a process again: a lost worker, and
@@ -181,10 +184,11 @@ def _harass(
             )
         if not any(statuses):
             return
-        expected = {0, *_RESTARTED}
-        if not run.has_trained():
-            expected.add(_STOPPED)
-        if not killed or not set(statuses) <= expected:
+        if (
+            not killed
+            or not set(statuses) <= {0, *_RESTARTED}
+            or (run.was_asked_to_end and run.has_trained())
+        ):
             tally.failures.append(
                 f"job {number}: statuses {statuses}: {job.log()[-1000:]}"
             )
@@ -263,9 +267,13 @@ class Run:
     Args:
         command: what each of them runs.
         log_file: what the chief says.
+
+    Attributes:
+        was_asked_to_end: whether a process outlived what it was given to end.
     """
 
     def __init__(self, command: Sequence[str], log_file: str) -> None:
+        self.was_asked_to_end = False
         self._log_file = log_file
         addresses = find_free_addresses(len(_TASKS))
         cluster = {"chief": addresses[:1], "worker": addresses[1:]}
@@ -301,13 +309,18 @@ class Run:
     def wait(self, seconds: float) -> list[int | str]:
         """Waits for all processes; returns their statuses.
 
-        One that does not end in time is killed, and its status is `stopped`.
+        One that does not end in time gets SIGTERM, and then SIGKILL.
         """
         end = time.monotonic() + seconds
         statuses: list[int | str] = []
         for process in self._processes:
             try:
-                statuses.append(process.wait(max(end - time.monotonic(), 0)))
+                process.wait(max(end - time.monotonic(), 0))
+            except subprocess.TimeoutExpired:
+                self.was_asked_to_end = True
+                process.terminate()
+            try:
+                statuses.append(process.wait(_SECONDS_TO_OBEY))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -141,9 +141,10 @@ def main() -> None:
     )
     # A mistake in a setting is told before the data are prepared.
     _create_config(paths, changes)
-    strategy = create_strategy()
     termination = Termination()
-    # Only now: a strategy of several workers takes SIGTERM for itself.
+    with termination.listen():
+        strategy = create_strategy()
+    # Once more: a strategy of several workers takes SIGTERM for itself.
     with termination.listen():
         _run(changes, paths, strategy, schedule, termination)
 

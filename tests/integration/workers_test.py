@@ -98,6 +98,29 @@ def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
     )
 
 
+@pytest.mark.parametrize("kind", ["chief", "worker"])
+def test_a_worker_that_waits_for_others_ends_on_sigterm(
+    kind, tmp_path, synthetic_data
+):
+    chief, worker = find_free_addresses(2)
+    config = {
+        "cluster": {"chief": [chief], "worker": [worker]},
+        "task": {"type": kind, "index": 0},
+    }
+    process = start(
+        "trainer.task",
+        *("--job-dir", tmp_path, "--data-dir", synthetic_data),
+        env={"TF_CONFIG": json.dumps(config)},
+    )
+    for line in process.stderr:
+        if "Waits for" in line:
+            break
+    process.terminate()
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 143, errors
+    assert "SIGTERM while starting: exits with status 143" in errors
+
+
 def test_three_workers_share_a_batch_that_does_not_divide_by_three(
     tmp_path, synthetic_data
 ):

@@ -2,13 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 from absl import logging
 
-from data_prep.dataset.errors import UserError
+from data_prep.dataset.errors import TransientError, UserError
+from trainer.training.meeting import Cluster, meet
 
 #: Tasks of a cluster that train. The others belong to ways of training that
 #: this project does not have.
@@ -21,7 +22,7 @@ def create_strategy(
     """Creates the distribution strategy for the devices of a job.
 
     With a cluster of several workers, call it before TensorFlow does anything
-    else.
+    else. It waits for the other workers.
 
     Reference:
         https://cloud.google.com/vertex-ai/docs/training/distributed-training:
@@ -38,6 +39,7 @@ def create_strategy(
     Raises:
         UserError: `TF_CONFIG` is malformed, has a task that does not train, or
             does not name the machines that `CLUSTER_SPEC` has.
+        TransientError: the other workers did not come in time.
     """
     cluster, task = _read_tf_config(environ.get("TF_CONFIG") or "{}")
     for name in (*cluster, str(task.get("type", "chief"))):
@@ -50,7 +52,7 @@ def create_strategy(
     num_tasks = sum(map(len, cluster.values()))
     _check_cluster_spec(environ.get("CLUSTER_SPEC"), max(num_tasks, 1))
     if num_tasks > 1:
-        return _create_multi_worker_strategy(num_tasks, task)
+        return _create_multi_worker_strategy(cluster, task)
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
         logging.info("Training on %d GPUs.", len(gpus))
@@ -91,20 +93,30 @@ def check_devices(*, require_gpu: bool = False) -> None:
 
 
 def _create_multi_worker_strategy(
-    num_tasks: int, task: Mapping[str, Any]
+    addresses: Mapping[str, Sequence[str]], task: Mapping[str, Any]
 ) -> tf.distribute.Strategy:
-    try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-    except (KeyError, ValueError, tf.errors.InvalidArgumentError) as error:
+    num_tasks = sum(map(len, addresses.values()))
+    kind, index = task.get("type"), task.get("index")
+    if not isinstance(index, int) or not (
+        0 <= index < len(addresses.get(str(kind), ()))
+    ):
         raise UserError(
             f"TF_CONFIG names {num_tasks} workers, but not which of them this"
-            f' is, under "task". Received: task={dict(task)} ({error})'
+            f' is, under "task". Received: task={dict(task)}'
+        )
+    meet(Cluster(addresses, str(kind), index))
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise TransientError(
+            "the workers of the job did not get together. Start all of them"
+            f" again with the same commands. ({error.message[:300]})"
         ) from error
     logging.info(
-        "Training on %d workers, of which this is %s %s.",
+        "Training on %d workers, of which this is %s %d.",
         num_tasks,
-        task.get("type"),
-        task.get("index"),
+        kind,
+        index,
     )
     return strategy
 

@@ -62,3 +62,13 @@ def test_a_cluster_spec_that_cannot_be_read_is_refused(text):
 def test_a_cluster_that_cannot_be_read_is_refused(text):
     with pytest.raises(UserError, match=r"must be a JSON object.*TF_CONFIG="):
         create_strategy({"TF_CONFIG": text})
+
+
+@pytest.mark.parametrize(
+    "task", [{}, {"type": "worker"}, {"type": "worker", "index": 1}]
+)
+def test_a_cluster_that_does_not_say_which_task_this_is_is_refused(task):
+    cluster = {"chief": ["a:2222"], "worker": ["b:2222"]}
+    config = json.dumps({"cluster": cluster, "task": task})
+    with pytest.raises(UserError, match="but not which of them this is"):
+        create_strategy({"TF_CONFIG": config})

@@ -9,6 +9,10 @@ from typing import Any
 
 import tensorflow as tf
 
+#: Kernels on a GPU read shapes from the memory of the host. On the GPU, as
+#: TensorFlow would place it, arithmetic with them costs a copy back.
+_HOST = "CPU:0"
+
 
 def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
     """Computes `matrix @ kernel` without a gradient.
@@ -22,17 +26,8 @@ def multiply_sparse(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
     Returns:
         `(rows, columns)`, float32.
     """
-    num_rows, num_inner = tf.unstack(matrix.dense_shape)
-    # The kernel crashes on a matrix without rows, as in `_matmul`; but a
-    # SavedModel cannot hold a `tf.cond` on a CSR matrix.
-    csr = _to_csr(
-        tf.SparseTensor(
-            matrix.indices,
-            matrix.values,
-            tf.stack([tf.maximum(num_rows, 1), num_inner]),
-        )
-    )
-    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=kernel)[:num_rows]
+    num_rows, _ = _unstack_shape(matrix)
+    return _multiply(_to_csr(matrix), kernel, num_rows)
 
 
 def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -49,12 +44,12 @@ def sparse_matmul(matrix: tf.SparseTensor, kernel: tf.Tensor) -> tf.Tensor:
     @tf.custom_gradient
     def multiply(kernel: tf.Tensor) -> Any:
         csr = _to_csr(matrix)
-        num_rows, num_columns = tf.unstack(matrix.dense_shape)
+        num_rows, num_columns = _unstack_shape(matrix)
 
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            return _matmul(_transpose(csr), upstream, num_columns)
+            return _multiply(_transpose(csr), upstream, num_columns)
 
-        return _matmul(csr, kernel, num_rows), gradient
+        return _multiply(csr, kernel, num_rows), gradient
 
     return multiply(kernel)
 
@@ -84,8 +79,8 @@ def differentiable_entries(
                 tf.SparseTensor(indices, upstream, [num_rows, num_columns])
             )
             return (
-                tf.cast(_matmul(csr, kernel, num_rows), inputs.dtype),
-                _matmul(
+                tf.cast(_multiply(csr, kernel, num_rows), inputs.dtype),
+                _multiply(
                     _transpose(csr), tf.cast(inputs, tf.float32), num_columns
                 ),
             )
@@ -96,23 +91,33 @@ def differentiable_entries(
 
 
 def _to_csr(matrix: tf.SparseTensor) -> tf.Tensor:
+    """Converts a matrix, which gets a row and a column if it has none.
+
+    TensorFlow's product divides by the number of rows: without any, the process
+    dies. A `tf.cond` would copy its condition from a GPU for each product, and
+    a SavedModel cannot hold one on a CSR matrix.
+    """
+    with tf.device(_HOST):
+        shape = tf.maximum(matrix.dense_shape, 1)
     return tf.raw_ops.SparseTensorToCSRSparseMatrix(
-        indices=matrix.indices,
-        values=matrix.values,
-        dense_shape=matrix.dense_shape,
+        indices=matrix.indices, values=matrix.values, dense_shape=shape
     )
+
+
+def _unstack_shape(matrix: tf.SparseTensor) -> list[tf.Tensor]:
+    with tf.device(_HOST):
+        return list(tf.unstack(matrix.dense_shape))
 
 
 def _transpose(csr: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.SparseMatrixTranspose(input=csr, type=tf.float32)
 
 
-def _matmul(
+def _multiply(
     csr: tf.Tensor, matrix: tf.Tensor, num_rows: tf.Tensor
 ) -> tf.Tensor:
-    # The kernel divides by the number of rows: without any, the process dies.
-    return tf.cond(
-        num_rows > 0,
-        lambda: tf.raw_ops.SparseMatrixMatMul(a=csr, b=matrix),
-        lambda: tf.zeros([0, tf.shape(matrix)[1]]),
-    )
+    """Multiplies a matrix that `_to_csr` may have padded, and takes it off."""
+    num_added = tf.maximum(1 - tf.shape(matrix)[0], 0)
+    # Neither copies anything where there is nothing to add or take off.
+    padded = tf.pad(matrix, [[0, num_added], [0, 0]])
+    return tf.raw_ops.SparseMatrixMatMul(a=csr, b=padded)[:num_rows]

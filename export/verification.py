@@ -106,17 +106,8 @@ def check_answers(
     units = {protocol.PREDICTED_RATINGS: high - low}
     if signatures.predictor.is_scored_by_rating:
         units[protocol.SCORES] = units[protocol.CONTRIBUTIONS] = high - low
-    # Compiled, since an explanation may be thousands of small runs.
-    functions = {
-        name: tf.function(
-            function,
-            input_signature=signatures.input_specs[name],
-            autograph=False,
-        )
-        for name, function in signatures.functions.items()
-    }
     for request in requests:
-        expected = functions[request.signature_name](
+        expected = signatures.graphs[request.signature_name](
             **{key: tf.constant(value) for key, value in request.inputs.items()}
         )
         expected = {name: value.numpy() for name, value in expected.items()}

@@ -1,5 +1,6 @@
 """The signatures of an exported model: functions over raw item ids."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -130,6 +131,21 @@ class Signatures:
         }
         self.input_specs = {
             name: specs for name, (_, specs) in signatures.items()
+        }
+
+    @functools.cached_property
+    def graphs(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+        """The signatures as graphs, by name.
+
+        Each takes a second or more to trace, so all who need one share them.
+        """
+        return {
+            name: tf.function(
+                function,
+                input_signature=self.input_specs[name],
+                autograph=False,
+            ).get_concrete_function()
+            for name, function in self.functions.items()
         }
 
     def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:

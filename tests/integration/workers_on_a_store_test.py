@@ -71,9 +71,7 @@ def test_workers_whose_chief_is_killed_go_on_from_a_store_that_only_it_fills(
     output, _ = train_together(*arguments, environs=environs)
     assert "SavedModel: gs://bucket/job/export/1" in output
     store.download("bucket/job/", tmp_path / "job")
-    assert_same_state(
-        undisturbed / "checkpoints", tmp_path / "job/checkpoints"
-    )
+    assert_same_state(undisturbed / "checkpoints", tmp_path / "job/checkpoints")
     assert (tmp_path / "job/metrics.json").read_text() == (
         undisturbed / "metrics.json"
     ).read_text()

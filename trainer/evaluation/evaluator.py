@@ -67,10 +67,11 @@ class Evaluator:
         }
 
     def _fill_up(self, *batch: tf.SparseTensor) -> tuple[tf.SparseTensor, ...]:
-        """Adds users without ratings, so that all replicas get equally many.
+        """Adds users without ratings, so that replicas get equally many users.
 
-        TensorFlow cannot hand a replica a SparseTensor without rows, and gives
-        each but the last the same number. Who rated nothing has no errors.
+        TensorFlow may leave no row of a short batch to the last replicas, and
+        fails on a SparseTensor without rows. Users without ratings have no
+        errors.
         """
         num_replicas = self._strategy.num_replicas_in_sync
 

@@ -80,18 +80,23 @@ def test_two_workers_sample_the_items_that_one_does(tmp_path, synthetic_data):
     assert_same_weights(tmp_path / "two", tmp_path / "alone")
 
 
-def test_two_and_three_workers_with_teachers_train_exactly_like_one(
-    tmp_path, synthetic_data
+@pytest.fixture(scope="module")
+def taught_alone(tmp_path_factory, synthetic_data):
+    """The directory of a job of one process that learns from teachers."""
+    job_dir = tmp_path_factory.mktemp("jobs") / "taught_alone"
+    return train(job_dir, synthetic_data, *TAUGHT_FLAGS)
+
+
+@pytest.mark.parametrize("num_workers", [2, 3])
+def test_workers_with_teachers_train_exactly_like_one(
+    num_workers, taught_alone, tmp_path, synthetic_data
 ):
-    train(tmp_path / "1", synthetic_data, *TAUGHT_FLAGS)
-    for num_workers in (2, 3):
-        job_dir = tmp_path / str(num_workers)
-        train_together(
-            *("--job-dir", job_dir, "--data-dir", synthetic_data),
-            *TAUGHT_FLAGS,
-            num_workers=num_workers,
-        )
-        assert_same_weights(job_dir, tmp_path / "1")
+    train_together(
+        *("--job-dir", tmp_path, "--data-dir", synthetic_data),
+        *TAUGHT_FLAGS,
+        num_workers=num_workers,
+    )
+    assert_same_weights(tmp_path, taught_alone)
 
 
 def test_workers_of_which_one_is_terminated_go_on_together(

@@ -1,5 +1,7 @@
 """Writes, checks and publishes a SavedModel for TensorFlow Serving."""
 
+import os
+
 import keras
 import tensorflow as tf
 from absl import logging
@@ -11,7 +13,15 @@ from export.probe_users import make_users, read_users
 from export.settings import DEFAULT_SIGNATURES, ExportSettings
 from export.signatures.signatures import Signatures
 from export.verification import ServedModel, check_answers, check_predictions
-from export.versions import new_version, remove_old_versions, write_digests
+from export.versions import (
+    list_versions,
+    new_version,
+    read_origin,
+    remove_old_versions,
+    write_digests,
+    write_origin,
+)
+from trainer.job.checkpoints import identify_best_weights
 from trainer.job.paths import JobPaths
 from trainer.job.record import find_training_data, load_job
 
@@ -76,11 +86,30 @@ def export_job(paths: JobPaths, settings: ExportSettings = _DEFAULTS) -> str:
                 else generated,
                 settings,
             )
+        write_origin(draft, job.weights_id)
         write_digests(draft)
     logging.info("Published %s.", published)
     if settings.keep is not None:
         remove_old_versions(paths.export_dir, settings.keep)
     return published
+
+
+def find_export(paths: JobPaths) -> str | None:
+    """Finds the newest version of a job, unless it serves other weights.
+
+    Args:
+        paths: the paths of a trained job.
+
+    Returns:
+        The directory of the version, or `None`.
+    """
+    versions = list_versions(paths.export_dir)
+    if not versions:
+        return None
+    version_dir = os.path.join(paths.export_dir, str(versions[-1]))
+    if read_origin(version_dir) != identify_best_weights(paths):
+        return None
+    return version_dir
 
 
 def write_saved_model(signatures: Signatures, path: str) -> None:

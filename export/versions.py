@@ -8,7 +8,8 @@ file of the version except itself, sorted by path. In the version's directory
 
     sha256sum --check assets.extra/SHA256SUMS
 
-checks them all.
+checks them all. `assets.extra/origin.json` identifies the weights of the job
+that the version serves: no clock says whether these are still the best.
 """
 
 import contextlib
@@ -18,9 +19,13 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-from data_prep.dataset.files import digest_file
+from data_prep.dataset.files import digest_file, read_json, to_json
 
 _DIGESTS_FILE = "assets.extra/SHA256SUMS"
+
+_ORIGIN_FILE = "assets.extra/origin.json"
+
+_WEIGHTS_ID = "weights_id"
 
 # Serving loads a directory once it has this file.
 _MODEL_FILE = "saved_model.pb"
@@ -45,14 +50,33 @@ def list_versions(export_dir: str) -> list[int]:
     ]
 
 
-def written_time(version_dir: str) -> int:
-    """Returns when a version was written, in nanoseconds of the epoch.
+def write_origin(version_dir: str, weights_id: str) -> None:
+    """Records which weights of its job a version serves.
+
+    Args:
+        version_dir: a version that is being written.
+        weights_id: what identifies the weights.
+    """
+    path = os.path.join(version_dir, _ORIGIN_FILE)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(to_json({_WEIGHTS_ID: weights_id}))
+
+
+def read_origin(version_dir: str) -> str | None:
+    """Returns which weights of its job a version serves.
 
     Args:
         version_dir: the directory of a published version.
+
+    Returns:
+        What `write_origin` was given; `None` if the version has no record of
+        it, as those of earlier releases.
     """
-    model = os.path.join(version_dir, _MODEL_FILE)
-    return int(tf.io.gfile.stat(model).mtime_nsec)
+    path = os.path.join(version_dir, _ORIGIN_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    return str(read_json(path)[_WEIGHTS_ID])
 
 
 @contextlib.contextmanager

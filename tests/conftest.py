@@ -1,4 +1,4 @@
-"""What every test starts from: seeds of its own, two replicas' devices."""
+"""What every test starts from: seeds of its own, devices of replicas."""
 
 import os
 
@@ -19,10 +19,10 @@ def pytest_configure(config):
         return
     import tensorflow as tf
 
-    # Two devices on one processor, so that tests can train on two replicas.
+    # Devices on one processor, so that tests can train on several replicas.
     tf.config.set_logical_device_configuration(
         tf.config.list_physical_devices("CPU")[0],
-        [tf.config.LogicalDeviceConfiguration()] * 2,
+        [tf.config.LogicalDeviceConfiguration()] * 3,
     )
 
 
@@ -33,9 +33,8 @@ def _seeds():
     keras.utils.set_random_seed(2017)
 
 
-@pytest.fixture
-def two_replicas():
-    """A strategy of two replicas on one processor.
+def _mirror(num_replicas):
+    """Makes a strategy of replicas on one processor.
 
     It reduces without collective operations: these remember shapes for the
     life of a process, in which a job has one strategy and tests have many.
@@ -43,9 +42,21 @@ def two_replicas():
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"],
+        [f"CPU:{i}" for i in range(num_replicas)],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
+
+
+@pytest.fixture
+def two_replicas():
+    """A strategy of two replicas on one processor."""
+    return _mirror(2)
+
+
+@pytest.fixture
+def three_replicas():
+    """A strategy of three replicas on one processor."""
+    return _mirror(3)
 
 
 @pytest.fixture(scope="session")

@@ -23,3 +23,14 @@ def assert_same_state(checkpoint_dir, other_checkpoint_dir):
     assert state.keys() == other.keys()
     for name, value in state.items():
         np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def assert_close_state(checkpoint_dir, other_checkpoint_dir):
+    """Compares the latest checkpoints of two jobs, but for rounding of sums."""
+    state = read_latest_state(checkpoint_dir)
+    other = read_latest_state(other_checkpoint_dir)
+    assert state.keys() == other.keys()
+    for name, value in state.items():
+        np.testing.assert_allclose(
+            value, other[name], rtol=1e-5, atol=1e-5, err_msg=name
+        )

@@ -19,12 +19,11 @@ from data_prep.prepare import prepare
 from data_prep.sources.registry import make_source
 from data_prep.splits.registry import make_split
 from export.sample import recommend_to_first_user
-from export.saved_model import export_job
+from export.saved_model import export_job, find_export
 from export.settings import ExportSettings
-from export.versions import list_versions, written_time
 from trainer.config import Config
 from trainer.input.managed_dataset import find_managed_dataset
-from trainer.job.checkpoints import CheckpointSchedule, best_weights_time
+from trainer.job.checkpoints import CheckpointSchedule
 from trainer.job.metrics_table import tabulate_metrics
 from trainer.job.paths import JobPaths
 from trainer.job.record import read_config
@@ -184,7 +183,7 @@ def _run(
         return
     print(tabulate_metrics(metrics))
     termination.activity = "exporting"
-    version_dir = _find_export(paths)
+    version_dir = find_export(paths)
     if version_dir is not None:
         logging.info("%s is exported already.", version_dir)
     else:
@@ -224,17 +223,6 @@ def _create_config(
     return make_config(
         _RECIPE.value or DEFAULT_RECIPE, changes, num_users, num_items
     )
-
-
-def _find_export(paths: JobPaths) -> str | None:
-    """Finds the newest version, unless it is older than the best weights."""
-    versions = list_versions(paths.export_dir)
-    if not versions:
-        return None
-    version_dir = os.path.join(paths.export_dir, str(versions[-1]))
-    if written_time(version_dir) < best_weights_time(paths):
-        return None
-    return version_dir
 
 
 def _read_settings() -> dict[str, Any]:

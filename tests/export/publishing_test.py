@@ -1,6 +1,7 @@
 """Publishes versions, and refuses to publish wrong ones."""
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -18,11 +19,12 @@ import tensorflow as tf
 from data_prep.dataset.errors import UserError
 from export import versions
 from export.cpp_loader import CppSavedModel
-from export.saved_model import export_job
+from export.saved_model import export_job, find_export
 from export.settings import ExportSettings
 from export.versions import list_versions
 from trainer.job.paths import JobPaths
-from trainer.job.record import load_job
+from trainer.job.record import load_job, read_config
+from trainer.training.train import train_and_evaluate
 
 pytestmark = pytest.mark.extended
 
@@ -191,6 +193,40 @@ def test_kill_9_in_the_middle_leaves_the_old_version_and_no_other(
         assert os.listdir(export_dir) == ["1"]
         os.mkdir(draft)
     assert sorted(os.listdir(export_dir)) == ["1", "2"]
+
+
+@pytest.mark.parametrize("year", [1980, 2100])
+def test_a_version_is_the_job_s_as_long_as_these_are_its_best_weights(
+    year, exported, trained_job, synthetic_data, tmp_path
+):
+    job_dir = tmp_path / "job"
+    shutil.copytree(trained_job.job_dir, job_dir)
+    paths = move(
+        JobPaths.resolve(str(job_dir), environ={}), tmp_path / "export"
+    )
+    assert find_export(paths) is None
+    version_dir = tmp_path / "export/1"
+    shutil.copytree(exported, version_dir)
+    # The clock was wrong when the version was written.
+    seconds = time.mktime((year, 1, 1, 0, 0, 0, 0, 0, 0))
+    for path in version_dir.rglob("*"):
+        os.utime(path, (seconds, seconds))
+    assert find_export(paths) == str(version_dir)
+
+    config = dataclasses.replace(read_config(paths), num_epochs=4)
+    strategy = tf.distribute.get_strategy()
+    metrics = train_and_evaluate(config, synthetic_data, paths, strategy)
+    assert metrics["best_epoch"] == 4
+    assert find_export(paths) is None
+
+
+def test_a_version_of_an_earlier_release_is_not_taken_for_the_job_s(
+    exported, trained_job, tmp_path
+):
+    version_dir = tmp_path / "1"
+    shutil.copytree(exported, version_dir)
+    (version_dir / "assets.extra/origin.json").unlink()
+    assert find_export(move(trained_job, tmp_path)) is None
 
 
 # ---- What it comes with ----

@@ -23,6 +23,10 @@ import urllib.parse
 #: answer is lost with the connection, or it takes its time.
 UNAVAILABLE, LOST, SLOW = "unavailable", "lost", "slow"
 
+#: The environment variable of the token that a process shows the store, which
+#: takes it for the name of the process.
+CLIENT = "GOOGLE_AUTH_TOKEN_FOR_TESTING"
+
 #: How long a slow request takes.
 SLOW_SECONDS = 0.2
 
@@ -43,10 +47,13 @@ class ObjectStore:
 
     Attributes:
         objects: the content of each object, by `bucket/name`.
-        environ: environment variables of a process that is to use it.
+        environ: environment variables of a process that is to use it. Name
+            the process by the variable `CLIENT` if there are several.
         fault: says what a request meets, from its method and its path: one of
             the faults above, or `None`.
         num_faults: how many requests met one.
+        requests: the name of the process, the method and the path of each
+            request so far.
     """
 
     def __init__(self, directory):
@@ -57,6 +64,7 @@ class ObjectStore:
         self.numbers = itertools.count(1)
         self.fault = lambda method, path: None
         self.num_faults = 0
+        self.requests = []
         key, certificate = directory / "key.pem", directory / "cert.pem"
         _make_certificate(key, certificate)
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -67,8 +75,9 @@ class ObjectStore:
         self.environ = {
             "https_proxy": f"http://localhost:{port}",
             "CURL_CA_BUNDLE": str(certificate),
-            "GOOGLE_AUTH_TOKEN_FOR_TESTING": "token",
-            "no_proxy": "",
+            CLIENT: "client",
+            # Workers of a job talk to each other without the proxy.
+            "no_proxy": "localhost",
         }
 
     def __enter__(self):
@@ -145,7 +154,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         store = self.server.store
         body = self._read_body()
         url = urllib.parse.urlsplit(self.path)
-        fault = store.fault(self.command, urllib.parse.unquote(url.path))
+        path = urllib.parse.unquote(url.path)
+        client = self.headers["Authorization"].removeprefix("Bearer ")
+        store.requests.append((client, self.command, path))
+        fault = store.fault(self.command, path)
         if fault:
             store.num_faults += 1
         if fault == UNAVAILABLE:

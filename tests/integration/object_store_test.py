@@ -201,15 +201,26 @@ def test_an_export_that_is_cut_short_is_no_version(part, store, trained_job):
 
 
 @pytest.mark.slow
-def test_a_store_that_cannot_be_read_costs_no_checkpoint(store, trained_job):
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("latest/checkpoint", "latest/ckpt-18.data-00000-of-00001"),
+        "best/checkpoint",
+    ],
+)
+def test_a_store_that_cannot_be_read_costs_no_checkpoint(
+    file, store, trained_job
+):
     store.upload(Path(trained_job.job_dir), "bucket/job/")
+    assert f"job/checkpoints/{file}" in store.names("bucket/")
     store.fault = lambda method, path: (
-        UNAVAILABLE if "latest/ckpt-" in path and ".data-" in path else None
+        UNAVAILABLE if path.endswith(f"checkpoints/{file}") else None
     )
     command = ("trainer.task", *ARGUMENTS, "--num-epochs=4")
     environment = {**store.environ, **IMPATIENT}
     code, _, errors = run(*command, env=environment)
     assert code == EX_TEMPFAIL, errors
+    assert "HTTP response code 503" in error_line(errors)
     assert "the one before it" not in errors
     store.fault = lambda method, path: None
     code, _, errors = run(*command, env=environment)

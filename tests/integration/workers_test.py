@@ -4,12 +4,15 @@ import json
 import os
 import signal
 
-import numpy as np
 import pytest
 
-from benchmarks.free_addresses import find_free_addresses
-from tests.integration.commands import error_line, start, train
-from tests.job_state import read_latest_state
+from tests.integration.commands import error_line, train
+from tests.integration.worker_processes import (
+    finish,
+    start_workers,
+    train_together,
+)
+from tests.job_state import assert_close_state
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -20,54 +23,16 @@ FLAGS = (
     *("--optimizer=adam", "--checkpoint-steps=2"),
 )
 
+#: Both teachers, and batches that three workers cannot share evenly.
 TAUGHT_FLAGS = (
-    *("--recipe=recommended", "--hidden-units=16,8", "--batch-size=33"),
+    *("--recipe=quickstart", "--hidden-units=16,8", "--batch-size=32"),
     *("--num-epochs=2", "--dropout-rate=0.5", "--teacher-rank=2"),
     *("--teacher-sweeps=10", "--teacher-samples=4"),
 )
 
 
-def start_workers(*arguments, num_workers=2):
-    """Starts a chief and other workers on this machine."""
-    addresses = find_free_addresses(num_workers)
-    cluster = {"chief": addresses[:1], "worker": addresses[1:]}
-    tasks = [
-        {"type": "chief", "index": 0},
-        *({"type": "worker", "index": i} for i in range(num_workers - 1)),
-    ]
-    return [
-        start(
-            "trainer.task",
-            *arguments,
-            env={
-                "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
-            },
-        )
-        for task in tasks
-    ]
-
-
-def finish(workers, timeout=240):
-    """Waits for all workers; returns their exit codes, outputs and logs."""
-    try:
-        results = [worker.communicate(timeout=timeout) for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    return [
-        (worker.returncode, *result)
-        for worker, result in zip(workers, results, strict=True)
-    ]
-
-
-def assert_same_weights(job_dir, expected_job_dir):
-    state = read_latest_state(job_dir / "checkpoints")
-    expected = read_latest_state(expected_job_dir / "checkpoints")
-    assert state.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_allclose(
-            state[name], value, rtol=1e-5, atol=1e-5, err_msg=name
-        )
+def assert_same_weights(job_dir, other_job_dir):
+    assert_close_state(job_dir / "checkpoints", other_job_dir / "checkpoints")
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +43,10 @@ def alone(tmp_path_factory, synthetic_data):
 
 
 def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
-    results = finish(
-        start_workers(
-            *("--job-dir", tmp_path, "--data-dir", synthetic_data), *FLAGS
-        )
+    chief_output, worker_output = train_together(
+        *("--job-dir", tmp_path, "--data-dir", synthetic_data), *FLAGS
     )
-    for code, _, errors in results:
-        assert code == 0, errors
     assert_same_weights(tmp_path, alone)
-    (_, chief_output, _), (_, worker_output, _) = results
     assert f"SavedModel: {tmp_path}/export/1" in chief_output
     assert not worker_output
     metrics, expected = (
@@ -126,35 +86,42 @@ def test_three_workers_share_a_batch_that_does_not_divide_by_three(
 ):
     flags = (*FLAGS, "--batch-size=32", "--num-epochs=5")
     train(tmp_path / "alone", synthetic_data, *flags)
-    results = finish(
-        start_workers(
-            *("--job-dir", tmp_path / "three", "--data-dir", synthetic_data),
-            *flags,
-            num_workers=3,
-        )
+    train_together(
+        *("--job-dir", tmp_path / "three", "--data-dir", synthetic_data),
+        *flags,
+        num_workers=3,
     )
-    for code, _, errors in results:
-        assert code == 0, errors
     assert_same_weights(tmp_path / "three", tmp_path / "alone")
 
 
-@pytest.mark.slow
-def test_two_workers_with_teachers_train_exactly_like_one(
-    tmp_path, synthetic_data
-):
-    train(tmp_path / "alone", synthetic_data, *TAUGHT_FLAGS)
-    results = finish(
-        start_workers(
-            *("--job-dir", tmp_path / "two", "--data-dir", synthetic_data),
-            *TAUGHT_FLAGS,
-        )
+def test_two_workers_sample_the_items_that_one_does(tmp_path, synthetic_data):
+    flags = (*FLAGS, "--num-sampled-items=10", "--num-epochs=5")
+    train(tmp_path / "alone", synthetic_data, *flags)
+    train_together(
+        *("--job-dir", tmp_path / "two", "--data-dir", synthetic_data), *flags
     )
-    for code, _, errors in results:
-        assert code == 0, errors
     assert_same_weights(tmp_path / "two", tmp_path / "alone")
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def taught_alone(tmp_path_factory, synthetic_data):
+    """The directory of a job of one process that learns from teachers."""
+    job_dir = tmp_path_factory.mktemp("jobs") / "taught_alone"
+    return train(job_dir, synthetic_data, *TAUGHT_FLAGS)
+
+
+@pytest.mark.parametrize("num_workers", [2, 3])
+def test_workers_with_teachers_train_exactly_like_one(
+    num_workers, taught_alone, tmp_path, synthetic_data
+):
+    train_together(
+        *("--job-dir", tmp_path, "--data-dir", synthetic_data),
+        *TAUGHT_FLAGS,
+        num_workers=num_workers,
+    )
+    assert_same_weights(tmp_path, taught_alone)
+
+
 def test_workers_of_which_one_is_terminated_go_on_together(
     alone, tmp_path, synthetic_data
 ):
@@ -167,12 +134,10 @@ def test_workers_of_which_one_is_terminated_go_on_together(
     for code, _, errors in finish(workers):
         assert code == 143, errors
     assert os.path.exists(tmp_path / "checkpoints/latest/checkpoint")
-    for code, _, errors in finish(start_workers(*arguments)):
-        assert code == 0, errors
+    train_together(*arguments)
     assert_same_weights(tmp_path, alone)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_worker_that_dies_or_hangs_ends_the_others_and_all_go_on(
     signal_number, alone, tmp_path, synthetic_data
@@ -188,8 +153,7 @@ def test_a_worker_that_dies_or_hangs_ends_the_others_and_all_go_on(
     worker.communicate()
     assert chief.returncode == 75
     assert "another worker of the job died or does not" in error_line(errors)
-    for code, _, errors in finish(start_workers(*arguments)):
-        assert code == 0, errors
+    train_together(*arguments)
     assert_same_weights(tmp_path, alone)
 
 

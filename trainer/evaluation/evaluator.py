@@ -51,7 +51,9 @@ class Evaluator:
             `rmse` and `mae`, on the scale of the ratings, and `num_ratings`,
             the number of held-out ratings.
         """
-        distributed = self._strategy.experimental_distribute_dataset(batches)
+        distributed = self._strategy.experimental_distribute_dataset(
+            batches.map(self._fill_up)
+        )
         if self._step is None:
             self._step = self._trace(distributed.element_spec)
         self._model.reset_metrics()
@@ -63,6 +65,24 @@ class Evaluator:
             "mae": float(self._model.mae.result()),
             "num_ratings": int(tf.convert_to_tensor(self._model.rmse.count)),
         }
+
+    def _fill_up(self, *batch: tf.SparseTensor) -> tuple[tf.SparseTensor, ...]:
+        """Adds users without ratings, so that replicas get equally many users.
+
+        TensorFlow may leave no row of a short batch to the last replicas, and
+        fails on a SparseTensor without rows. Users without ratings have no
+        errors.
+        """
+        num_replicas = self._strategy.num_replicas_in_sync
+
+        def fill_up(ratings: tf.SparseTensor) -> tf.SparseTensor:
+            num_users, num_items = tf.unstack(ratings.dense_shape)
+            num_users += -num_users % num_replicas
+            return tf.SparseTensor(
+                ratings.indices, ratings.values, [num_users, num_items]
+            )
+
+        return tuple(map(fill_up, batch))
 
     def _trace(self, spec: Any) -> Any:
         """Makes the graph of a batch of any size."""

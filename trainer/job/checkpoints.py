@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import os
+import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -12,13 +13,16 @@ import tensorflow as tf
 from absl import logging
 
 from data_prep.dataset.errors import UserError
-from data_prep.dataset.files import write_text, writing
+from data_prep.dataset.files import digest_file, write_text, writing
 from trainer.job.paths import JobPaths
 from trainer.model.rating_model import RatingModel
 from trainer.model.taught_autoencoder import TaughtAutoEncoder
 
 #: Number of states kept: the latest, and one to go back to if it is damaged.
 _NUM_KEPT = 2
+
+#: The lines of TensorFlow's file `checkpoint` that name the checkpoints.
+_LISTED = re.compile(r'^all_model_checkpoint_paths: "(.+)"$', re.MULTILINE)
 
 #: What reading a damaged checkpoint raises.
 _UNREADABLE = (tf.errors.OpError, IndexError, ValueError)
@@ -154,7 +158,7 @@ class Checkpoints:
                 best weights of a completed epoch are gone.
         """
         directory = self._latest.directory
-        listed = self._latest.checkpoints
+        listed = _list_checkpoints(directory)
         found = tf.io.gfile.glob(os.path.join(directory, "ckpt-*.index"))
         if found and not listed:
             raise UserError(
@@ -178,7 +182,7 @@ class Checkpoints:
                 )
                 continue
             self._saved_number = self._number(self.num_batches)
-            if self.num_epochs and not self._best.latest_checkpoint:
+            if self.num_epochs and not _list_checkpoints(self._best.directory):
                 raise UserError(
                     f"{self._best.directory} does not hold the weights of"
                     f" epoch {self.best_epoch}, the best. Copy them back, or"
@@ -242,10 +246,12 @@ class Checkpoints:
         if number == self._saved_number:
             return
         directory = self._latest.directory
-        if self._writes and not self._latest.checkpoints:
+        if self._writes and not (
+            self._latest.checkpoints or _list_checkpoints(directory)
+        ):
             # Listed before it is written, so that files which no list names
             # are never those of a first checkpoint that was cut short.
-            _list_checkpoint(directory, f"ckpt-{number}")
+            _list_first(directory, f"ckpt-{number}")
         self._write(self._latest, number)
         self._saved_number = number
         self._saved_time = time.monotonic()
@@ -310,13 +316,31 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def _list_checkpoint(directory: str, name: str) -> None:
-    """Writes the file that TensorFlow lists a single checkpoint in."""
-    path = os.path.join(directory, "checkpoint")
+def _list_checkpoints(directory: str) -> list[str]:
+    """Lists the checkpoints that the file `checkpoint` names, oldest first.
+
+    TensorFlow's own reader takes a store that does not answer for one without
+    the file, and its manager leaves checkpoints out if the clock was set back.
+    """
+    try:
+        with tf.io.gfile.GFile(_state_file(directory)) as file:
+            names = _LISTED.findall(file.read())
+    except tf.errors.NotFoundError:
+        return []
+    return [os.path.join(directory, name) for name in names]
+
+
+def _state_file(directory: str) -> str:
+    """Returns the path of the file that TensorFlow lists checkpoints in."""
+    return os.path.join(directory, "checkpoint")
+
+
+def _list_first(directory: str, name: str) -> None:
+    """Writes the list of a directory's checkpoints, with a single one."""
     with _writing(directory):
         tf.io.gfile.makedirs(directory)
         write_text(
-            path,
+            _state_file(directory),
             f'model_checkpoint_path: "{name}"\n'
             f'all_model_checkpoint_paths: "{name}"\n',
         )
@@ -341,19 +365,32 @@ def has_checkpoint(paths: JobPaths) -> bool:
 
 def has_best_weights(paths: JobPaths) -> bool:
     """Returns whether a job has completed an epoch."""
-    return tf.train.latest_checkpoint(paths.best_checkpoint_dir) is not None
+    return _find_best_weights(paths) is not None
 
 
 def best_epoch(paths: JobPaths) -> int:
     """Returns the epoch of a job's best weights, counted from 1."""
-    path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
-    return int(str(path).rpartition("-")[2])
+    return int(str(_find_best_weights(paths)).rpartition("-")[2])
 
 
-def best_weights_time(paths: JobPaths) -> int:
-    """Returns when a job's best weights were written, in nanoseconds."""
-    path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
-    return int(tf.io.gfile.stat(f"{path}.index").mtime_nsec)
+def identify_best_weights(paths: JobPaths) -> str:
+    """Returns what tells a job's best weights from any others.
+
+    It is the SHA-256 of the index of their checkpoint, which holds a checksum
+    of each tensor: a copy of the job has the same.
+
+    Args:
+        paths: the paths of a job that has completed an epoch.
+    """
+    return digest_file(f"{_find_best_weights(paths)}.index")
+
+
+def _find_best_weights(paths: JobPaths) -> str | None:
+    """Returns the checkpoint of a job's best weights, if they are there."""
+    listed = _list_checkpoints(paths.best_checkpoint_dir)
+    if not listed or not tf.io.gfile.exists(f"{listed[-1]}.index"):
+        return None
+    return listed[-1]
 
 
 def restore_best_weights(model: RatingModel, paths: JobPaths) -> None:
@@ -366,7 +403,7 @@ def restore_best_weights(model: RatingModel, paths: JobPaths) -> None:
     Raises:
         UserError: they cannot be read.
     """
-    path = tf.train.latest_checkpoint(paths.best_checkpoint_dir)
+    path = _find_best_weights(paths)
     if path is None:
         raise UserError(
             f"{paths.best_checkpoint_dir} does not hold the best weights of"

@@ -20,6 +20,7 @@ from trainer.config import Config
 from trainer.job.checkpoints import (
     has_best_weights,
     has_checkpoint,
+    identify_best_weights,
     restore_best_weights,
 )
 from trainer.job.fitted_teachers import load_teachers
@@ -102,6 +103,7 @@ class TrainedJob:
     Attributes:
         model: the autoencoder with the lowest validation RMSE; a taught one
             with its teachers.
+        weights_id: what `identify_best_weights` says of its weights.
         items: the items that the model's item indices stand for.
         data: the manifest of the data that it was trained on.
         config: the settings of the job.
@@ -110,6 +112,7 @@ class TrainedJob:
     """
 
     model: AutoEncoder | TaughtAutoEncoder
+    weights_id: str
     items: vocabulary.Items
     data: manifest.Manifest
     config: Config
@@ -140,9 +143,12 @@ def load_job(paths: JobPaths) -> TrainedJob:
         **load_teachers(config, paths),
         **config.model_arguments(),
     )
+    # First: if the job still trains, it may write others meanwhile.
+    weights_id = identify_best_weights(paths)
     restore_best_weights(model, paths)
     return TrainedJob(
         model=model,
+        weights_id=weights_id,
         items=vocabulary.read_items(paths.vocabulary_dir),
         data=data,
         config=config,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import shutil
 
 import numpy as np
@@ -167,6 +168,21 @@ def test_checkpoints_without_their_state_file_are_refused(
     with pytest.raises(UserError, match=r"not the file `checkpoint`"):
         run(copied.parents[1], synthetic_data)
     assert (copied / "ckpt-12.index").exists()
+
+
+def test_a_job_goes_on_though_the_clock_was_set_back(
+    copied, finished, synthetic_data
+):
+    paths, expected = finished
+    listed = copied / "checkpoint"
+    later, num_times = re.subn(
+        r"(_timestamps?: )[\d.]+", r"\g<1>4e9", listed.read_text()
+    )
+    assert num_times == 3
+    listed.write_text(later)
+    _, metrics = run(copied.parents[1], synthetic_data)
+    assert metrics == expected
+    assert_same_state(paths.checkpoint_dir, copied.parent)
 
 
 @pytest.mark.slow

@@ -357,50 +357,64 @@ def train_under(strategy, optimizer, **arguments):
     return model.get_weights(), model.training_metrics()
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "arguments"),
-    [
-        pytest.param(
-            lambda: Momentum(0.005, weight_decay=0.01),
-            {"num_refeeds": 0},
-            marks=pytest.mark.slow,
-        ),
-        (
-            lambda: Momentum(0.005, weight_decay=0.01),
-            {"refeed_noise_rate": 0.5},
-        ),
-        pytest.param(
-            lambda: OPTIMIZERS["adam"](0.01), {}, marks=pytest.mark.slow
-        ),
-        pytest.param(
-            lambda: keras.optimizers.Adam(0.01), {}, marks=pytest.mark.slow
-        ),
-        pytest.param(
-            lambda: Momentum(0.005, lazy=True),
-            {"num_sampled_items": 3},
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            lambda: OPTIMIZERS["adam"](0.01, lazy=True),
-            {"num_sampled_items": 3, "refeed_noise_rate": 0.5},
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=[
-        *("no_refeeds", "momentum_and_noise", "adam", "keras_adam"),
-        *("lazy_momentum", "lazy_adam_and_noise"),
-    ],
-)
-def test_two_replicas_train_exactly_like_one(
-    optimizer, arguments, two_replicas
-):
-    arguments = {"optimizer": optimizer, "dropout_rate": 0.5, **arguments}
+#: Re-feeds all items or a sample, whose rows a lazy optimizer updates.
+REFEEDS = {
+    "all_items": {"refeed_noise_rate": 0.5},
+    "sampled_items": {"refeed_noise_rate": 0.5, "num_sampled_items": 3},
+}
+
+
+def assert_two_replicas_train_like_one(two_replicas, **arguments):
     weights, metrics = train_under(tf.distribute.get_strategy(), **arguments)
     mirrored_weights, mirrored_metrics = train_under(two_replicas, **arguments)
     for expected, actual in zip(weights, mirrored_weights, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
     for name, expected in metrics.items():
         np.testing.assert_allclose(mirrored_metrics[name], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "refeeds"),
+    [
+        pytest.param(
+            name,
+            refeeds,
+            marks=[]
+            if (name, refeeds) == ("momentum", "all_items")
+            else pytest.mark.extended,
+        )
+        for name in OPTIMIZERS
+        for refeeds in REFEEDS
+    ],
+)
+def test_two_replicas_train_exactly_like_one(name, refeeds, two_replicas):
+    arguments = REFEEDS[refeeds]
+    assert_two_replicas_train_like_one(
+        two_replicas,
+        optimizer=lambda: OPTIMIZERS[name](
+            0.005, weight_decay=0.01, lazy="num_sampled_items" in arguments
+        ),
+        dropout_rate=0.5,
+        **arguments,
+    )
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize(
+    ("optimizer", "arguments"),
+    [
+        (lambda: Momentum(0.005), {"num_refeeds": 0}),
+        (lambda: keras.optimizers.Adam(0.01), {}),
+        (lambda: keras.optimizers.Adam(0.01), {"num_sampled_items": 3}),
+    ],
+    ids=["no_refeeds", "keras_adam", "keras_adam_of_sampled_items"],
+)
+def test_two_replicas_of_other_steps_train_exactly_like_one(
+    optimizer, arguments, two_replicas
+):
+    assert_two_replicas_train_like_one(
+        two_replicas, optimizer=optimizer, dropout_rate=0.5, **arguments
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.integration.commands import error_line, train
+from benchmarks.free_addresses import find_free_addresses
+from tests.integration.commands import error_line, start, train
 from tests.integration.worker_processes import (
     finish,
     start_workers,

@@ -169,7 +169,9 @@ class Signatures:
         histories = self._read(item_ids, ratings)
         num_recommendations = checks.with_counts(
             checks.with_rows_of(
-                num_recommendations,
+                checks.with_dimensions(
+                    num_recommendations, protocol.NUM_RECOMMENDATIONS, "batch"
+                ),
                 protocol.NUM_RECOMMENDATIONS,
                 histories.num_known_items,
                 protocol.ITEM_IDS,

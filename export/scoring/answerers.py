@@ -26,7 +26,7 @@ from export.scoring.tables import (
 from serving import protocol
 
 # Users per run of the model: the scores of a million items then take a
-# gigabyte.
+# gigabyte in each of the record files at work.
 _BATCH_SIZE = 256
 
 # Item ids in the padded inputs of a run.

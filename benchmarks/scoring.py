@@ -182,7 +182,7 @@ def _measure_score(
         ),
         "cpu_us_per_user": round(cpu_seconds / _NUM_USERS.value * 1e6),
     }
-    _report("export.score", **figures, megabytes=round(usage.ru_maxrss / 1024))
+    _report("export.score", **figures)
     return figures
 
 

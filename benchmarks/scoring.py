@@ -7,9 +7,11 @@ random ratings are prepared. In turns, some of them are asked for by the client
 of this project over REST of `serving.local_server`, one at a time, and all are
 scored by `python -m export.score`. Prints JSON lines: users per second of both
 in each round, and the median of the ratios, with and without the start of the
-command.
+command; the CPU time per user of both, which other programs change less, and
+how many programs wanted a core.
 """
 
+import collections
 import itertools
 import json
 import os
@@ -27,7 +29,7 @@ import pyarrow as pa
 from absl import app, flags
 
 from benchmarks.recommend_signature import name_items
-from benchmarks.server_process import run_server
+from benchmarks.server_process import Server, run_server
 from data_prep.dataset.items import Items
 from data_prep.prepare import prepare
 from data_prep.sources.tables import make_table_source
@@ -56,25 +58,25 @@ def main(_: list[str]) -> None:
         _write_model(os.path.join(export_dir, "1"))
         ratings = _make_ratings()
         prepare(make_table_source(ratings), Undivided(), data_dir)
-        ratios, ratios_with_start = [], []
+        ratios: dict[str, list[float]] = collections.defaultdict(list)
         with run_server(["serving.local_server"], export_dir) as server:
             for number in range(_ROUNDS.value):
-                asked = _measure_server(server.url, ratings)
+                asked = _measure_server(server, ratings)
                 output = os.path.join(directory, f"scores-{number}")
                 scored = _measure_score(export_dir, data_dir, output)
-                ratios.append(scored["users_per_second"] / asked)
-                ratios_with_start.append(
-                    scored["users_per_second_with_start"] / asked
+                asked_per_second = asked["users_per_second"]
+                for name in ("users_per_second", "users_per_second_with_start"):
+                    ratios[name].append(scored[name] / asked_per_second)
+                ratios["cpu_time"].append(
+                    asked["cpu_us_per_user"] / scored["cpu_us_per_user"]
                 )
-    _report(
-        "summary",
-        score_over_server=round(statistics.median(ratios), 1),
-        lowest=round(min(ratios), 1),
-        highest=round(max(ratios), 1),
-        score_over_server_with_start=round(
-            statistics.median(ratios_with_start), 1
-        ),
-    )
+    for name, values in ratios.items():
+        _report(
+            f"times the asked, {name}",
+            median=round(statistics.median(values), 1),
+            lowest=round(min(values), 1),
+            highest=round(max(values), 1),
+        )
 
 
 def _write_model(path: str) -> None:
@@ -117,9 +119,9 @@ def _make_ratings() -> pa.Table:
     )
 
 
-def _measure_server(url: str, ratings: pa.Table) -> float:
-    """Asks for some users, one after another; returns users per second."""
-    client = Client(url)
+def _measure_server(server: Server, ratings: pa.Table) -> dict[str, float]:
+    """Asks for some users, one after another."""
+    client = Client(server.url)
     users = ratings["user"].to_numpy()
     ends = np.searchsorted(users, np.arange(_NUM_ASKED.value + 1))
     histories = [
@@ -134,12 +136,19 @@ def _measure_server(url: str, ratings: pa.Table) -> float:
     ]
     for history in histories[:20]:
         client.recommend(history)
+    processes = os.getpid(), server.process_id
+    cpu_start = sum(map(_cpu_seconds, processes))
     start = time.monotonic()
     for history in histories:
         client.recommend(history)
-    rate = len(histories) / (time.monotonic() - start)
-    _report("server, one user at a time", users_per_second=round(rate, 1))
-    return rate
+    seconds = time.monotonic() - start
+    cpu_seconds = sum(map(_cpu_seconds, processes)) - cpu_start
+    figures = {
+        "users_per_second": round(len(histories) / seconds, 1),
+        "cpu_us_per_user": round(cpu_seconds / len(histories) * 1e6),
+    }
+    _report("server, one user at a time", **figures)
+    return figures
 
 
 def _measure_score(
@@ -159,19 +168,30 @@ def _measure_score(
         while process.poll() is None and not os.path.exists(unfinished):
             time.sleep(0.005)
         begun = time.monotonic()
+        cpu_begun = _cpu_seconds(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"export.score ended with {process.returncode}")
     end = time.monotonic()
-    rates = {
+    cpu_seconds = usage.ru_utime + usage.ru_stime - cpu_begun
+    figures = {
         "users_per_second": round(_NUM_USERS.value / (end - begun), 1),
         "users_per_second_with_start": round(
             _NUM_USERS.value / (end - start), 1
         ),
+        "cpu_us_per_user": round(cpu_seconds / _NUM_USERS.value * 1e6),
     }
-    _report("export.score", **rates, megabytes=round(usage.ru_maxrss / 1024))
-    return rates
+    _report("export.score", **figures)
+    return figures
+
+
+def _cpu_seconds(process_id: int) -> float:
+    """Returns the CPU time that a process took so far, of all its threads."""
+    with open(f"/proc/{process_id}/stat", encoding="ascii") as file:
+        # The name, in parentheses, may hold blanks.
+        fields = file.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _report(measurement: str, **values: float) -> None:
@@ -179,6 +199,7 @@ def _report(measurement: str, **values: float) -> None:
         "benchmark": "scoring",
         "measurement": measurement,
         "num_items": _NUM_ITEMS.value,
+        "load": round(os.getloadavg()[0], 1),
         **values,
     }
     print(json.dumps(line), flush=True)

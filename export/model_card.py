@@ -149,6 +149,7 @@ def example_rows(
         protocol.RATINGS: user.ratings.tolist(),
         protocol.CANDIDATE_ITEM_IDS: others.tolist(),
         protocol.TARGET_ITEM_IDS: others.tolist(),
+        protocol.NUM_RECOMMENDATIONS: len(others),
         protocol.EXAMPLES: {"b64": base64.b64encode(example).decode()},
     }
     for name, specs in signatures.input_specs.items():

@@ -17,7 +17,7 @@ _WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 #: Name of a tensor in the protocol -> its value.
 Arrays = dict[str, np.ndarray]
 
-# Users per batch request, and candidates or targets per user.
+# Users per batch request, and candidates, targets or recommendations per user.
 _NUM_USERS = 4
 _NUM_CANDIDATES = 8
 
@@ -54,6 +54,9 @@ def make_requests(
         candidates = np.resize(ids, (len(batch), _NUM_CANDIDATES))
         inputs[protocol.CANDIDATE_ITEM_IDS] = candidates
         inputs[protocol.TARGET_ITEM_IDS] = candidates
+        inputs[protocol.NUM_RECOMMENDATIONS] = np.full(
+            len(batch), _NUM_CANDIDATES, np.int32
+        )
         inputs[protocol.EXAMPLES] = to_examples(batch, ids, candidates)
         for name, specs in signatures.input_specs.items():
             yield Request(

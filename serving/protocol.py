@@ -28,6 +28,10 @@ from typing import NamedTuple
 # rating, these ratings before they are clipped. Older SavedModels return no
 # SCORES and no titles. A row that runs out of unrated items ends with "" and 0.
 RECOMMEND = "serving_default"
+# Also takes NUM_RECOMMENDATIONS, int32, (batch_size,), 0 or more, and returns
+# what RECOMMEND does, with k the largest of them or the size of the catalog. A
+# row that asks for fewer ends with "" and 0. Older SavedModels lack it.
+RECOMMEND_TOP = "recommend_top"
 # Ranks CANDIDATE_ITEM_IDS, string, (batch_size, num_candidates), instead of the
 # catalog, and returns as many ITEM_IDS, TITLES, PREDICTED_RATINGS and SCORES. A
 # candidate that is rated, unknown, "" or repeated is left out: the row ends
@@ -72,6 +76,7 @@ ITEM_IDS = "item_ids"
 TITLES = "titles"
 RATINGS = "ratings"
 CANDIDATE_ITEM_IDS = "candidate_item_ids"
+NUM_RECOMMENDATIONS = "num_recommendations"
 TARGET_ITEM_IDS = "target_item_ids"
 EXAMPLES = "examples"
 PREDICTED_RATINGS = "predicted_ratings"

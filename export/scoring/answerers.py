@@ -26,7 +26,7 @@ from export.scoring.tables import (
 from serving import protocol
 
 # Users per run of the model: the scores of a million items then take a
-# gigabyte.
+# gigabyte in each of the record files at work.
 _BATCH_SIZE = 256
 
 # Item ids in the padded inputs of a run.
@@ -78,8 +78,7 @@ class Recommendations(Answerer):
         excluded: ids or titles of items not to recommend.
 
     Raises:
-        UserError: the model does not know any of these items, or answers with
-            too few.
+        UserError: the model does not know any of these items.
     """
 
     schema = RECOMMENDATIONS
@@ -98,7 +97,6 @@ class Recommendations(Answerer):
         self._excluded = _find_items(model, "--exclude", excluded)
         self._candidates: list[str] | None = None
         if candidates is None:
-            self._check_length()
             return
         found = _find_items(model, "--candidates", candidates)
         self._candidates = sorted(set(found) - set(self._excluded))
@@ -106,18 +104,6 @@ class Recommendations(Answerer):
             raise UserError(
                 "--candidates and --exclude leave no item to recommend. Give"
                 " other candidates, or leave --candidates out."
-            )
-
-    def _check_length(self) -> None:
-        wanted = self._top_k + len(self._excluded)
-        model = self.model
-        if wanted > model.num_recommendations and not model.ranks_all_items:
-            raise UserError(
-                f"{model.path} answers with {model.num_recommendations} items,"
-                f" of which --exclude may take {len(self._excluded)} away:"
-                f" --top-k {self._top_k} needs {wanted}. Export the job with"
-                f" `python -m export.task --top-k {wanted}`, or name the items"
-                " with --candidates."
             )
 
     def describe(self) -> dict[str, Any]:
@@ -153,8 +139,12 @@ class Recommendations(Answerer):
         self, histories: Histories, batch: npt.NDArray[np.int64]
     ) -> pa.Table:
         inputs = histories.pad(batch)
-        name = protocol.RECOMMEND
-        if self._candidates is not None:
+        if self._candidates is None:
+            name = protocol.RECOMMEND_TOP
+            inputs[protocol.NUM_RECOMMENDATIONS] = tf.fill(
+                [len(batch)], self._top_k + len(self._excluded)
+            )
+        else:
             name = protocol.RECOMMEND_FROM
             inputs[protocol.CANDIDATE_ITEM_IDS] = tf.tile(
                 tf.constant([self._candidates]), [len(batch), 1]

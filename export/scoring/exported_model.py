@@ -56,8 +56,6 @@ class ExportedModel:
 
     Attributes:
         path: as given.
-        num_recommendations: items in the answer of `recommend`.
-        ranks_all_items: whether these are all items that the model knows.
         rating_scale: lowest and highest rating that a user can give.
         has_deviations: whether it knows standard deviations of predictions.
 
@@ -79,18 +77,6 @@ class ExportedModel:
             ) from error
         self._signatures = dict(self._saved_model.signatures)
         self._check_signatures()
-        best = self.answer_to_nobody(protocol.RECOMMEND)[protocol.ITEM_IDS]
-        self.num_recommendations = best.shape[1]
-        similar = self._call(
-            protocol.SIMILAR,
-            {protocol.TARGET_ITEM_IDS: tf.constant([[best[0, 0]]])},
-        )
-        # An item is not among those similar to it. So a catalog that the
-        # answers exhaust shows in one item less.
-        self.ranks_all_items = (
-            similar[protocol.SIMILAR_ITEM_IDS].shape[2]
-            < self.num_recommendations
-        )
         self.has_deviations = (
             protocol.STANDARD_DEVIATIONS
             in self._signatures[protocol.PREDICT].structured_outputs
@@ -127,25 +113,6 @@ class ExportedModel:
                 f" {str(error.message).splitlines()[0]}"
             ) from error
 
-    def answer_to_nobody(self, name: str, **columns: Sequence[str]) -> Answer:
-        """Runs a signature for a user of whom nothing is known.
-
-        Args:
-            name: the signature.
-            **columns: its further inputs, lists of item ids.
-        """
-        return self.run(
-            name,
-            {
-                protocol.ITEM_IDS: tf.fill([1, 0], ""),
-                protocol.RATINGS: tf.zeros([1, 0]),
-                **{
-                    column: tf.constant([list(ids)], tf.string)
-                    for column, ids in columns.items()
-                },
-            },
-        )
-
     def know(self, item_ids: Sequence[str]) -> list[bool]:
         """Tells which items the model knows, by id or title."""
         known = self._describe(item_ids)[protocol.ITEM_KNOWN]
@@ -157,8 +124,14 @@ class ExportedModel:
         Args:
             names: ids or titles.
         """
-        answer = self.answer_to_nobody(
-            protocol.RECOMMEND_FROM, **{protocol.CANDIDATE_ITEM_IDS: names}
+        # A user without ratings is recommended every candidate.
+        answer = self.run(
+            protocol.RECOMMEND_FROM,
+            {
+                protocol.ITEM_IDS: tf.fill([1, 0], ""),
+                protocol.RATINGS: tf.zeros([1, 0]),
+                protocol.CANDIDATE_ITEM_IDS: tf.constant([list(names)]),
+            },
         )
         found = answer[protocol.ITEM_IDS][0]
         return sorted(item_id.decode() for item_id in found if item_id)
@@ -174,20 +147,9 @@ class ExportedModel:
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def _check_signatures(self) -> None:
-        recommend = self._signatures.get(protocol.RECOMMEND)
-        if recommend is None or not (
-            {protocol.TITLES, protocol.SCORES}
-            <= recommend.structured_outputs.keys()
-            and {protocol.SIMILAR, protocol.RECOMMEND_FROM}
-            <= self._signatures.keys()
-        ):
+        # The last signature that the protocol got.
+        if protocol.RECOMMEND_TOP not in self._signatures:
             raise UserError(
                 f"{self.path} is not a model of this version. Export the job"
                 " again: `python -m export.task --job-dir DIR`."
-            )
-        _, inputs = recommend.structured_input_signature
-        if protocol.EXAMPLES in inputs:
-            raise UserError(
-                f"{self.path} was exported with --default-signature. Export"
-                " the job without it."
             )

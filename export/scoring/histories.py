@@ -24,20 +24,20 @@ class Histories:
 
     Args:
         user_ids: the raw ids, `bytes`.
-        item_ids: the raw ids of the rated items, a string RaggedTensor
-            `(num_users, None)`.
-        ratings: the ratings, a float32 RaggedTensor of that shape.
+        starts: `(num_users,)`, where the ratings of each user begin.
+        lengths: `(num_users,)`, the number of ratings of each user.
+        items: `(num_ratings + 1,)`, the positions in `names` of the rated
+            items. The last entry is the padding.
+        ratings: `(num_ratings + 1,)`, float32, the ratings, padding last.
+        names: the raw ids of items, a tensor of strings, and `""`.
     """
 
     user_ids: list[bytes]
-    item_ids: tf.RaggedTensor
-    ratings: tf.RaggedTensor
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """The number of ratings of each user."""
-        lengths: npt.NDArray[np.int64] = self.item_ids.row_lengths().numpy()
-        return lengths
+    starts: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int64]
+    ratings: npt.NDArray[np.float32]
+    names: tf.Tensor
 
     def pad(self, users: npt.NDArray[np.int64]) -> dict[str, tf.Tensor]:
         """Makes the inputs of a signature for some of the users.
@@ -45,9 +45,14 @@ class Histories:
         Args:
             users: their positions.
         """
+        lengths = self.lengths[users, np.newaxis]
+        columns = np.arange(lengths.max(initial=0))
+        places = np.where(
+            columns < lengths, self.starts[users, np.newaxis] + columns, -1
+        )
         return {
-            protocol.ITEM_IDS: tf.gather(self.item_ids, users).to_tensor(""),
-            protocol.RATINGS: tf.gather(self.ratings, users).to_tensor(0.0),
+            protocol.ITEM_IDS: tf.gather(self.names, self.items[places]),
+            protocol.RATINGS: tf.constant(self.ratings[places]),
         }
 
     def select(self, users: npt.NDArray[np.int64]) -> "Histories":
@@ -56,20 +61,22 @@ class Histories:
         Args:
             users: their positions.
         """
-        return Histories(
-            [self.user_ids[user] for user in users],
-            tf.gather(self.item_ids, users),
-            tf.gather(self.ratings, users),
+        return dataclasses.replace(
+            self,
+            user_ids=[self.user_ids[user] for user in users],
+            starts=self.starts[users],
+            lengths=self.lengths[users],
         )
 
 
 def without_ratings(user_ids: list[bytes]) -> Histories:
     """Makes the histories of users of whom nothing is known."""
-    lengths = np.zeros(len(user_ids), np.int64)
+    zeros = np.zeros(len(user_ids), np.int64)
     return Histories(
-        user_ids,
-        tf.RaggedTensor.from_row_lengths(tf.constant([], tf.string), lengths),
-        tf.RaggedTensor.from_row_lengths(tf.constant([], tf.float32), lengths),
+        *(user_ids, zeros, zeros),
+        items=np.zeros(1, np.int64),
+        ratings=np.zeros(1, np.float32),
+        names=tf.constant([""]),
     )
 
 
@@ -80,7 +87,7 @@ def read_histories(shard: str, item_ids: list[str]) -> Iterator[Histories]:
         shard: the record file.
         item_ids: the raw id of each item index of the data.
     """
-    ids = tf.constant(item_ids)
+    names = tf.constant([*item_ids, ""])
     for users in tf.data.TFRecordDataset(shard).batch(_USERS_PER_CHUNK):
         subsets = parse_users(users, len(item_ids), list(SUBSETS)).values()
         rows, items = np.concatenate(
@@ -91,10 +98,11 @@ def read_histories(shard: str, item_ids: list[str]) -> Iterator[Histories]:
         lengths = np.bincount(rows, minlength=len(users))
         yield Histories(
             parse_user_ids(users).numpy().tolist(),
-            tf.RaggedTensor.from_row_lengths(
-                tf.gather(ids, items[order]), lengths
-            ),
-            tf.RaggedTensor.from_row_lengths(values[order], lengths),
+            np.cumsum(lengths) - lengths,
+            lengths,
+            np.append(items[order], len(item_ids)),
+            np.append(values[order], np.float32(0)),
+            names,
         )
 
 

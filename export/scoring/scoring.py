@@ -1,6 +1,8 @@
 """Answers to all users of prepared data, in files."""
 
+import concurrent.futures
 import datetime
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +17,11 @@ from export.scoring.histories import Histories, read_histories
 from export.scoring.output import Output
 
 _SECONDS_BETWEEN_LINES = 10.0
+
+# Record files that are scored together: while one waits for its reader or
+# makes its tables, the model runs for the other. The model itself uses all
+# cores.
+_NUM_TOGETHER = 2
 
 
 class Shard(NamedTuple):
@@ -60,10 +67,18 @@ def score(
     item_ids = read_items(data_dir).item_ids
     progress = _Progress(read_manifest(data_dir).num_users)
     progress.skip(output.count("num_users"))
-    for shard in list_missing_shards(data_dir, output, format_):
+
+    def write(shard: Shard) -> dict[str, Any]:
         histories = progress.count(read_histories(shard.records, item_ids))
-        written = score_shard(answerer, shard, histories, output)
-        output.record({shard.name: written})
+        return score_shard(answerer, shard, histories, output)
+
+    shards = list_missing_shards(data_dir, output, format_)
+    with (
+        concurrent.futures.ThreadPoolExecutor(_NUM_TOGETHER) as pool,
+        progress,
+    ):
+        for shard, written in zip(shards, pool.map(write, shards), strict=True):
+            output.record({shard.name: written})
     output.complete()
     progress.log()
     return output
@@ -152,6 +167,9 @@ def score_shard(
 class _Progress:
     """Counts the users who were answered, and logs the speed.
 
+    Threads may share it. Those that count when its block ends, be it by an
+    interrupt, end with `CancelledError`.
+
     Args:
         num_users: all users.
 
@@ -164,6 +182,14 @@ class _Progress:
         self._num_users = num_users
         self._num_skipped = 0
         self._start = self._last_line = time.monotonic()
+        self._lock = threading.Lock()
+        self._has_ended = False
+
+    def __enter__(self) -> "_Progress":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._has_ended = True
 
     def skip(self, num_users: int) -> None:
         """Notes users whom an earlier run answered."""
@@ -172,12 +198,15 @@ class _Progress:
     def count(self, chunks: Iterator[Histories]) -> Iterator[Histories]:
         """Passes users on, and counts them when the next ones are wanted."""
         for histories in chunks:
+            if self._has_ended:
+                raise concurrent.futures.CancelledError
             yield histories
-            self.num_answered += len(histories.user_ids)
-            now = time.monotonic()
-            if now - self._last_line >= _SECONDS_BETWEEN_LINES:
-                self._last_line = now
-                self.log()
+            with self._lock:
+                self.num_answered += len(histories.user_ids)
+                now = time.monotonic()
+                if now - self._last_line >= _SECONDS_BETWEEN_LINES:
+                    self._last_line = now
+                    self.log()
 
     def log(self) -> None:
         """Logs a line."""

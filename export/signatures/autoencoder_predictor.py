@@ -57,6 +57,13 @@ class AutoEncoderPredictor(Predictor[tf.Tensor]):
     def predict(self, users: tf.Tensor, items: tf.Tensor) -> tf.Tensor:
         return tf.gather(users, items, batch_dims=1)
 
+    def predict_ranked(
+        self, users: tf.Tensor, items: tf.Tensor, scores: tf.Tensor
+    ) -> tf.Tensor:
+        # Reading `users` again would keep the scores of rated items from being
+        # overwritten in place: a copy of the catalog for each user.
+        return scores
+
     def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
         centered_ratings, _ = self._centering(ratings)
         return self._encode(centered_ratings)

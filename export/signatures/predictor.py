@@ -70,6 +70,21 @@ class Predictor(abc.ABC, Generic[Reading]):
             `(batch_size, num_asked)`, float32, not clipped.
         """
 
+    def predict_ranked(
+        self, users: Reading, items: tf.Tensor, scores: tf.Tensor
+    ) -> tf.Tensor:
+        """Predicts like `predict`, where the scores of the items are at hand.
+
+        Args:
+            users: as `read` returned them.
+            items: `(batch_size, num_asked)`, item indices.
+            scores: of that shape, what `score` returned of these items.
+
+        Returns:
+            `(batch_size, num_asked)`, float32, not clipped.
+        """
+        return self.predict(users, items)
+
     @abc.abstractmethod
     def encode(self, ratings: tf.SparseTensor) -> tf.Tensor:
         """Computes the code of each user.

@@ -8,7 +8,7 @@ _GROUP_SIZE = 8
 _MIN_GROUPS_PER_SCORE = 10
 
 
-def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
+def top_k(scores: tf.Tensor, k: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Finds the k highest scores of each row, as `tf.math.top_k` does.
 
     TensorFlow's own passes every score of a row through a heap. Here most
@@ -18,7 +18,8 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
     Args:
         scores: `(batch_size, num_scores)`, float32; `num_scores` must be known
             when the graph is built.
-        k: number of scores to find, from 0 to `num_scores`.
+        k: number of scores to find, from 0 to `num_scores`; an int or, where
+            only the request tells, an int32 scalar.
 
     Returns:
         Scores, float32, and their positions, int32, both `(batch_size, k)`,
@@ -26,8 +27,21 @@ def top_k(scores: tf.Tensor, k: int) -> tuple[tf.Tensor, tf.Tensor]:
         left out; the position of -infinity may lie beyond the row.
     """
     num_groups = -(-scores.shape[1] // _GROUP_SIZE)
-    if k == 0 or num_groups < _MIN_GROUPS_PER_SCORE * k:
-        return tf.math.top_k(scores, k)
+    pays = (k > 0) & (num_groups >= _MIN_GROUPS_PER_SCORE * k)
+    if isinstance(k, int):
+        return _top_of_groups(scores, k) if pays else tf.math.top_k(scores, k)
+    best, positions = tf.cond(
+        pays,
+        lambda: _top_of_groups(scores, k),
+        lambda: tuple(tf.math.top_k(scores, k)),
+    )
+    return best, positions
+
+
+def _top_of_groups(
+    scores: tf.Tensor, k: int | tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    num_groups = -(-scores.shape[1] // _GROUP_SIZE)
     num_missing = num_groups * _GROUP_SIZE - scores.shape[1]
     if num_missing:
         scores = tf.pad(

@@ -62,6 +62,15 @@ def with_rows_of(
     )
 
 
+def with_counts(tensor: tf.Tensor, name: str) -> tf.Tensor:
+    """Refuses a tensor with a number below 0."""
+    return _after(
+        tf.reduce_all(tensor >= 0),
+        [f"`{name}` must be 0 or more. Received:", tensor],
+        tensor,
+    )
+
+
 def require(condition: tf.Tensor, message: list[str | tf.Tensor]) -> tf.Tensor:
     """Refuses the request if a condition does not hold.
 

@@ -113,6 +113,15 @@ class Signatures:
             str, tuple[Callable[..., Answer], list[tf.TensorSpec]]
         ] = {
             protocol.RECOMMEND: (self.recommend, history),
+            protocol.RECOMMEND_TOP: (
+                self.recommend_top,
+                [
+                    *history,
+                    tf.TensorSpec(
+                        [None], tf.int32, protocol.NUM_RECOMMENDATIONS
+                    ),
+                ],
+            ),
             protocol.RECOMMEND_FROM: (
                 self.recommend_from,
                 [*history, candidates],
@@ -158,12 +167,40 @@ class Signatures:
             has its id there.
         """
         histories = self._read(item_ids, ratings)
-        users = self.predictor.read(histories.ratings)
-        scores, indices = top_k(
-            self._scores_of_unrated(users, histories), self._top_k
+        return self._recommend(histories, self._top_k)
+
+    def recommend_top(
+        self,
+        item_ids: tf.Tensor,
+        ratings: tf.Tensor,
+        num_recommendations: tf.Tensor,
+    ) -> Answer:
+        """Recommends like `recommend`, as many items as each user asks for.
+
+        Returns:
+            What `recommend` returns; k is the largest of
+            `num_recommendations`, int32 `(batch_size,)`, or the size of the
+            catalog. A user who asks for fewer gets `""` and 0 at the end.
+        """
+        histories = self._read(item_ids, ratings)
+        num_recommendations = checks.with_counts(
+            checks.with_rows_of(
+                checks.with_dimensions(
+                    num_recommendations, protocol.NUM_RECOMMENDATIONS, "batch"
+                ),
+                protocol.NUM_RECOMMENDATIONS,
+                histories.num_known_items,
+                protocol.ITEM_IDS,
+            ),
+            protocol.NUM_RECOMMENDATIONS,
         )
-        return self._ranking(
-            scores, tf.cast(indices, tf.int64), users, histories
+        return self._recommend(
+            histories,
+            # Of an empty batch the largest is the lowest of all integers.
+            tf.clip_by_value(
+                tf.reduce_max(num_recommendations), 0, self._items.num_items
+            ),
+            num_recommendations,
         )
 
     def recommend_from(
@@ -388,6 +425,23 @@ class Signatures:
     def _read(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Histories:
         return read_histories(item_ids, ratings, self._items, self.rating_scale)
 
+    def _recommend(
+        self,
+        histories: Histories,
+        k: int | tf.Tensor,
+        lengths: tf.Tensor | None = None,
+    ) -> Answer:
+        """Recommends k items, or the first `lengths` of them."""
+        users = self.predictor.read(histories.ratings)
+        scores, indices = top_k(self._scores_of_unrated(users, histories), k)
+        if lengths is not None:
+            scores = tf.where(
+                tf.range(k) < lengths[:, tf.newaxis], scores, -float("inf")
+            )
+        return self._ranking(
+            scores, tf.cast(indices, tf.int64), users, histories
+        )
+
     def _scores_of_unrated(self, users: Any, histories: Histories) -> tf.Tensor:
         """Computes the scores of all items; -infinity for rated ones."""
         return tf.tensor_scatter_nd_update(
@@ -405,7 +459,9 @@ class Signatures:
     ) -> Answer:
         """Answers with items in order; -infinity scores become fillers."""
         is_item = tf.math.is_finite(scores)
-        ratings = self.predictor.predict(users, tf.where(is_item, indices, 0))
+        ratings = self.predictor.predict_ranked(
+            users, tf.where(is_item, indices, 0), scores
+        )
         indices = tf.where(is_item, indices, -1)
         return {
             protocol.ITEM_IDS: self._items.id_of(indices),

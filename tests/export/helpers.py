@@ -53,7 +53,11 @@ def ask(function, histories, **others):
             shape,
         ),
         **{
-            name: tf.constant(np.array(value, object))
+            name: tf.constant(
+                value
+                if isinstance(value, np.ndarray)
+                else np.array(value, object)
+            )
             for name, value in others.items()
         },
     )

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 
 SIGNATURES = {
     "serving_default",
+    "recommend_top",
     "recommend_from",
     "predict",
     "explain",
@@ -122,6 +123,12 @@ def test_names_types_and_shapes_are_those_of_the_protocol(exported):
         "candidate_known": ("bool", [-1, -1]),
         "standard_deviations": ("float32", [-1, -1]),
     }
+    assert describe(signatures["recommend_top"].inputs) == history | {
+        "num_recommendations": ("int32", [-1])
+    }
+    assert describe(signatures["recommend_top"].outputs) == describe(
+        signatures["recommend_from"].outputs
+    )
     assert describe(signatures["recommend_from"].inputs) == history | candidates
     assert describe(signatures["recommend_from"].outputs) == known | {
         "item_ids": ("string", [-1, -1]),
@@ -289,6 +296,13 @@ def test_recommendations_to_real_users_are_numpy_s_ranking_of_the_model(
     )
     for request in (
         Request("serving_default", history),
+        Request(
+            "recommend_top",
+            {
+                **history,
+                "num_recommendations": np.full(len(item_ids), 50, np.int32),
+            },
+        ),
         Request(
             "recommend_from", {**history, "candidate_item_ids": candidates}
         ),
@@ -482,8 +496,10 @@ def request_of(name, *, rows=2):
         "candidate_item_ids": strings(2),
         "target_item_ids": strings(2),
         "examples": np.full(rows, b"", object),
+        "num_recommendations": np.full(rows, 2, np.int32),
     }
     wanted = {
+        "recommend_top": ("item_ids", "ratings", "num_recommendations"),
         "recommend_from": ("item_ids", "ratings", "candidate_item_ids"),
         "predict": ("item_ids", "ratings", "candidate_item_ids"),
         "explain": ("item_ids", "ratings", "target_item_ids"),

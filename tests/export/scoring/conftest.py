@@ -16,13 +16,13 @@ if importlib.util.find_spec("apache_beam") is None:
 
 @pytest.fixture(scope="package")
 def version(tmp_path_factory, trained_job, synthetic_data):
-    """A version that recommends 20 of its 40 items."""
+    """A version that recommends 5 of its 40 items."""
     paths = JobPaths.resolve(
         trained_job.job_dir,
         export_dir=str(tmp_path_factory.mktemp("export")),
         environ={},
     )
-    settings = ExportSettings(top_k=20, data_dir=synthetic_data)
+    settings = ExportSettings(top_k=5, data_dir=synthetic_data)
     return export_job(paths, settings)
 
 

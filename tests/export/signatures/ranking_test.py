@@ -37,6 +37,18 @@ def test_the_best_scores_are_found_in_order(num_scores, k):
     assert positions.dtype == tf.int32
 
 
+@pytest.mark.parametrize("k", [0, 3, 299, 300])
+def test_the_number_of_scores_may_be_a_tensor(k):
+    function = tf.function(top_k)
+    scores = np.random.default_rng(0).normal(size=(4, 300)).astype(np.float32)
+
+    best, positions = function(scores, tf.constant(k))
+
+    expected, expected_positions = sort_all(scores, k)
+    np.testing.assert_array_equal(best, expected)
+    np.testing.assert_array_equal(positions, expected_positions)
+
+
 def test_the_best_may_all_be_neighbours():
     scores = np.zeros((1, 1000), np.float32)
     scores[0, 500:510] = np.arange(10) + 1

@@ -51,6 +51,50 @@ def test_recommendations_are_the_unrated_items_best_first(model, signatures):
     )
 
 
+def test_each_user_gets_as_many_recommendations_as_they_ask_for(signatures):
+    histories = [[("cube", 4.0)], [("alien", 1.0)], []]
+    numbers = np.array([1, 3, 0], np.int32)
+    answer = ask(
+        signatures.recommend_top, histories, num_recommendations=numbers
+    )
+    expected = ask(signatures.recommend, histories)
+    for name in ("item_ids", "titles", "scores", "predicted_ratings"):
+        assert answer[name].shape == (3, 3)
+        for row, number in enumerate(numbers):
+            assert list(answer[name][row, :number]) == list(
+                expected[name][row, :number]
+            )
+            assert not any(answer[name][row, number:])
+
+
+@pytest.mark.parametrize(("num_items", "k"), [(5, 9), (1003, 3), (1003, 900)])
+def test_lists_of_any_length_are_the_first_of_all_items(num_items, k):
+    keras.utils.set_random_seed(0)
+    item_ids = [f"item {index}" for index in range(num_items)]
+    signatures = make_signatures(
+        AutoEncoder(num_items, hidden_units=(8, 4)), item_ids, top_k=num_items
+    )
+    history = [("item 1", 3.0), ("item 4", 5.0)]
+    compiled = tf.function(signatures.recommend_top)
+    answer = ask(
+        compiled, [history], num_recommendations=np.array([k], np.int32)
+    )
+    expected = ask(signatures.recommend, [history])
+    assert list(answer["item_ids"][0]) == list(expected["item_ids"][0][:k])
+
+
+def test_a_negative_number_of_recommendations_is_refused(signatures):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError,
+        match=r"`num_recommendations` must be 0 or more.*-1",
+    ):
+        ask(
+            signatures.recommend_top,
+            [[], []],
+            num_recommendations=np.array([2, -1], np.int32),
+        )
+
+
 def test_a_user_with_few_items_left_gets_empty_ids_at_the_end(signatures):
     history = [(item_id, 3.0) for item_id in ITEM_IDS[:4]]
     answer = ask(signatures.recommend, [history])
@@ -193,6 +237,7 @@ COLUMNS = ["fargo", "cube", UNKNOWN, "", "fargo", "été"]
     ("name", "column"),
     [
         ("recommend", None),
+        ("recommend_top", "num_recommendations"),
         ("recommend_from", "candidate_item_ids"),
         ("predict", "candidate_item_ids"),
         ("explain", "target_item_ids"),
@@ -203,6 +248,8 @@ def test_a_user_alone_and_among_others_gets_the_same_answer(
     signatures, name, column
 ):
     def columns(num_rows):
+        if column == "num_recommendations":
+            return {column: np.full(num_rows, 3, np.int32)}
         return {column: [COLUMNS] * num_rows} if column else {}
 
     function = getattr(signatures, name)

@@ -42,7 +42,7 @@ test-extended: $(INSTALLED) ## run the tests of further cases of whole jobs
 	$(BIN)/pytest -n 2 --dist loadfile -m 'extended and not slow'
 
 test-slow: $(INSTALLED) ## run the tests that take minutes each
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 test-beam: $(BEAM_INSTALLED) ## run the tests of the Beam pipelines
 	$(BEAM_VENV)/bin/pytest tests/data_prep/engine/beam_stages_test.py \

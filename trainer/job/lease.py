@@ -42,16 +42,24 @@ def hold_lease(
         flag: the flag that names another directory, for the message.
 
     Raises:
-        UserError: another run holds the lease; the message names it.
+        UserError: another run holds the lease, which the message names; or
+            there is a file in the place of the directory.
     """
-    living = _find_living(path)
+    directory = os.path.dirname(path)
+    try:
+        living = _find_living(path)
+    except tf.errors.FailedPreconditionError as error:
+        raise UserError(
+            f"{directory} is not a directory: a file has its name or that of"
+            f" one above it. Take another {flag}."
+        ) from error
     if living is not None:
         raise UserError(
-            f"another run {verb} in {os.path.dirname(path)}: process"
-            f" {living['pid']} on {living['host']}. Wait for its end, stop it,"
-            f" or take another {flag}."
+            f"another run {verb} in {directory}: process {living['pid']} on"
+            f" {living['host']}. Wait for its end, stop it, or take another"
+            f" {flag}."
         )
-    tf.io.gfile.makedirs(os.path.dirname(path))
+    tf.io.gfile.makedirs(directory)
     owner = {
         "host": socket.gethostname(),
         "pid": os.getpid(),

@@ -109,3 +109,16 @@ def test_a_run_shows_signs_of_life(path, monkeypatch):
     with hold_lease(str(path)):
         while json.loads(path.read_text())["heartbeat"] < 2:
             pass
+
+
+@pytest.mark.parametrize("place", ["job", "job/above"])
+def test_a_file_in_the_place_of_the_directory_is_named(place, tmp_path):
+    (tmp_path / "job").write_text("")
+    directory = tmp_path / place
+    with (
+        pytest.raises(
+            UserError, match=rf"{directory} is not a directory: .*--job-dir"
+        ),
+        hold_lease(str(directory / "lease.json")),
+    ):
+        pass

@@ -22,6 +22,7 @@ from serving.client.results import (
     Prediction,
     Reason,
     Recommendation,
+    Recommendations,
     SimilarItem,
 )
 from serving.command_line import Parser, fail
@@ -69,9 +70,10 @@ def _recommend(
     client: Client, ratings: _Pairs, flags: argparse.Namespace
 ) -> _Output:
     answer = client.recommend(ratings, flags.candidate or None)
-    items = answer.items[: flags.num_items or _NUM_ITEMS]
-    if not flags.candidate:
-        _note_limit(flags.num_items, len(answer.items))
+    num_wanted = flags.num_items or _NUM_ITEMS
+    if flags.num_items and not flags.candidate:
+        answer = _recommend_more(client, ratings, num_wanted, answer)
+    items = answer.items[:num_wanted]
     return _output(
         client,
         ratings,
@@ -85,6 +87,22 @@ def _recommend(
             ),
         ],
     )
+
+
+def _recommend_more(
+    client: Client, ratings: _Pairs, num_wanted: int, answer: Recommendations
+) -> Recommendations:
+    """Asks for more items than the model answers with by default."""
+    if len(answer.items) >= num_wanted:
+        return answer
+    try:
+        return client.recommend(ratings, num_recommendations=num_wanted)
+    except ServingError as error:
+        if not error.is_refusal:
+            raise
+        # A model of an earlier release.
+        _note_limit(num_wanted, len(answer.items))
+        return answer
 
 
 def _predict(

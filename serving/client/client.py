@@ -22,7 +22,7 @@ from serving.client.results import (
 )
 from serving.client.retries import Deadline, call_with_retries
 from serving.client.transport import Answer, Row, Transport
-from serving.protocol import Code, VersionStatus
+from serving.protocol import VersionStatus
 
 Ratings = Mapping[str, float] | Iterable[tuple[str, float]]
 _Result = TypeVar("_Result")
@@ -30,10 +30,6 @@ _Result = TypeVar("_Result")
 # The length that targets are padded to. A target costs more than a candidate,
 # so it is less than that of histories.
 _TARGETS_LENGTH = 16
-
-# The statuses of a request that was understood and refused, such as one for a
-# signature that the model does not have.
-_REFUSED = (400, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION)
 
 
 class Client:
@@ -85,6 +81,7 @@ class Client:
         self,
         ratings: Ratings,
         candidate_item_ids: Sequence[str] | None = None,
+        num_recommendations: int | None = None,
     ) -> Recommendations:
         """Returns the items that a user would like best and did not rate.
 
@@ -93,18 +90,34 @@ class Client:
                 and ratings. Unknown items are ignored, and of an item named
                 twice the last rating counts; it may be empty.
             candidate_item_ids: the items to choose from; None for all.
+            num_recommendations: the items wanted of all; None for as many as
+                the model was exported with. Of candidates all are ranked.
 
         Returns:
-            As many items as the model recommends, or fewer if fewer are left.
+            So many items, or fewer if fewer are left.
 
         Raises:
-            ServingError: if there is no answer or not the expected one.
+            ServingError: if there is no answer or not the expected one. A
+                model of an earlier release refuses `num_recommendations`.
             TypeError: if an item id is not a string.
-            ValueError: if an item id is empty or a rating is not finite.
+            ValueError: if an item id is empty, a rating is not finite, or both
+                candidates and a number are given.
         """
         if candidate_item_ids is None:
-            outputs = self._ask(protocol.RECOMMEND, ratings)
+            outputs = (
+                self._ask(protocol.RECOMMEND, ratings)
+                if num_recommendations is None
+                else self._ask(
+                    protocol.RECOMMEND_TOP, ratings, number=num_recommendations
+                )
+            )
         else:
+            if num_recommendations is not None:
+                raise ValueError(
+                    "Give either `candidate_item_ids`, which are all ranked, or"
+                    " `num_recommendations`. Received: num_recommendations="
+                    f"{num_recommendations}"
+                )
             outputs = self._ask(
                 protocol.RECOMMEND_FROM,
                 ratings,
@@ -320,17 +333,20 @@ class Client:
         signature_name: str,
         ratings: Ratings | None,
         lists: Mapping[str, Sequence[str]] | None = None,
+        number: int | None = None,
     ) -> "_Outputs":
-        """Runs a signature on a history, if it takes one, and lists of ids."""
+        """Runs a signature on what it takes: a history, lists, a number."""
         row = {} if ratings is None else _read_history(ratings)
         for name, item_ids in (lists or {}).items():
             row[name] = [_checked_item_id(item_id) for item_id in item_ids]
         deadline = self._new_deadline()
-        padded = _pad(row, self._find_history_length(deadline))
+        padded: Row = _pad(row, self._find_history_length(deadline))
+        if number is not None:
+            padded = {**padded, protocol.NUM_RECOMMENDATIONS: number}
         try:
             answer = self._predict(signature_name, padded, deadline)
         except ServingError as error:
-            if error.status in _REFUSED and self._history_length:
+            if error.is_refusal and self._history_length:
                 # A new version may have replaced it, with another length.
                 self._history_length = None
             raise
@@ -343,7 +359,7 @@ class Client:
             try:
                 answer = self._predict(protocol.DESCRIBE, row, deadline)
             except ServingError as error:
-                if error.status not in _REFUSED:
+                if not error.is_refusal:
                     raise
                 self._history_length = 0
             else:
@@ -392,7 +408,8 @@ class _Outputs(NamedTuple):
         return int(self.value(protocol.NUM_KNOWN_ITEMS, int))
 
     def sent_length(self, name: str) -> int:
-        return len(self.sent[name])
+        sent: Any = self.sent[name]
+        return len(sent)
 
     def value(self, name: str, kind: type) -> Any:
         value = self.answer.row.get(name)

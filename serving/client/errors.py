@@ -7,6 +7,11 @@ from serving.protocol import Code
 _GRAPH_NODE = re.compile(r"\s*\[\[\{\{node [^}]*\}\}\]\]")
 
 
+# The statuses of a request that was understood and refused, such as one for a
+# signature that the model does not have.
+_REFUSED = (400, Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION)
+
+
 class ServingError(Exception):
     """A request without an answer, with a refusal, or with a malformed answer.
 
@@ -30,6 +35,11 @@ class ServingError(Exception):
         self.message = message
         self.status = status
         self.is_retriable = is_retriable
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the model understood the request, and refused it."""
+        return self.status in _REFUSED
 
     def __str__(self) -> str:
         match self.status:

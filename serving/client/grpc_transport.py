@@ -135,10 +135,14 @@ class GrpcTransport:
         return _nest(values, shape[1:])
 
 
-def _write_row(name: str, values: list[Any], tensor: Any) -> None:
+def _write_row(name: str, values: list[Any] | int, tensor: Any) -> None:
     """Writes an input as a tensor of one row."""
-    for size in (1, len(values)):
-        tensor.tensor_shape.dim.add(size=size)
+    tensor.tensor_shape.dim.add(size=1)
+    if isinstance(values, int):
+        tensor.dtype = messages.INT32
+        tensor.int_val.append(values)
+        return
+    tensor.tensor_shape.dim.add(size=len(values))
     if name == protocol.RATINGS:
         tensor.dtype = messages.FLOAT
         tensor.float_val.extend(values)

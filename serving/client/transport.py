@@ -7,8 +7,8 @@ from serving.client.retries import Deadline
 from serving.protocol import Code, VersionStatus
 
 #: The inputs of a signature for one user, by name: lists of strings or floats,
-#: the tensors of `serving.protocol` without the batch dimension.
-Row = Mapping[str, list[Any]]
+#: or an integer, the tensors of `serving.protocol` without the batch dimension.
+Row = Mapping[str, list[Any] | int]
 
 
 class Answer(NamedTuple):

@@ -181,6 +181,7 @@ def test_both_apis_give_the_same_answers(real_server):
         for name, arguments in (
             ("recommend", []),
             ("recommend", [["item-5", "item-1", "nobody's"]]),
+            ("recommend", [None, 7]),
             ("predict", [["item-5", "item-1", "nobody's"]]),
             ("explain", [["item-5", "nobody's"]]),
             ("encode", []),
@@ -215,6 +216,19 @@ def test_recommendations_come_from_the_candidates(real_url):
     everything = client.recommend(RATINGS).items
     assert chosen == [item for item in everything if item.item_id in candidates]
     assert client.recommend(RATINGS, []).items == []
+
+
+def test_as_many_are_recommended_as_are_asked_for(real_url):
+    client = Client(real_url)
+    everything = client.recommend(RATINGS).items
+    for number in (0, 1, 7, 1000):
+        items = client.recommend(RATINGS, num_recommendations=number).items
+        assert items == everything[:number]
+    with pytest.raises(ServingError, match="must be 0 or more") as caught:
+        client.recommend(RATINGS, num_recommendations=-1)
+    assert caught.value.is_refusal
+    with pytest.raises(ValueError, match=r"Give either .*recommendations=2"):
+        client.recommend(RATINGS, ["item-5"], 2)
 
 
 def test_reasons_add_the_difference_that_a_rating_makes(real_url):

@@ -240,24 +240,47 @@ def test_unknown_rated_items_are_named(capsys):
     assert json.loads("{" + document)["unknown_items"] == ["b"]
 
 
-@pytest.mark.parametrize(
-    ("num_items", "note"),
-    [
-        (
-            3,
-            "The model answers with 2 items, not 3. How many it may answer"
-            " with is chosen at export: --top-k.\n",
-        ),
-        (2, ""),
-    ],
-)
-def test_more_items_than_the_model_answers_with_are_said(
-    num_items, note, capsys
-):
-    answer = {"item_ids": ["b", "c"], "predicted_ratings": [4.0, 3.0]}
-    with canned_answer(**answer) as (url, _):
-        main(["recommend", "--url", url, f"--num-items={num_items}"])
-    assert capsys.readouterr().err == note
+def answer_with(*item_ids):
+    """A canned answer of these items."""
+    row = {
+        "item_ids": item_ids,
+        "predicted_ratings": [4.0] * len(item_ids),
+        "num_known_items": 0,
+    }
+    return json.dumps({"predictions": [row]}).encode(), 200
+
+
+REFUSAL = b'{"error": "no such signature"}', 400
+
+
+def test_more_items_than_usual_are_asked_for(capsys):
+    answers = answer_with("b", "c"), answer_with("b", "c", "d")
+    with canned_server(REFUSAL, *answers) as (url, requests):
+        main(["recommend", "--url", url, "--num-items=4"])
+    output = capsys.readouterr()
+    assert [line[-1] for line in output.out.splitlines()[-3:]] == [*"bcd"]
+    assert not output.err
+    _, request = requests[-1]
+    assert request["signature_name"] == "recommend_top"
+    assert request["instances"][0]["num_recommendations"] == 4
+
+
+def test_an_older_model_that_cannot_answer_with_more_is_told(capsys):
+    answers = REFUSAL, answer_with("b", "c"), REFUSAL
+    with canned_server(*answers) as (url, _):
+        main(["recommend", "--url", url, "--num-items=3"])
+    assert capsys.readouterr().err == (
+        "The model answers with 2 items, not 3. How many it may answer with is"
+        " chosen at export: --top-k.\n"
+    )
+
+
+def test_fewer_items_than_usual_are_asked_for_once(capsys):
+    with canned_server(REFUSAL, answer_with("b", "c")) as (url, _):
+        main(["recommend", "--url", url, "--num-items=1"])
+    output = capsys.readouterr()
+    assert output.out.endswith("b\n")
+    assert not output.err
 
 
 # ---- Ratings from files ----

@@ -179,6 +179,16 @@ def _with_underscores(argument: str) -> str:
 
 
 def _run_main(main: Callable[[], None]) -> None:
+    failure = _try(main)
+    # The error is gone by now, and with it the frames that led to it. In them
+    # TensorFlow leaves pools of threads which, still there when Python exits,
+    # end with a traceback of their own.
+    if failure is not None:
+        _fail(*failure)
+
+
+def _try(main: Callable[[], None]) -> tuple[str, int] | None:
+    """Runs a command; returns its message and status if it fails."""
     # Imported late, so that flag errors and --help do not wait for TensorFlow.
     import tensorflow as tf
 
@@ -188,9 +198,12 @@ def _run_main(main: Callable[[], None]) -> None:
     try:
         main()
     except TransientError as error:
-        _fail_for_now(str(error))
+        return _explain(str(error), _transient_status())
     except OUTAGES as error:
-        _fail_for_now(f"{reason(error)}. Start the same command again.")
+        return _explain(
+            f"{reason(error)}. Start the same command again.",
+            _transient_status(),
+        )
     except (
         UserError,
         OSError,
@@ -199,10 +212,21 @@ def _run_main(main: Callable[[], None]) -> None:
         tf.errors.ResourceExhaustedError,
         tf.errors.UnauthenticatedError,
     ) as error:
-        logging.debug("Traceback of the error below.", exc_info=True)
-        _fail(reason(error), exit_code=1)
+        return _explain(reason(error), 1)
     except KeyboardInterrupt:
-        _fail("interrupted", exit_code=130)
+        return "interrupted", 130
+    return None
+
+
+def _explain(message: str, status: int) -> tuple[str, int]:
+    logging.debug("Traceback of the error below.", exc_info=True)
+    return message, status
+
+
+def _transient_status() -> int:
+    if cloud_logs.is_collected():
+        return VERTEX_TRANSIENT_STATUS
+    return TRANSIENT_STATUS
 
 
 @contextlib.contextmanager
@@ -225,16 +249,6 @@ def needs(library: str, *, extra: str) -> Iterator[None]:
             f"this command needs `{library}`. pip install"
             f" 'deep-recommender[{extra}]' brings it."
         ) from None
-
-
-def _fail_for_now(message: str) -> None:
-    logging.debug("Traceback of the error below.", exc_info=True)
-    _fail(
-        message,
-        exit_code=VERTEX_TRANSIENT_STATUS
-        if cloud_logs.is_collected()
-        else TRANSIENT_STATUS,
-    )
 
 
 def _fail(message: str, exit_code: int) -> None:

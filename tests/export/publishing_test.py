@@ -284,7 +284,7 @@ def test_the_card_says_what_the_model_is(exported, trained_job):
 def test_the_card_s_requests_are_answered(exported):
     card = (exported / "assets.extra/model_card.md").read_text()
     requests = re.findall(r"```json\n(.*)\n```", card)
-    assert len(requests) == 9
+    assert len(requests) == 10
     model = tf.saved_model.load(str(exported))
     for text in requests:
         request = json.loads(text)

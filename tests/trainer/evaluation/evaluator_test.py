@@ -30,7 +30,13 @@ def read_batches(num_users, batch_size):
 
 
 # Of a last batch of 1, 2 or 4 users, three replicas cannot all have some.
-@pytest.mark.parametrize("num_users", [6, 7, 8, 10])
+@pytest.mark.parametrize(
+    "num_users",
+    [
+        7,
+        *(pytest.param(n, marks=pytest.mark.extended) for n in (6, 8, 10)),
+    ],
+)
 def test_replicas_score_the_held_out_ratings_of_all_users(
     num_users, three_replicas
 ):

@@ -381,7 +381,7 @@ def assert_two_replicas_train_like_one(two_replicas, **arguments):
             refeeds,
             marks=[]
             if (name, refeeds) == ("momentum", "all_items")
-            else pytest.mark.extended,
+            else pytest.mark.slow,
         )
         for name in OPTIMIZERS
         for refeeds in REFEEDS
@@ -399,7 +399,7 @@ def test_two_replicas_train_exactly_like_one(name, refeeds, two_replicas):
     )
 
 
-@pytest.mark.extended
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "arguments"),
     [

@@ -57,11 +57,11 @@ def test_a_worker_that_does_not_come_is_named():
     chief, present, absent = make_cluster(3)
     address = absent.addresses["worker"][1]
     with ThreadPoolExecutor() as pool:
-        other = pool.submit(meet, present, 3)
+        other = pool.submit(meet, present, 2)
         with pytest.raises(
             TransientError, match=rf"minutes for worker 1 \({address}\)\. Start"
         ):
-            meet(chief, 2)
+            meet(chief, 0.5)
         with pytest.raises(TransientError, match=r"for chief 0 \(localhost"):
             other.result(timeout=30)
 
@@ -69,7 +69,7 @@ def test_a_worker_that_does_not_come_is_named():
 def test_a_worker_that_ended_while_it_waited_is_absent_again():
     chief, _, _ = make_cluster(3)
     with ThreadPoolExecutor() as pool:
-        leader = pool.submit(meet, chief, 3)
+        leader = pool.submit(meet, chief, 1.5)
         with connect(chief) as connection:
             connection.sendall(b"worker 0\n")
             other = connect(chief)

@@ -10,7 +10,7 @@ from trainer.job.paths import JobPaths
 from trainer.recipes import RECIPES
 from trainer.training.train import train
 
-pytestmark = pytest.mark.extended
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 #: Both teachers, parts of histories, and dropout.
 TAUGHT = dataclasses.replace(

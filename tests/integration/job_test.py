@@ -203,31 +203,33 @@ def test_a_job_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 
 @pytest.mark.slow
 def test_vertex_ai_s_variables_say_where_things_go(tmp_path, synthetic_data):
+    trial = tmp_path / "trial"
     code, output, errors = run(
         "trainer.task",
         *("--job-dir", tmp_path / "job", "--data-dir", synthetic_data),
         *SMALL_JOB,
         env={
             "AIP_MODEL_DIR": f"{tmp_path}/model/",
-            "AIP_CHECKPOINT_DIR": f"{tmp_path}/checkpoints/",
+            "AIP_CHECKPOINT_DIR": f"{trial}/checkpoints/",
             "AIP_TENSORBOARD_LOG_DIR": f"{tmp_path}/logs/",
         },
     )
     assert code == 0, errors
     assert (tmp_path / "model/1/saved_model.pb").exists()
-    assert (tmp_path / "checkpoints/latest/checkpoint").exists()
     assert list((tmp_path / "logs").rglob("events.*"))
-    assert {path.name for path in (tmp_path / "job").iterdir()} == {
+    # The record lies with the checkpoints: trials share --job-dir.
+    assert not (tmp_path / "job").exists()
+    assert {path.name for path in trial.iterdir()} == {
+        "checkpoints",
         "config.json",
         "metrics.json",
         "report.html",
         "vocabulary",
     }
+    assert (trial / "checkpoints/latest/checkpoint").exists()
     code, output, errors = run(
         "export.task",
-        *("--job-dir", tmp_path / "job"),
-        *("--checkpoint-dir", tmp_path / "checkpoints"),
-        *("--export-dir", tmp_path / "elsewhere"),
+        *("--job-dir", trial, "--export-dir", tmp_path / "elsewhere"),
     )
     assert code == 0, errors
     assert output == f"Exported {tmp_path}/elsewhere/1\n"

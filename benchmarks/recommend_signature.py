@@ -52,7 +52,7 @@ def write_version(
         archive.track(table)
     name = protocol.RECOMMEND
     archive.add_endpoint(
-        name, signatures.functions[name], signatures.input_specs[name]
+        name, signatures.graph(name), signatures.input_specs[name]
     )
     archive.write_out(path, verbose=False)
 

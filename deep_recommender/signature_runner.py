@@ -33,6 +33,7 @@ class SignatureRunner:
         self._job = job
         self._scale = (job.data.rating_min, job.data.rating_max)
         self._top_k = 0
+        self._signatures: Signatures | None = None
 
     def run(
         self,
@@ -53,13 +54,13 @@ class SignatureRunner:
         Raises:
             UserError: a rating is not on the rating scale.
         """
-        function = self._function(name, top_k)
+        graph = self._graph(name, top_k)
         for start in range(0, len(histories), _BATCH_SIZE):
             batch = histories[start : start + _BATCH_SIZE]
             inputs = self._pad(batch)
             for column, item_ids in (columns or {}).items():
                 inputs[column] = tf.constant([list(item_ids)] * len(batch))
-            yield _to_numpy(function(**inputs))
+            yield _to_numpy(graph(**inputs))
 
     def run_on_items(
         self, name: str, item_ids: Sequence[str], top_k: int
@@ -71,16 +72,16 @@ class SignatureRunner:
             item_ids: the items.
             top_k: the items wanted for each.
         """
-        function = self._function(name, top_k)
+        graph = self._graph(name, top_k)
         inputs = {protocol.TARGET_ITEM_IDS: tf.constant([list(item_ids)])}
-        return _to_numpy(function(**inputs))
+        return _to_numpy(graph(**inputs))
 
-    def _function(
+    def _graph(
         self, name: str, top_k: int
-    ) -> tf.types.experimental.Callable:
-        if top_k > self._top_k:
+    ) -> tf.types.experimental.ConcreteFunction:
+        if self._signatures is None or top_k > self._top_k:
             self._top_k = max(top_k, _MIN_TOP_K)
-            signatures = Signatures(
+            self._signatures = Signatures(
                 self._job.model,
                 self._job.items,
                 self._scale,
@@ -88,13 +89,7 @@ class SignatureRunner:
                 history_length=1,
                 uncertainty=self._job.uncertainty,
             )
-            self._functions = {
-                key: tf.function(
-                    function, input_signature=signatures.input_specs[key]
-                )
-                for key, function in signatures.functions.items()
-            }
-        return self._functions[name]
+        return self._signatures.graph(name)
 
     def _pad(self, histories: Sequence[History]) -> dict[str, tf.Tensor]:
         length = max(map(len, histories))

@@ -125,8 +125,8 @@ def write_saved_model(signatures: Signatures, path: str) -> None:
     archive = keras.export.ExportArchive()
     for table in signatures.tables:
         archive.track(table)
-    for name, graph in signatures.graphs.items():
-        archive.add_endpoint(name, graph, signatures.input_specs[name])
+    for name, specs in signatures.input_specs.items():
+        archive.add_endpoint(name, signatures.graph(name), specs)
     # A served model needs no gradients.
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     archive.write_out(path, options=options, verbose=False)

@@ -107,7 +107,7 @@ def check_answers(
     if signatures.predictor.is_scored_by_rating:
         units[protocol.SCORES] = units[protocol.CONTRIBUTIONS] = high - low
     for request in requests:
-        expected = signatures.graphs[request.signature_name](
+        expected = signatures.graph(request.signature_name)(
             **{key: tf.constant(value) for key, value in request.inputs.items()}
         )
         expected = {name: value.numpy() for name, value in expected.items()}

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from absl import logging
 
-from data_prep.dataset.files import digest_file, read_json, to_json
+from data_prep.dataset.files import digest_file, read_json, write_json
 
 _DIGESTS_FILE = "assets.extra/SHA256SUMS"
 
@@ -59,8 +59,7 @@ def write_origin(version_dir: str, weights_id: str) -> None:
     """
     path = os.path.join(version_dir, _ORIGIN_FILE)
     tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(to_json({_WEIGHTS_ID: weights_id}))
+    write_json(path, {_WEIGHTS_ID: weights_id})
 
 
 def read_origin(version_dir: str) -> str | None:

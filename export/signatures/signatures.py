@@ -1,6 +1,5 @@
 """The signatures of an exported model: functions over raw item ids."""
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -141,21 +140,23 @@ class Signatures:
         self.input_specs = {
             name: specs for name, (_, specs) in signatures.items()
         }
+        self._graphs: dict[str, tf.types.experimental.ConcreteFunction] = {}
 
-    @functools.cached_property
-    def graphs(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """The signatures as graphs, by name.
+    def graph(self, name: str) -> tf.types.experimental.ConcreteFunction:
+        """Returns a signature as a graph.
 
-        Each takes a second or more to trace, so all who need one share them.
+        One takes a second or more to trace, so all who need it share it.
+
+        Args:
+            name: a key of `functions`.
         """
-        return {
-            name: tf.function(
-                function,
+        if name not in self._graphs:
+            self._graphs[name] = tf.function(
+                self.functions[name],
                 input_signature=self.input_specs[name],
                 autograph=False,
             ).get_concrete_function()
-            for name, function in self.functions.items()
-        }
+        return self._graphs[name]
 
     def recommend(self, item_ids: tf.Tensor, ratings: tf.Tensor) -> Answer:
         """Recommends the unrated items with the highest scores.

@@ -18,24 +18,34 @@ def start_workers(*arguments, num_workers=2, environs=None):
         The processes, the chief first.
     """
     addresses = find_free_addresses(num_workers)
-    cluster = {"chief": addresses[:1], "worker": addresses[1:]}
-    tasks = [
-        {"type": "chief", "index": 0},
-        *({"type": "worker", "index": i} for i in range(num_workers - 1)),
-    ]
+    tasks = [("chief", 0), *(("worker", i) for i in range(num_workers - 1))]
     return [
-        start(
-            "trainer.task",
-            *arguments,
-            env={
-                **environ,
-                "TF_CONFIG": json.dumps({"cluster": cluster, "task": task}),
-            },
-        )
+        start_task(*task, addresses, *arguments, environ=environ)
         for task, environ in zip(
             tasks, environs or [{}] * num_workers, strict=True
         )
     ]
+
+
+def start_task(kind, index, addresses, *arguments, environ=None):
+    """Starts one of the workers of a job.
+
+    Args:
+        kind: "chief" or "worker".
+        index: its place among the tasks of its kind.
+        addresses: those of all tasks, the chief first.
+        *arguments: arguments of `trainer.task`.
+        environ: further environment variables.
+    """
+    config = {
+        "cluster": {"chief": addresses[:1], "worker": addresses[1:]},
+        "task": {"type": kind, "index": index},
+    }
+    return start(
+        "trainer.task",
+        *arguments,
+        env={**(environ or {}), "TF_CONFIG": json.dumps(config)},
+    )
 
 
 def finish(workers, timeout=480):

@@ -7,9 +7,10 @@ import signal
 import pytest
 
 from benchmarks.free_addresses import find_free_addresses
-from tests.integration.commands import error_line, start, train
+from tests.integration.commands import error_line, train
 from tests.integration.worker_processes import (
     finish,
+    start_task,
     start_workers,
     train_together,
 )
@@ -63,15 +64,9 @@ def test_two_workers_train_exactly_like_one(alone, tmp_path, synthetic_data):
 def test_a_worker_that_waits_for_others_ends_on_sigterm(
     kind, tmp_path, synthetic_data
 ):
-    chief, worker = find_free_addresses(2)
-    config = {
-        "cluster": {"chief": [chief], "worker": [worker]},
-        "task": {"type": kind, "index": 0},
-    }
-    process = start(
-        "trainer.task",
+    process = start_task(
+        *(kind, 0, find_free_addresses(2)),
         *("--job-dir", tmp_path, "--data-dir", synthetic_data),
-        env={"TF_CONFIG": json.dumps(config)},
     )
     for line in process.stderr:
         if "Waits for" in line:

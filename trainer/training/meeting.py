@@ -74,15 +74,14 @@ def meet(cluster: Cluster, seconds: float = _SECONDS_TO_MEET) -> None:
     """
     tasks = cluster.list_tasks()
     leader = next(iter(tasks))
-    deadline = time.monotonic() + seconds
     if cluster.name == leader:
-        _wait_for_others(tasks, leader, deadline, seconds)
+        _wait_for_others(tasks, leader, seconds)
     else:
-        _wait_for_leader(cluster.name, leader, tasks[leader], deadline, seconds)
+        _wait_for_leader(cluster.name, leader, tasks[leader], seconds)
 
 
 def _wait_for_others(
-    tasks: Mapping[str, str], leader: str, deadline: float, seconds: float
+    tasks: Mapping[str, str], leader: str, seconds: float
 ) -> None:
     """Lets all others go once each has a connection that is open."""
     _, port = _split_address(tasks[leader])
@@ -101,19 +100,16 @@ def _wait_for_others(
             f" TF_CONFIG: {error.strerror}. Name a free port of this machine."
         ) from error
     present: dict[str, socket.socket] = {}
-    remind = time.monotonic()
+    deadline = time.monotonic() + seconds
     try:
         while absent := [
             f"{name} ({address})"
             for name, address in tasks.items()
             if name != leader and name not in present
         ]:
-            now = time.monotonic()
-            if now > deadline:
+            if time.monotonic() > deadline:
                 raise TransientError(_describe_absent(absent, seconds))
-            if now >= remind:
-                logging.info("Waits for %s.", ", ".join(absent))
-                remind = now + _SECONDS_TO_REMIND
+            _remind(", ".join(absent))
             _note_who_comes_and_goes(server, present, tasks)
         for connection in present.values():
             # One that is lost only now is lost to TensorFlow, too.
@@ -155,10 +151,10 @@ def _note_who_comes_and_goes(
 
 
 def _wait_for_leader(
-    name: str, leader: str, address: str, deadline: float, seconds: float
+    name: str, leader: str, address: str, seconds: float
 ) -> None:
     """Tells the leader its name until it is let go."""
-    remind = time.monotonic()
+    deadline = time.monotonic() + seconds
     reason = ""
     while (now := time.monotonic()) < deadline:
         try:
@@ -175,12 +171,16 @@ def _wait_for_leader(
                 reason = ", which ended"
         except OSError as error:
             reason = f": {error.strerror or error}"
-        if now >= remind:
-            logging.info("Waits for %s (%s)%s.", leader, address, reason)
-            remind = now + _SECONDS_TO_REMIND
+        _remind(f"{leader} ({address}){reason}")
         time.sleep(_SECONDS_TO_RETRY)
     raise TransientError(
         _describe_absent([f"{leader} ({address}){reason}"], seconds)
+    )
+
+
+def _remind(absent: str) -> None:
+    logging.log_every_n_seconds(
+        logging.INFO, "Waits for %s.", _SECONDS_TO_REMIND, absent
     )
 
 
